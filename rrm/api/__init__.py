@@ -1,0 +1,1 @@
+"""HTTP: validate, call one use-case, answer. No state is written here."""

@@ -1,0 +1,207 @@
+"""Every setting of the manager, read once from the environment and checked at start."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+_SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 elsewhere (unix(7))
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names the environment variable."""
+
+
+@dataclass(frozen=True)
+class RrmConfig:
+    """What an operator may set. `docs/reference/settings.md` explains each one to people."""
+
+    mode: str
+    debug: bool
+    data_dir: Path
+    host: str
+    port: int
+    secret_key: str
+    allowed_hosts: tuple[str, ...]
+    trusted_origins: tuple[str, ...]
+    database_url: str
+    redis_url: str
+    manager_url: str
+    heartbeat: timedelta
+    lease_wait: timedelta
+    lease_target: timedelta
+    lease_minimum: timedelta
+    node_give_up: timedelta
+    node_start_timeout: timedelta
+    autoscale_period: timedelta
+    reconcile_period: timedelta
+    drain_target: timedelta
+    max_pixels: int
+    max_tiles: int
+    max_body_bytes: int
+    event_retention: timedelta
+
+    @property
+    def embedded(self) -> bool:
+        return self.mode == "embedded"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Where the private broker of the embedded mode listens; short enough for a socket address."""
+        path = self.data_dir / "broker.sock"
+        if len(bytes(path)) <= _SOCKET_PATH_LIMIT:
+            return path
+        digest = hashlib.sha256(bytes(self.data_dir)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"rrm-{os.getuid()}-{digest}.sock"
+
+    @property
+    def broker_url(self) -> str:
+        return self.redis_url or f"redis+socket://{self.broker_socket}?virtual_host=0"
+
+    @property
+    def pubsub_url(self) -> str:
+        return self.redis_url or f"unix://{self.broker_socket}?db=0"
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> RrmConfig:
+        """Read and check every variable. Raises ConfigError with the variable's name."""
+        read = _Reader(environ)
+        mode = read.choice("RRM_MODE", "embedded", ("embedded", "production"))
+        data_dir = Path(read.text("RRM_DATA", "var")).expanduser().resolve()
+        host, port = read.text("RRM_HOST", "127.0.0.1"), read.integer("RRM_PORT", 9000, 1, 65535)
+        config = cls(
+            mode=mode,
+            debug=read.flag("RRM_DEBUG"),
+            data_dir=data_dir,
+            host=host,
+            port=port,
+            secret_key=_secret_key(read.text("RRM_SECRET_KEY", ""), data_dir, mode),
+            allowed_hosts=read.words("RRM_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]" if mode == "embedded" else ""),
+            trusted_origins=read.words("RRM_TRUSTED_ORIGINS", ""),
+            database_url=read.text("DATABASE_URL", f"sqlite:///{data_dir / 'rrm.sqlite3'}"),
+            redis_url=read.text("REDIS_URL", ""),
+            manager_url=read.text("RRM_MANAGER_URL", f"http://{host}:{port}").rstrip("/"),
+            heartbeat=read.seconds("RRM_HEARTBEAT_SECONDS", 3),
+            lease_wait=read.seconds("RRM_LEASE_WAIT_SECONDS", 20),
+            lease_target=read.seconds("RRM_LEASE_SECONDS", 0.4),
+            lease_minimum=read.seconds("RRM_LEASE_DEADLINE_SECONDS", 15),
+            node_give_up=read.seconds("RRM_NODE_GIVE_UP_SECONDS", 90),
+            node_start_timeout=read.seconds("RRM_NODE_START_SECONDS", 120),
+            autoscale_period=read.seconds("RRM_AUTOSCALE_SECONDS", 15),
+            reconcile_period=read.seconds("RRM_RECONCILE_SECONDS", 5 if mode == "embedded" else 10),
+            drain_target=read.seconds("RRM_DRAIN_TARGET_SECONDS", 300),
+            max_pixels=read.integer("RRM_MAX_PIXELS", 2**30, 1),
+            max_tiles=read.integer("RRM_MAX_TILES", 65536, 1),
+            max_body_bytes=read.integer("RRM_MAX_UPLOAD_BYTES", 256 * 2**20, 2**20),
+            event_retention=timedelta(days=read.integer("RRM_EVENT_DAYS", 30, 1)),
+        )
+        if mode == "production" and not config.allowed_hosts:
+            raise ConfigError("RRM_ALLOWED_HOSTS must name the public host in production")
+        return config
+
+
+class _Reader:
+    """Typed reads from an environment; every complaint names the variable."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(name, "").strip() or default
+
+    def words(self, name: str, default: str) -> tuple[str, ...]:
+        return tuple(self.text(name, default).replace(",", " ").split())
+
+    def flag(self, name: str) -> bool:
+        return self.choice(name, "0", ("0", "1", "false", "true")) in {"1", "true"}
+
+    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(name, default).lower()
+        if value not in allowed:
+            raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        return value
+
+    def integer(self, name: str, default: int, minimum: int, maximum: int = 2**62) -> int:
+        raw = self.text(name, str(default))
+        try:
+            value = int(raw)
+        except ValueError:
+            raise ConfigError(f"{name} must be a whole number, not {raw!r}") from None
+        if not minimum <= value <= maximum:
+            raise ConfigError(f"{name} must lie between {minimum} and {maximum}, not {value}")
+        return value
+
+    def seconds(self, name: str, default: float) -> timedelta:
+        raw = self.text(name, str(default))
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ConfigError(f"{name} must be a number of seconds, not {raw!r}") from None
+        if not 0 < value < 1e7:
+            raise ConfigError(f"{name} must be a positive number of seconds, not {raw}")
+        return timedelta(seconds=value)
+
+
+def _secret_key(given: str, data_dir: Path, mode: str) -> str:
+    if given:
+        if len(given) < 32:
+            raise ConfigError("RRM_SECRET_KEY must have at least 32 characters")
+        return given
+    if mode == "production":
+        raise ConfigError("RRM_SECRET_KEY must be set in production")
+    return _kept_secret(data_dir / "secret.key")
+
+
+def _kept_secret(path: Path) -> str:
+    """The secret in `path`, made on first use; two processes starting together agree on one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+        try:
+            os.link(draft, path)
+        finally:
+            draft.unlink()
+    return path.read_text().strip()
+
+
+def database_settings(url: str) -> dict[str, object]:
+    """Django's DATABASES entry for sqlite:///path or postgres://user:password@host:port/name?option=value."""
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return _sqlite(unquote(parts.path.removeprefix("/")))
+    if parts.scheme in {"postgres", "postgresql"}:
+        options = dict(parse_qsl(parts.query))
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": unquote(parts.path.removeprefix("/")),
+            "USER": unquote(parts.username or ""),
+            "PASSWORD": unquote(parts.password or ""),
+            "HOST": options.pop("host", parts.hostname or ""),
+            "PORT": str(options.pop("port", "") or parts.port or ""),
+            # A request may run on any thread of the ASGI server; only a pool re-uses connections across threads.
+            "OPTIONS": {"pool": {"min_size": 1, "max_size": 16, "timeout": 20}, **options},
+        }
+    raise ConfigError(f"DATABASE_URL must begin with sqlite:// or postgres://, not {parts.scheme!r}")
+
+
+def _sqlite(path: str) -> dict[str, object]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",  # a reader that turns writer inside a transaction cannot be made to wait
+            "timeout": 30,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=30000;",
+        },
+    }

@@ -1,0 +1,98 @@
+"""The errors that callers can do something about.
+
+RrmError                    any of them; `status` and `code` are what the API answers
+├── Invalid           422   input that names the offending fields
+├── NotFound          404   no such thing, or not yours
+├── Forbidden         403   you may see it, but not do this
+├── Unauthorised      401   no or unknown credentials
+├── StateConflict     409   the row is not in a state that allows this
+├── NotReady          409   the result does not exist yet
+├── StaleLease        409   the lease is no longer yours; the result changes nothing
+├── BadBundle         422   a node sent results that are not what its lease asked for
+├── TooLarge          413   a body beyond the limit
+└── LauncherError     502   a site refused or failed to start, stop or show a node
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class RrmError(Exception):
+    """An error with a stable machine-readable `code` and the HTTP `status` it maps to."""
+
+    status = 500
+    code = "error"
+    title = "Error"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+
+
+class Invalid(RrmError):
+    """Input that cannot be accepted. `errors` maps each field (dotted path) to its messages."""
+
+    status = 422
+    code = "invalid"
+    title = "The request has fields that cannot be accepted"
+
+    def __init__(self, errors: Mapping[str, Sequence[str]] | str, message: str = "") -> None:
+        self.errors: dict[str, list[str]] = (
+            {errors: [message]} if isinstance(errors, str) else {field: list(said) for field, said in errors.items()}
+        )
+        super().__init__("; ".join(f"{field}: {' '.join(said)}" for field, said in self.errors.items()))
+
+
+class NotFound(RrmError):
+    status = 404
+    code = "not-found"
+    title = "There is no such thing here"
+
+
+class Forbidden(RrmError):
+    status = 403
+    code = "forbidden"
+    title = "Your credentials do not allow this"
+
+
+class Unauthorised(RrmError):
+    status = 401
+    code = "unauthorised"
+    title = "Valid credentials are needed"
+
+
+class StateConflict(RrmError):
+    status = 409
+    code = "state-conflict"
+    title = "The present state does not allow this"
+
+
+class NotReady(RrmError):
+    status = 409
+    code = "not-ready"
+    title = "The result does not exist yet"
+
+
+class StaleLease(RrmError):
+    status = 409
+    code = "stale-lease"
+    title = "The lease is no longer held"
+
+
+class BadBundle(RrmError):
+    status = 422
+    code = "bad-bundle"
+    title = "The results are not what the lease asked for"
+
+
+class TooLarge(RrmError):
+    status = 413
+    code = "too-large"
+    title = "The body is larger than the limit"
+
+
+class LauncherError(RrmError):
+    status = 502
+    code = "launcher-error"
+    title = "The site could not do this"

@@ -1,0 +1,1 @@
+"""State and the use-cases that change it. Only `transitions.advance` writes a state; only use-cases open transactions."""

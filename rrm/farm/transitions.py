@@ -1,0 +1,83 @@
+"""The one way to change a state, and the one way to write an event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Model
+from django.utils import timezone
+
+from rrm.domain.states import JOB_MOVES, LEASE_MOVES, NODE_MOVES
+from rrm.errors import StateConflict
+from rrm.farm import wakeups
+from rrm.farm.models import Event, Job, Lease, Node
+
+_MOVES: Mapping[type[Model], Mapping[Any, frozenset[Any]]] = {Job: JOB_MOVES, Lease: LEASE_MOVES, Node: NODE_MOVES}
+
+
+def advance(row: Job | Lease | Node, target: str, reason: str = "", *, actor: str = "", **changes: Any) -> None:
+    """Move `row` to `target` with `changes`, or raise StateConflict and leave the database as it was.
+
+    A compare-and-swap on the state that `row` was read with, plus one event (leases have none: a finished one is told
+    by `record_tiles`). After a StateConflict, or a rolled-back transaction, read the row again: its memory is stale.
+    """
+    origin = row.state
+    if target not in _MOVES[type(row)][origin]:
+        raise StateConflict(f"{_noun(row)} {row.pk} is {origin}, which does not lead to {target}.")
+    written = {"state": target, "state_since": timezone.now(), "reason": reason[:500], **changes}
+    with transaction.atomic():
+        if not type(row)._default_manager.filter(pk=row.pk, state=origin).update(**written):
+            raise StateConflict(f"{_noun(row)} {row.pk} is no longer {origin}.")
+        for field, value in written.items():
+            setattr(row, field, value)
+        if not isinstance(row, Lease):
+            record(row, _noun(row), _facts(row), actor=actor)
+
+
+def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "", job: Job | None = None) -> None:
+    """Write one event about `subject` and announce it after commit.
+
+    Events of a job carry its own gapless sequence: the job's row stays locked until commit, so sequence order is
+    commit order and a stream that resumes after number n misses nothing.
+    """
+    job = subject if isinstance(subject, Job) else job
+    with transaction.atomic():
+        seq = _next_seq(job) if job else None
+        Event.objects.create(
+            kind="state" if subject is job and kind == "job" else kind,
+            subject_type=_noun(subject),
+            subject_id=str(subject.pk),
+            job=job,
+            seq=seq,
+            actor=actor,
+            data=data,
+        )
+        transaction.on_commit(wakeups.announce_events, robust=True)
+
+
+def _next_seq(job: Job) -> int:
+    Job.objects.filter(pk=job.pk).update(event_seq=F("event_seq") + 1)
+    return Job.objects.values_list("event_seq", flat=True).get(pk=job.pk)
+
+
+def _noun(row: Model) -> str:
+    return str(row._meta.model_name)
+
+
+def _facts(row: Job | Node) -> dict[str, Any]:
+    facts: dict[str, Any] = {"id": str(row.pk), "name": row.name, "state": str(row.state), "reason": row.reason}
+    if isinstance(row, Node):
+        facts |= {
+            "site": row.site_id,
+            "color": row.site.color,
+            "resource": row.resource_id,
+            "hostname": row.hostname,
+        }
+    return facts | {"at": _iso(row.state_since)}
+
+
+def _iso(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")

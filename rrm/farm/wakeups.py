@@ -1,0 +1,191 @@
+"""Prompting the loops and the streams. Everything here may be lost: loops find the work anyway, streams look again.
+
+Two bells per process, EVENTS (something to show) and WORK (something to render), are rung locally at once and in the
+other processes through Redis publish/subscribe. Celery tasks are sent by name. What needs the broker is done by one
+courier thread, so that a request never waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+from functools import partial
+
+import redis
+from celery import current_app
+from django.conf import settings
+from django.db import transaction
+
+logger = logging.getLogger(__name__)
+
+_CHANNEL = "rrm:bell"
+_RETRY_SECONDS = 1.0
+_QUEUE_LIMIT = 1000
+
+
+class Bell:
+    """Wakes the coroutines that wait for it, from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+
+    def ring(self) -> None:
+        with self._lock:
+            waiting = list(self._waiting)
+        for loop, event in waiting:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
+
+    def listen(self) -> Listener:
+        return Listener(self)
+
+    def add(self, entry: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
+        with self._lock:
+            self._waiting.add(entry)
+
+    def discard(self, entry: tuple[asyncio.AbstractEventLoop, asyncio.Event]) -> None:
+        with self._lock:
+            self._waiting.discard(entry)
+
+
+class Listener:
+    """Hears every ring between `async with` and its end; `wait` returns whether it rang within the time-out."""
+
+    def __init__(self, bell: Bell) -> None:
+        self._bell = bell
+        self._event = asyncio.Event()
+
+    async def __aenter__(self) -> Listener:
+        self._entry = (asyncio.get_running_loop(), self._event)
+        self._bell.add(self._entry)
+        _hear_other_processes()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._bell.discard(self._entry)
+
+    async def wait(self, timeout: float) -> bool:
+        try:
+            await asyncio.wait_for(self._event.wait(), timeout)
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+EVENTS = Bell()
+WORK = Bell()
+_BELLS = {"events": EVENTS, "work": WORK}
+
+
+def announce_events() -> None:
+    """Say, after commit, that there are new events."""
+    _announce("events")
+
+
+def announce_work() -> None:
+    """Say, after commit, that waiting nodes should ask again."""
+    transaction.on_commit(partial(_announce, "work"), robust=True)
+
+
+def wake(task: str, *args: str) -> None:
+    """Have a worker run `task` soon, after commit. Repeats that are still unsent are merged."""
+    transaction.on_commit(partial(_courier().post, ("task", task, *args)), robust=True)
+
+
+def _announce(bell: str) -> None:
+    _BELLS[bell].ring()
+    _courier().post(("ring", bell))
+
+
+class _Courier:
+    """One daemon thread that talks to the broker for the rest of the process."""
+
+    def __init__(self) -> None:
+        self._pending: dict[tuple[str, ...], None] = {}
+        self._changed = threading.Condition()
+        self._busy = False
+        self._redis = redis.Redis.from_url(
+            settings.RRM.pubsub_url, socket_connect_timeout=1, socket_timeout=2, retry_on_timeout=False
+        )
+        threading.Thread(target=self._run, name="rrm-courier", daemon=True).start()
+        atexit.register(self.flush, 1.0)
+
+    def post(self, message: tuple[str, ...]) -> None:
+        with self._changed:
+            if len(self._pending) < _QUEUE_LIMIT:
+                self._pending[message] = None
+                self._changed.notify_all()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything posted was tried; False when the time is over first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._pending and not self._busy, timeout)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._pending)
+                messages, self._pending = list(self._pending), {}
+                self._busy = True
+            for message in messages:
+                self._deliver(message)
+
+    def _deliver(self, message: tuple[str, ...]) -> None:
+        try:
+            if message[0] == "ring":
+                self._redis.publish(_CHANNEL, f"{message[1]} {os.getpid()}")
+            else:
+                current_app.send_task(message[1], args=message[2:], retry=False, expires=600)
+        except Exception as error:  # whatever the broker's fault is called, the loops will find the work
+            logger.warning("Could not send %s: %s", " ".join(message), error)
+
+
+_lock = threading.Lock()
+_couriers: dict[int, _Courier] = {}
+_ears: set[int] = set()
+
+
+def _courier() -> _Courier:
+    """This process's courier; a forked child gets one of its own."""
+    with _lock:
+        courier = _couriers.get(os.getpid())
+        if courier is None:
+            _couriers.clear()
+            courier = _couriers[os.getpid()] = _Courier()
+        return courier
+
+
+def _hear_other_processes() -> None:
+    """Start, once per process, the thread that rings this process's bells when another process says so."""
+    with _lock:
+        if os.getpid() in _ears:
+            return
+        _ears.add(os.getpid())
+    threading.Thread(target=_keep_listening, name="rrm-ears", daemon=True).start()
+
+
+def _keep_listening() -> None:
+    while True:
+        try:
+            _listen()
+        except (redis.RedisError, OSError) as error:
+            logger.debug("Not hearing other processes: %s", error)
+            time.sleep(_RETRY_SECONDS)
+
+
+def _listen() -> None:
+    client = redis.Redis.from_url(settings.RRM.pubsub_url, socket_connect_timeout=1, health_check_interval=15)
+    with client.pubsub(ignore_subscribe_messages=True) as channel:
+        channel.subscribe(_CHANNEL)
+        for message in channel.listen():
+            bell, _, sender = message["data"].decode().partition(" ")
+            if bell in _BELLS and sender != str(os.getpid()):
+                _BELLS[bell].ring()

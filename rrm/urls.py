@@ -1,0 +1,17 @@
+"""Every address that the manager answers."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+from rrm.api import health
+
+urlpatterns = [
+    path("", include("rrm.dashboard.urls")),
+    path("admin/", admin.site.urls),
+    path("healthz", health.alive),
+    path("readyz", health.ready),
+    path("metrics", health.metrics),
+    path("rendering-resource-manager/v2/", include("rrm.api.v2.urls")),
+]
