@@ -1,0 +1,103 @@
+"""How an image is cut: tiles, equal shares for sites, ranges sized in time, and the reduction of previews.
+
+Tile index = row * cols + col; row 0 holds the lowest y and col 0 the lowest x, as data arrays do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+PREVIEW_SIDE = 2048
+
+Range = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle of pixels in data order: first row and column, and how many of each."""
+
+    row0: int
+    col0: int
+    rows: int
+    cols: int
+
+    @property
+    def pixels(self) -> int:
+        return self.rows * self.cols
+
+
+@dataclass(frozen=True, slots=True)
+class TileGrid:
+    """The tiles of a `width` x `height` image; those at the far edges may be smaller."""
+
+    width: int
+    height: int
+    tile_size: int
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.height, self.tile_size) < 1:
+            raise ValueError(f"no tiles in {self.width} x {self.height} by {self.tile_size}")
+
+    @property
+    def cols(self) -> int:
+        return math.ceil(self.width / self.tile_size)
+
+    @property
+    def rows(self) -> int:
+        return math.ceil(self.height / self.tile_size)
+
+    @property
+    def tiles(self) -> int:
+        return self.rows * self.cols
+
+    def box(self, tile: int) -> Box:
+        """The pixels of tile number `tile`. Raises IndexError outside the grid."""
+        if not 0 <= tile < self.tiles:
+            raise IndexError(f"tile {tile} of {self.tiles}")
+        row, col = divmod(tile, self.cols)
+        row0, col0 = row * self.tile_size, col * self.tile_size
+        return Box(row0, col0, min(self.tile_size, self.height - row0), min(self.tile_size, self.width - col0))
+
+
+def shares(tiles: int, parts: int) -> tuple[Range, ...]:
+    """`parts` contiguous ranges that cover 0…`tiles`, equal within one tile; empty ones left out."""
+    if parts < 1:
+        raise ValueError(f"cannot cut into {parts} parts")
+    cuts = [tiles * part // parts for part in range(parts + 1)]
+    return tuple((start, stop) for start, stop in itertools.pairwise(cuts) if start < stop)
+
+
+def preview_scale(width: int, height: int) -> int:
+    """The smallest power of two that reduces the longer side to at most PREVIEW_SIDE pixels."""
+    scale = 1
+    while math.ceil(max(width, height) / scale) > PREVIEW_SIDE:
+        scale *= 2
+    return scale
+
+
+def range_size(
+    *, remaining: int, nodes: int, cores: int, tile_pixels: int, pixel_seconds: float | None, target_seconds: float
+) -> int:
+    """How many tiles one lease takes: `target_seconds` of this node's measured speed on this model.
+
+    A node that has not been measured gets one tile for each core. Never more than remaining / (2 * nodes), so that
+    the tail stays balanced, and one tile at least. `pixel_seconds` is wall seconds per pixel with all cores at work.
+    """
+    if remaining < 1:
+        raise ValueError("nothing remains to be leased")
+    if pixel_seconds is None:
+        wanted = cores
+    else:
+        tile_seconds = tile_pixels * pixel_seconds
+        wanted = int(min(remaining, target_seconds / tile_seconds)) if tile_seconds > 0 else remaining
+    return max(1, min(wanted, remaining // (2 * max(nodes, 1))))
+
+
+def halve(start: int, stop: int) -> tuple[Range, ...]:
+    """The two halves of a range that failed, so that a tile that poisons it is found; one tile stays whole."""
+    if stop - start < 2:
+        return ((start, stop),)
+    middle = (start + stop + 1) // 2
+    return ((start, middle), (middle, stop))
