@@ -1,0 +1,102 @@
+"""Bearer tokens of people, programs and nodes: 256 random bits, known to the database by their SHA-256 alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.contrib.auth.models import User
+from django.db.models import Q
+from django.utils import timezone
+
+from rrm.domain.states import NODE_CHECKED_IN
+from rrm.errors import Invalid
+from rrm.farm.models import Node, Token
+
+SCOPES = ("read", "render", "operate")
+
+_PREFIX_LENGTH = 12  # "rrm_" and 8 characters: enough to recognise a token, of no use to guess it
+_USE_RESOLUTION = timedelta(minutes=1)
+
+
+def issue(user: User, name: str, scopes: Iterable[str], expires_at: datetime | None = None) -> tuple[Token, str]:
+    """A new token of `user` and its secret, which cannot be had again. Raises Invalid."""
+    name, wanted = name.strip(), set(scopes)
+    errors = {}
+    if not 0 < len(name) <= 100:
+        errors["name"] = ["Give a name of at most 100 characters."]
+    if not wanted or not wanted <= set(SCOPES):
+        errors["scopes"] = [f"Name one or more of {', '.join(SCOPES)}."]
+    if expires_at is not None and expires_at <= timezone.now():
+        errors["expires_at"] = ["Must be in the future."]
+    if errors:
+        raise Invalid(errors)
+    secret = _new_secret()
+    token = Token.objects.create(
+        user=user,
+        name=name,
+        prefix=secret[:_PREFIX_LENGTH],
+        digest=digest_of(secret),
+        scopes=[scope for scope in SCOPES if scope in wanted],
+        expires_at=expires_at,
+    )
+    return token, secret
+
+
+def authenticate(secret: str) -> Token | None:
+    """The token that `secret` belongs to, with its user; None when unknown, expired, or the user is inactive."""
+    now = timezone.now()
+    token = (
+        Token.objects.select_related("user")
+        .filter(Q(expires_at=None) | Q(expires_at__gt=now), digest=digest_of(secret), user__is_active=True)
+        .first()
+    )
+    if token is not None:
+        _note_use(token, now)
+    return token
+
+
+def node_of(secret: str) -> Node | None:
+    """The node that was given `secret` when it checked in, with its site and resource, as long as it is there."""
+    return (
+        Node.objects.select_related("site", "resource")
+        .filter(token_digest=digest_of(secret), state__in=NODE_CHECKED_IN)
+        .first()
+    )
+
+
+def new_node_secret() -> tuple[str, str]:
+    """A secret for a node and the digest that its row keeps."""
+    secret = _new_secret()
+    return secret, digest_of(secret)
+
+
+def digest_of(secret: str) -> str:
+    """What is stored instead of a secret. A plain hash is enough for 256 random bits: nobody can try them all."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def keep_secret(path: Path, secret: str) -> None:
+    """Write a file that its owner alone can read; a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secret + "\n")
+    draft.replace(path)
+
+
+def _new_secret() -> str:
+    return "rrm_" + secrets.token_urlsafe(32)
+
+
+def _note_use(token: Token, now: datetime) -> None:
+    """Remember when a token was used last, to the minute: reading must not cost a write each time."""
+    if token.last_used_at is None or token.last_used_at < now - _USE_RESOLUTION:
+        Token.objects.filter(pk=token.pk).update(last_used_at=now)
+        token.last_used_at = now
