@@ -1,0 +1,93 @@
+"""A lease as the manager hands it out: a range of tiles with everything needed to render it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from renderers.mandelbrot.kernel import Limits, View, Window
+from renderers.mandelbrot.palette import Coloring
+
+
+class BadLease(ValueError):
+    """The lease asks for something this renderer cannot do; the text says what."""
+
+    def __init__(self, lease_id: str, problem: str) -> None:
+        super().__init__(problem)
+        self.lease_id = lease_id
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Tiles start … stop - 1 of an image; row 0 of the tiles and of the image is at the lowest y."""
+
+    id: str
+    job: str
+    start: int
+    stop: int
+    width: int
+    height: int
+    tile_size: int
+    tile_cols: int
+    digest: str
+    view: View
+    limits: Limits
+    outputs: frozenset[str]
+    preview_scale: int
+    coloring: Coloring
+
+    def window(self, tile: int) -> Window:
+        """The pixels of a tile; tiles at the right and upper edge may be smaller."""
+        row, col = divmod(tile, self.tile_cols)
+        row0, col0 = row * self.tile_size, col * self.tile_size
+        return Window(row0, col0, min(self.tile_size, self.height - row0), min(self.tile_size, self.width - col0))
+
+
+def parse_lease(document: Mapping[str, Any]) -> Lease:
+    """Read the manager's answer. Raises BadLease, which names the lease where it can."""
+    try:
+        return _read(document)
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"the lease cannot be read: {type(error).__name__}: {error}"
+        raise BadLease(str(document.get("id", "")), problem) from error
+
+
+def _read(document: Mapping[str, Any]) -> Lease:
+    model = document["model"]
+    params = model["params"]
+    if model["renderer"] != "mandelbrot" or params.get("formula", "mandelbrot") != "mandelbrot":
+        raise ValueError(f"renderer {model['renderer']!r} with formula {params.get('formula')!r} is not known here")
+    limits = Limits(int(params["max_iter"]), float(params.get("escape_radius", 2.0)))
+    if limits.max_iter < 1 or not 2.0 <= limits.escape_radius <= 1e100:
+        raise ValueError(f"max_iter {limits.max_iter} with escape_radius {limits.escape_radius} cannot be rendered")
+    view = document["view"]
+    return Lease(
+        id=str(document["id"]),
+        job=str(document["job"]),
+        start=int(document["start"]),
+        stop=int(document["stop"]),
+        width=int(document["width"]),
+        height=int(document["height"]),
+        tile_size=int(document["tile_size"]),
+        tile_cols=int(document["tile_cols"]),
+        digest=str(model["digest"]),
+        view=View(*(float(view[name]) for name in ("x0", "y0", "dx", "dy"))),
+        limits=limits,
+        outputs=frozenset(document["outputs"]),
+        preview_scale=int(document.get("preview_scale", 1)),
+        coloring=_coloring(document["coloring"]),
+    )
+
+
+def _coloring(document: Mapping[str, Any]) -> Coloring:
+    coloring = Coloring(
+        stops=tuple((float(position), str(color)) for position, color in document["stops"]),
+        interpolation=str(document["interpolation"]),
+        method=str(document["method"]),
+        cycle=float(document["cycle"]),
+        offset=float(document["offset"]),
+        scale=float(document["scale"]),
+        interior=str(document["interior"]),
+    )
+    if not coloring.stops or coloring.cycle == 0.0 or coloring.method not in ("smooth", "bands"):
+        raise ValueError("the colouring needs stops, a cycle and the method smooth or bands")
+    return coloring
