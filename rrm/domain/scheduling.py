@@ -227,7 +227,8 @@ def why_waiting(job: JobFacts, jobs: Sequence[JobFacts], nodes: Sequence[NodeFac
     if free:
         return "A node is free and loads its model when it asks for work next."
     ahead = sum(_before(other, job) for other in jobs if other.resource == job.resource)
-    return f"{_nodes(len(able))} of {where} {_be(len(able))} busy, with {ahead} other job{'' if ahead == 1 else 's'} ahead of it."
+    others = f"{ahead} other job{'' if ahead == 1 else 's'}"
+    return f"{_nodes(len(able))} of {where} {_be(len(able))} busy, with {others} ahead of it."
 
 
 def _before(other: JobFacts, job: JobFacts) -> bool:
