@@ -1,0 +1,137 @@
+"""Processes found by their environment, leftovers, and the death of the supervisor itself."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rrm.supervisor import embedded, processes
+from rrm.supervisor.logs import rotate
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPERVISOR = """
+import os, sys, time
+from pathlib import Path
+from rrm.supervisor import guard
+from rrm.supervisor.children import ChildSpec
+from rrm.supervisor.table import ProcessTable
+folder = Path(sys.argv[1])
+fork = "(trap '' HUP; exec setsid sleep 60) & echo $! >forked; echo $$ >direct; wait"
+spec = ChildSpec("worker", ("sh", "-c", fork), folder / "log", {**os.environ, "RRM_RUN": sys.argv[2]})
+table = ProcessTable([spec], folder, print)
+watch = guard.post("RRM_RUN", sys.argv[2], Path.cwd())
+while True:
+    table.tick()
+    time.sleep(0.05)
+"""
+
+
+class Crowd:
+    """Sleeping processes with given environments."""
+
+    def __init__(self) -> None:
+        self.members: list[subprocess.Popen[bytes]] = []
+
+    def add(self, **environment: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], **environment})
+        self.members.append(process)
+        return process
+
+
+@pytest.fixture
+def crowd() -> Iterator[Crowd]:
+    crowd = Crowd()
+    yield crowd
+    for process in crowd.members:
+        process.kill()
+        process.wait()
+
+
+def test_leftovers_of_the_same_folder_are_ended_and_all_else_is_left_alone(crowd: Crowd, tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    left = crowd.add(RRM_DATA=str(mine), RRM_ROLE="web", RRM_RUN="old")
+    bystanders = [
+        crowd.add(RRM_DATA=str(other), RRM_ROLE="web", RRM_RUN="old"),
+        crowd.add(RRM_DATA=str(mine), RRM_ROLE="web", RRM_RUN="new"),
+        crowd.add(RRM_DATA=str(mine), RRM_ROLE="worker", RRM_RUN="old", RRM_NODE_NAME="rrm-1"),
+        crowd.add(RRM_DATA=str(mine)),
+    ]
+    assert processes.end(embedded.leftovers(mine, "new"), grace=2, reap=lambda: left.poll() and None) == 1
+    assert left.wait(timeout=1) == -signal.SIGTERM
+    assert [process.poll() for process in bystanders] == [None] * 4
+
+
+def test_nodes_are_found_by_name_and_folder_even_through_a_link(crowd: Crowd, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    node = crowd.add(RRM_DATA=str(tmp_path / "link"), RRM_NODE_NAME="rrm-1")
+    crowd.add(RRM_DATA=str(tmp_path / "elsewhere"), RRM_NODE_NAME="rrm-2")
+    crowd.add(RRM_DATA="real", RRM_NODE_NAME="rrm-3")
+    found = processes.find(embedded.nodes(tmp_path / "real"))
+    assert [process.pid for process in found] == [node.pid]
+
+
+def test_a_process_that_ignores_term_is_killed_after_the_grace(crowd: Crowd) -> None:
+    mark = secrets.token_hex(8)
+    ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    environment = {**os.environ, "RRM_RUN": mark}
+    stubborn = subprocess.Popen([sys.executable, "-c", ignore], env=environment, stdout=subprocess.PIPE)
+    crowd.members.append(stubborn)
+    assert stubborn.stdout is not None
+    with stubborn.stdout as ready:
+        ready.readline()
+    processes.end(lambda seen: seen.get("RRM_RUN") == mark, grace=0.3, reap=lambda: stubborn.poll() and None)
+    assert stubborn.wait(timeout=2) == -signal.SIGKILL
+
+
+def test_a_signal_never_reaches_a_process_that_took_over_the_pid(crowd: Crowd) -> None:
+    successor = crowd.add(RRM_RUN="successor")
+    processes.send(processes.Process(successor.pid, {"RRM_RUN": "predecessor"}), signal.SIGKILL)
+    time.sleep(0.1)
+    assert successor.poll() is None
+
+
+@pytest.mark.slow_kill
+def test_killing_the_supervisor_leaves_neither_children_nor_what_they_forked(tmp_path: Path) -> None:
+    mark = secrets.token_hex(8)
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path), mark], cwd=ROOT)
+    forked = tmp_path / "forked"
+    wait_for(lambda: len(processes.find(lambda seen: seen.get("RRM_RUN") == mark)) >= 2)
+    supervisor.kill()
+    supervisor.wait()
+    assert processes.wait_gone(lambda seen: seen.get("RRM_RUN") == mark, seconds=5), forked.read_text()
+
+
+def test_a_log_over_the_limit_is_cut_while_its_writer_keeps_it_open(tmp_path: Path) -> None:
+    path = tmp_path / "web.log"
+    with path.open("a", buffering=1) as writer:
+        writer.write("old\n" * 100)
+        rotate(tmp_path, limit=100)
+        writer.write("new\n")
+    assert path.read_text() == "new\n"
+    assert (tmp_path / "web.log.1").read_text() == "old\n" * 100
+
+
+def test_only_three_old_logs_are_kept(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / "web.log").write_text(str(number) * 200)
+        rotate(tmp_path, limit=100)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["web.log", "web.log.1", "web.log.2", "web.log.3"]
+    assert (tmp_path / "web.log.1").read_text().startswith("5")
+
+
+def wait_for(condition: object, seconds: float = 5) -> None:
+    assert callable(condition)
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
