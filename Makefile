@@ -16,7 +16,7 @@ run: setup ## Run the whole service in the foreground (RRM_PORT=9000 RRM_DATA=va
 	@exec $(PY) manage.py run $(ARGS)
 
 test: setup-dev ## Everything that has to pass: style, types, layers, schema, all tests on real services
-	@exec $(PY) deployment/checks.py
+	@exec $(PY) -m deployment.checks $(STEPS)
 
 test-unit: setup-dev ## The fast tests only (seconds)
 	@exec $(PY) -m pytest tests/unit

@@ -41,7 +41,7 @@ def send(process: Process, number: signal.Signals) -> None:
             os.close(descriptor)
 
 
-def end(claim: Claim, grace: float, reap: Callable[[], None] = lambda: None) -> int:
+def end(claim: Claim, grace: float, reap: Callable[[], object] = lambda: None) -> int:
     """TERM every process that satisfies `claim`, KILL what is left after `grace` seconds. Returns how many."""
     first = find(claim)
     for process in first:
@@ -53,7 +53,7 @@ def end(claim: Claim, grace: float, reap: Callable[[], None] = lambda: None) -> 
     return len(first)
 
 
-def wait_gone(claim: Claim, seconds: float, reap: Callable[[], None] = lambda: None) -> bool:
+def wait_gone(claim: Claim, seconds: float, reap: Callable[[], object] = lambda: None) -> bool:
     """Wait until no process satisfies `claim`, at most `seconds`."""
     limit = time.monotonic() + seconds
     while find(claim):

@@ -1,0 +1,141 @@
+"""Everything that has to pass, one line per step: python -m deployment.checks [STEP …].
+
+The whole output of a step is kept in test-results/; that of a failed one is printed as well. All steps run even when
+one fails, so that a run shows everything there is to mend. The last lines are pytest's own summaries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.services import ServiceMissing, postgresql
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "test-results"
+PYTHON = sys.executable
+MANAGE = (PYTHON, "manage.py")
+PRODUCTION = {
+    "RRM_MODE": "production",
+    "RRM_SECRET_KEY": secrets.token_urlsafe(48),
+    "RRM_ALLOWED_HOSTS": "rrm.example.org",
+    "DATABASE_URL": "postgres://rrm@localhost/rrm",
+    "REDIS_URL": "redis://localhost:6379/0",
+}
+_SUMMARY = re.compile(
+    r"^=*\s*(\d+ (passed|failed|error|skipped|deselected|xfailed)|no tests ran)\b.* in [\d.:hms ()]+=*$"
+)
+_SHOWN_LINES = 150
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command that must succeed. `postgresql` gives it a private server in DATABASE_URL."""
+
+    name: str
+    command: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    postgresql: bool = False
+
+
+def pytest_step(name: str, *folders: str, postgresql: bool = False) -> Step | None:
+    """A test suite with coverage; None while its folders hold no tests."""
+    present = [folder for folder in folders if any((ROOT / folder).rglob("test_*.py"))]
+    options = ("-q", "-o", "console_output_style=classic", f"--junitxml={RESULTS / name}.xml")
+    command = (PYTHON, "-m", "coverage", "run", "-m", "pytest", *options, *present)
+    return Step(name, command, postgresql=postgresql) if present else None
+
+
+def steps() -> list[Step]:
+    """All steps in order, the quickest verdicts first."""
+    suites = (
+        pytest_step("unit", "tests/unit", "tests/contracts"),
+        pytest_step("integration-sqlite", "tests/integration"),
+        pytest_step("integration-postgresql", "tests/integration", postgresql=True),
+        pytest_step("acceptance", "tests/acceptance", "tests/browser"),
+    )
+    return [
+        Step("services", ("sh", "deployment/test-services/ensure.sh")),
+        Step("lint", (PYTHON, "-m", "ruff", "check", ".")),
+        Step("format", (PYTHON, "-m", "ruff", "format", "--check", ".")),
+        Step("layers", (str(Path(PYTHON).with_name("lint-imports")),)),
+        Step("types", (PYTHON, "-m", "mypy")),
+        Step("migrations", (*MANAGE, "makemigrations", "--check", "--dry-run")),
+        Step("deploy", (*MANAGE, "check", "--deploy", "--fail-level", "WARNING"), PRODUCTION),
+        Step("schema", (*MANAGE, "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull)),
+        *(suite for suite in suites if suite is not None),
+    ]
+
+
+def run(step: Step, environment: dict[str, str]) -> tuple[bool, str]:
+    """Run one step. Returns whether it passed, and its output, which is also kept in a file."""
+    path = RESULTS / f"{step.name}.log"
+    with path.open("w") as log, contextlib.ExitStack() as stack:
+        extra = dict(step.environment)
+        if step.postgresql:
+            try:
+                extra["DATABASE_URL"] = stack.enter_context(postgresql())
+            except ServiceMissing as missing:
+                return os.environ.get("CI") != "true", f"not run: {missing}\n"
+        done = subprocess.run(
+            step.command, cwd=ROOT, env={**environment, **extra}, stdout=log, stderr=subprocess.STDOUT, check=False
+        )
+    return done.returncode == 0, path.read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def clean_environment() -> Iterator[dict[str, str]]:
+    """The environment without a developer's own settings, and with a data folder that disappears afterwards."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("RRM_", "DJANGO_"))}
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        own.pop(name, None)
+    with tempfile.TemporaryDirectory(prefix="rrm-checks-") as folder:
+        yield {**own, "RRM_DATA": folder, "COVERAGE_FILE": str(RESULTS / ".coverage"), "PYTHONUNBUFFERED": "1"}
+
+
+def coverage(environment: dict[str, str]) -> None:
+    """Put the suites' measurements together and print the total; the details go to a file."""
+    with (RESULTS / "coverage.txt").open("w") as report:
+        for arguments in (("combine", "--quiet"), ("report",)):
+            subprocess.run(
+                (PYTHON, "-m", "coverage", *arguments), cwd=ROOT, env=environment, stdout=report, check=False
+            )
+    total = [line for line in (RESULTS / "coverage.txt").read_text().splitlines() if line.startswith("TOTAL")]
+    for line in total:
+        print(f"coverage {line.split()[-1]} of lines and branches (test-results/coverage.txt)")
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the named steps, or all. Returns the exit status."""
+    chosen = [step for step in steps() if not names or step.name in names]
+    failed, summaries, begin = [], [], time.monotonic()
+    RESULTS.mkdir(exist_ok=True)
+    for old in RESULTS.glob(".coverage*"):
+        old.unlink()
+    with clean_environment() as environment:
+        for number, step in enumerate(chosen, 1):
+            print(f"[{number:2}/{len(chosen)}] {step.name:<24}", end="", flush=True)
+            started = time.monotonic()
+            passed, output = run(step, environment)
+            print(f"{'ok' if passed else 'FAILED':<8}{time.monotonic() - started:6.1f} s", flush=True)
+            summaries += [line for line in output.splitlines() if _SUMMARY.match(line)][-1:]
+            if not passed:
+                failed.append(step.name)
+                print("\n".join(f"    {line}" for line in output.splitlines()[-_SHOWN_LINES:]), flush=True)
+        coverage(environment)
+    print(f"{len(chosen) - len(failed)} of {len(chosen)} steps passed in {time.monotonic() - begin:.0f} s")
+    print(*(f"FAILED: {name} (test-results/{name}.log)" for name in failed), *summaries, sep="\n", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
