@@ -30,7 +30,7 @@ Wanted = tuple[float, int]
 
 
 class Phase(StrEnum):
-    """What a node counts as. A LEAVING node (draining, stopping) is not one we have, but takes a place until it is gone."""
+    """What a node counts as. A LEAVING node (draining, stopping) is not had any more, yet takes a place until gone."""
 
     STARTING = "starting"
     IDLE = "idle"
@@ -272,7 +272,7 @@ def _launch_count(farm: _Farm) -> int:
 
 
 def _placed(farm: _Farm, count: int) -> tuple[str, ...]:
-    """A site for each of at most `count` nodes: first where work is bound to, then by preference, while there is room."""
+    """A site for each of at most `count` nodes: first where work is bound to, then by preference, as room allows."""
     chosen = _for_needs(farm.needs, farm.counts, farm.limits.sites)
     for site in farm.limits.sites:
         chosen += [site.id] * max(site.room - chosen.count(site.id), 0)

@@ -20,7 +20,10 @@ from typing import Any, Literal
 from rrm.errors import LauncherError
 
 Handle = dict[str, Any]
-"""How a site finds a node again: JSON, stored by the caller, read by the launcher that made it. It has a `name`."""
+"""How a site finds a node again: JSON, stored by the caller, read by the launcher that made it.
+
+It has the node's `name`. A handle of nothing but the name stands for a launch whose answer was lost.
+"""
 
 Stream = Literal["out", "err"]
 

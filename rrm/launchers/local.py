@@ -1,0 +1,236 @@
+"""Nodes as processes of this machine.
+
+A node's folder DATA/nodes/NAME has its record `pid.json`, its logs `out.log` and `err.log`, and a lock that makes
+launches of one name take turns. A process is known by its pid, its start time and the boot it belongs to, so that
+neither a restart of the manager nor a re-used pid confuses it with another.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+from rrm.errors import LauncherError
+from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Stream
+from rrm.launchers.detach import PROC, boot_id, stat_fields, state_and_start
+
+LOG_BYTES = 4 * 2**20
+FOLDERS_KEPT = 200
+
+_ROOT = Path(__file__).resolve().parents[2]
+_DETACH = Path(__file__).with_name("detach.py")
+_START_SECONDS = 30
+_KILL_SECONDS = 10
+_POLL_SECONDS = 0.02
+_EXITED = {"Z", "X", "x"}
+_GROUP, _SESSION = 2, 3  # among the fields of /proc/PID/stat from the state on
+# What a process needs to find programs, libraries, caches and its language; nothing that could be a secret.
+_PASSED_ON = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHON\w+|LD_LIBRARY_PATH|XDG_\w+_(HOME|DIR)"
+    r"|(NUMBA|OMP|MKL|OPENBLAS)_\w+|CUDA_VISIBLE_DEVICES|SSL_CERT_(FILE|DIR)|COVERAGE_\w+"
+)
+
+
+class LocalLauncher(Launcher):
+    """Renderer nodes under `data_dir`/nodes; `proc` is where the kernel shows its processes."""
+
+    def __init__(self, data_dir: Path, *, proc: Path = PROC, log_bytes: int = LOG_BYTES) -> None:
+        self._data = data_dir.resolve()
+        self._nodes = self._data / "nodes"
+        self._proc = proc
+        self._log_bytes = log_bytes
+
+    def launch(self, spec: NodeSpec) -> Handle:
+        folder = self._nodes / spec.name
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(folder / "lock") as lock:
+            handle = self._recorded(spec.name)
+            if handle is None or self._require_known(handle) is Liveness.GONE:
+                self._start(spec, folder, lock)
+                handle = self._recorded(spec.name)
+        if handle is None:
+            raise LauncherError(f"node {spec.name} left no record")
+        self._sweep()
+        return handle
+
+    def liveness(self, handles: Sequence[Handle]) -> dict[str, Liveness]:
+        """As promised by the contract; looking at a node also cuts its logs to size."""
+        found: dict[str, Liveness] = {}
+        for handle in handles:
+            known = self._known(handle)
+            found[handle["name"]] = Liveness.GONE if known is None else self._look(known)
+            with suppress(OSError):
+                self._trim(handle["name"])
+        return found
+
+    def stop(self, handle: Handle, grace: timedelta) -> None:
+        known = self._known(handle)
+        if known is None:
+            return
+        self._signal(known, signal.SIGTERM)
+        if not _until(lambda: self._ended(known), grace.total_seconds()):
+            self._signal(known, signal.SIGKILL)
+        if not _until(lambda: self._ended(known) and not self._kill_left_over(known), _KILL_SECONDS):
+            raise LauncherError(f"process {known['pid']} of node {known['name']} does not end")
+
+    def logs(self, handle: Handle, stream: Stream, tail: int) -> str:
+        path = self._nodes / handle["name"] / f"{stream}.log"
+        try:
+            lines = path.read_bytes().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return "".join(f"{line}\n" for line in lines[-tail:]) if tail > 0 else ""
+
+    def find_all(self) -> dict[str, Handle]:
+        recorded = (self._recorded(path.parent.name) for path in self._nodes.glob("*/pid.json"))
+        return {
+            handle["name"]: handle
+            for handle in recorded
+            if handle is not None and self._require_known(handle) is Liveness.RUNNING
+        }
+
+    def _start(self, spec: NodeSpec, folder: Path, lock: int) -> None:
+        """Run the node's command detached, with the token on its standard input."""
+        command = spec.command or _agent(spec)
+        logs = [str(folder / name) for name in ("out.log", "err.log")]
+        detach = [sys.executable, "-I", "-S", str(_DETACH), str(lock), str(folder / "pid.json"), spec.name, *logs]
+        read, write = os.pipe()
+        try:
+            os.write(write, f"{spec.token}\n".encode())  # far less than a pipe holds, so this never waits
+            os.close(write)
+            subprocess.run(
+                [*detach, *command],
+                stdin=read,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                cwd=_ROOT,
+                env=self._environment(spec),
+                pass_fds=(lock,),
+                start_new_session=True,
+                timeout=_START_SECONDS,
+                check=True,
+            )
+        except subprocess.CalledProcessError as failed:
+            said = failed.stderr.decode(errors="replace").strip()
+            raise LauncherError(f"node {spec.name} could not be started: {said[-500:]}") from None
+        except (OSError, subprocess.TimeoutExpired) as failed:
+            raise LauncherError(f"node {spec.name} could not be started: {failed}") from failed
+        finally:
+            os.close(read)
+
+    def _environment(self, spec: NodeSpec) -> dict[str, str]:
+        passed_on = {name: value for name, value in os.environ.items() if _PASSED_ON.fullmatch(name)}
+        own = {"RRM_NODE_NAME": spec.name, "RRM_DATA": str(self._data), "PYTHONUNBUFFERED": "1"}
+        return passed_on | dict(spec.environment) | own
+
+    def _known(self, handle: Handle) -> Handle | None:
+        """The handle, or the record of that name when the answer of its launch was lost; None if never started."""
+        return handle if "pid" in handle else self._recorded(handle["name"])
+
+    def _recorded(self, name: str) -> Handle | None:
+        try:
+            record = json.loads((self._nodes / name / "pid.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return dict(record)
+
+    def _look(self, handle: Handle) -> Liveness:
+        try:
+            boot = boot_id(self._proc)
+        except OSError:  # without this file there is no telling what a missing process means
+            return Liveness.UNKNOWN
+        try:
+            state, start = state_and_start(int(handle["pid"]), self._proc)
+        except (FileNotFoundError, ProcessLookupError):
+            return Liveness.GONE
+        except (OSError, ValueError):
+            return Liveness.UNKNOWN
+        same = (boot, start) == (handle.get("boot"), handle.get("start"))
+        return Liveness.RUNNING if same and state not in _EXITED else Liveness.GONE
+
+    def _require_known(self, handle: Handle) -> Liveness:
+        seen = self._look(handle)
+        if seen is Liveness.UNKNOWN:
+            raise LauncherError(f"cannot tell whether node {handle['name']} runs: {self._proc} does not show it")
+        return seen
+
+    def _ended(self, handle: Handle) -> bool:
+        return self._require_known(handle) is Liveness.GONE
+
+    def _signal(self, handle: Handle, number: signal.Signals) -> None:
+        """Signal the node's whole group, if it is still the node's."""
+        if not self._ended(handle):
+            with suppress(ProcessLookupError):
+                os.killpg(handle["pid"], number)
+
+    def _kill_left_over(self, handle: Handle) -> bool:
+        """Kill what outlived the node in its session; whether there was anything."""
+        mark = f"RRM_NODE_NAME={handle['name']}".encode()
+        found = False
+        for path in self._proc.glob("[0-9]*"):
+            pid = int(path.name)
+            # A process may end while we look at it, and those of others do not show their environment.
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
+                fields = stat_fields(pid, self._proc)
+                of_node = str(handle["pid"]) in (fields[_GROUP], fields[_SESSION]) and fields[0] not in _EXITED
+                if of_node and mark in (path / "environ").read_bytes().split(b"\0"):
+                    os.kill(pid, signal.SIGKILL)
+                    found = True
+        return found
+
+    def _trim(self, name: str) -> None:
+        """Cut logs that have outgrown their limit to their last half; the node appends, so it writes on at the end."""
+        for path in (self._nodes / name).glob("*.log"):
+            if path.stat().st_size > self._log_bytes:
+                with path.open("r+b") as file:
+                    file.seek(-(self._log_bytes // 2), os.SEEK_END)
+                    kept = file.read()
+                    file.truncate(0)
+                with path.open("ab") as file:
+                    file.write(kept)
+
+    def _sweep(self) -> None:
+        """Forget the folders of nodes long gone, so that they do not pile up."""
+        folders = sorted(self._nodes.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+        for folder in folders[FOLDERS_KEPT:]:
+            handle = self._recorded(folder.name)
+            if handle is not None and self._look(handle) is Liveness.GONE:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _agent(spec: NodeSpec) -> tuple[str, ...]:
+    """The renderer that ships with RRM; the token comes on its standard input."""
+    renderer = (sys.executable, "-m", "renderers", spec.renderer)
+    return (*renderer, "--manager", spec.manager_url, "--name", spec.name, "--token-file", "-")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    """Hold the lock; gives its descriptor. Waits for another launch of this name, which is bounded."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> bool:
+    """Whether the condition came true within so many seconds; it is looked at once at least."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= end:
+            return False
+        time.sleep(_POLL_SECONDS)
+    return True
