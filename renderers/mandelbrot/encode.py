@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from renderers.mandelbrot.jit import compiled
+from renderers.mandelbrot.native import function
 from renderers.mandelbrot.palette import Bytes
 
 try:
@@ -20,10 +20,9 @@ except ImportError:  # a processor architecture without a wheel
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RGB_8_BIT = (8, 2, 0, 0, 0)  # bit depth, colour type, compression, filter method, no interlace
-SUB_FILTER = 1
 CHANNELS = 3
 
-# isal packs a tile's smooth values in 0.2–0.4 ms to a fifth or a half; zlib needs 1.5–5 ms for the same, more than it saves.
+# isal packs smooth values in 0.2 to 0.4 ms to a fifth or a half; zlib needs 1.5 to 5 ms for that, more than it saves.
 ENCODING = "raw" if isal_zlib is None else "zlib"
 
 
@@ -34,40 +33,11 @@ def deflate(data: Any) -> bytes:
     return bytes(isal_zlib.compress(data, 1))
 
 
-@compiled
-def _sub_filter(rows: Bytes, out: Bytes) -> None:
-    """PNG filter 1: each byte minus the same channel of the pixel to its left; one filter byte in front of each row."""
-    count, width = rows.shape
-    for row in range(count):
-        out[row, 0] = SUB_FILTER
-        for i in range(CHANNELS):
-            out[row, 1 + i] = rows[row, i]
-        for i in range(CHANNELS, width):
-            out[row, 1 + i] = rows[row, i] - rows[row, i - CHANNELS]
-
-
-@compiled
-def _average(rows: Bytes, factor: int, out: Bytes) -> None:
-    """Mean of factor × factor boxes, rounded; boxes at the right and lower edge are cut off by the picture."""
-    height, width = rows.shape[0], rows.shape[1] // CHANNELS
-    for row in range(out.shape[0]):
-        bottom = min(height, (row + 1) * factor)
-        for col in range(out.shape[1] // CHANNELS):
-            right = min(width, (col + 1) * factor)
-            area = (bottom - row * factor) * (right - col * factor)
-            for channel in range(CHANNELS):
-                total = area // 2
-                for y in range(row * factor, bottom):
-                    for x in range(col * factor, right):
-                        total += rows[y, CHANNELS * x + channel]
-                out[row, CHANNELS * col + channel] = total // area
-
-
 def png(picture: Bytes) -> bytes:
-    """A PNG of RGB rows (height × 3·width): Sub filter on every row, one IDAT."""
+    """A PNG of RGB rows (height x 3·width): Sub filter on every row, one IDAT."""
     height, row_bytes = picture.shape
     filtered = np.empty((height, row_bytes + 1), np.uint8)
-    _sub_filter(picture, filtered)
+    function("sub_filter")(picture.ctypes.data, filtered.ctypes.data, height, row_bytes)
     header = struct.pack(">IIBBBBB", row_bytes // CHANNELS, height, *RGB_8_BIT)
     chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", deflate(filtered.data)), _chunk(b"IEND", b""))
     return PNG_SIGNATURE + b"".join(chunks)
@@ -78,15 +48,15 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def preview(picture: Bytes, factor: int) -> bytes:
-    """A PNG of the picture reduced by box average to ceil(width / factor) × ceil(height / factor)."""
+    """A PNG of the picture reduced by box average to ceil(width / factor) x ceil(height / factor)."""
     height, width = picture.shape[0], picture.shape[1] // CHANNELS
     reduced = np.empty((-(-height // factor), CHANNELS * -(-width // factor)), np.uint8)
-    _average(picture, factor, reduced)
+    function("average")(picture.ctypes.data, reduced.ctypes.data, height, width, factor)
     return png(reduced)
 
 
 def pack(values: NDArray[Any], *, shuffle: bool) -> bytes:
-    """The array's little-endian bytes, regrouped by significance when `shuffle`, then encoded as ENCODING says."""
+    """The array's little-endian bytes, regrouped by significance when `shuffle`, encoded as ENCODING says."""
     octets = values.reshape(-1).view(np.uint8)
     if shuffle:
         octets = np.ascontiguousarray(octets.reshape(-1, values.itemsize).T).reshape(-1)

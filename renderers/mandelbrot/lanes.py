@@ -1,0 +1,313 @@
+"""The inner loops of the Mandelbrot kernel, compiled by numba: escape counts and smooth values of one tile.
+
+Count of a pixel: z = 0; for i = 0, 1, … max_iter - 1: z <- z² + c, and if then |z|² > escape_radius² the count is i.
+If no i qualifies the count is max_iter (inside). A step is xx = x·x, yy = y·y, y = 2·(x·y) + ci, x = (xx - yy) + cr.
+
+Smooth value of an outside pixel: count + fraction, fraction = e - log2(log2 |z|), where z is the orbit e - 1 steps after
+the escape and e = 4 (fewer where |z| would overflow). Its limit for large e is continuous across the counts and does not
+depend on the escape radius; three further steps come within 1.1e-5 of that limit. Inside pixels get max_iter.
+
+How it is fast: pixels live in lanes. All lanes advance by blocks of untested steps, which the compiler turns into vector
+instructions; only lanes that are still within the escape radius after a block commit it. An orbit that left the radius
+(≥ 2) keeps growing, so no escape is missed. Lanes that did not commit are replayed from the start of the block with a
+test on each step, which gives the exact count, and are refilled with fresh pixels.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import cfunc, njit, types
+from numba.extending import intrinsic
+
+# Buffers are plain pointers in the compiled code; here they are annotated as what they hold, because they are only indexed.
+Doubles = list[float]
+Counts = list[int]
+Flag = list[int]
+Grid = tuple[Doubles, Doubles, int, int]  # x of each column, y of each row, columns, pixels
+Limits = tuple[float, float]  # max_iter, escape_radius²
+Results = tuple[Counts, Doubles]  # counts, smooth values; row-major
+
+LANES = 64
+GROUP = 64
+BLOCK = 16  # untested steps
+HEAD = 24  # tested steps before a pixel gets a lane: most pixels of an overview end here
+WAITING = 6  # lanes that may wait for their replay before all lanes are gone through
+FURTHER = 4.0  # smooth value: the escaping step and three more
+HUGE = 1e60  # |z|² beyond which one more step could overflow
+STACK = LANES + GROUP
+
+# Fields of a pixel in flight. A buffer holds them as consecutive arrays: the compiler can see that they do not overlap.
+X, Y, CX, CY, N, ID, FLAG, VALUE, FIELDS = range(9)
+GROUP_AT = FIELDS * LANES  # where the buffers begin in the scratch memory, after the lanes
+WORK_AT = GROUP_AT + FIELDS * STACK
+DONE_AT = WORK_AT + FIELDS * STACK
+SCRATCH = DONE_AT + FIELDS * STACK  # doubles
+
+SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
+MANTISSA_BITS = 52
+TWO_OVER_LN2 = 2.8853900817779268
+
+
+@intrinsic
+def _bits(typing_context: Any, value: Any) -> Any:
+    """The bits of a double as a signed 64-bit integer."""
+
+    def cast(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.IntType(64))
+
+    return types.int64(types.float64), cast
+
+
+@intrinsic
+def _double(typing_context: Any, bits: Any) -> Any:
+    """The double that has these 64 bits."""
+
+    def cast(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.DoubleType())
+
+    return types.float64(types.int64), cast
+
+
+@intrinsic
+def _offset(typing_context: Any, pointer: Any, count: Any) -> Any:
+    """The pointer moved by so many elements."""
+
+    def move(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.gep(arguments[0], [arguments[1]])
+
+    return pointer(pointer, types.int64), move
+
+
+@njit(error_model="numpy")
+def _log2(value: float) -> float:
+    """log2 of a positive, normal double to 1e-11; the library's is a call per value and cannot be vectorised."""
+    bits = _bits(value)
+    exponent = (bits - SQRT_HALF_BITS) >> MANTISSA_BITS
+    mantissa = _double(bits - (exponent << MANTISSA_BITS))
+    r = (mantissa - 1.0) / (mantissa + 1.0)
+    r2 = r * r
+    series = 1.0 + r2 * (1 / 3 + r2 * (1 / 5 + r2 * (1 / 7 + r2 * (1 / 9 + r2 * (1 / 11)))))
+    return exponent + TWO_OVER_LN2 * r * series
+
+
+@njit(error_model="numpy")
+def _advance(lanes: Doubles, radius2: float, last: float) -> int:
+    """Advance all lanes by one block; answer how many did not commit it (escaped, or fewer than BLOCK steps left)."""
+    held = 0
+    for lane in range(LANES):
+        x = lanes[lane]
+        y = lanes[Y * LANES + lane]
+        cx = lanes[CX * LANES + lane]
+        cy = lanes[CY * LANES + lane]
+        n = lanes[N * LANES + lane]
+        a = x
+        b = y
+        for _ in range(BLOCK):
+            product = a * b
+            a = (a * a - b * b) + cx
+            b = (product + product) + cy
+        commits = (a * a + b * b <= radius2) & (n <= last)
+        lanes[lane] = a if commits else x
+        lanes[Y * LANES + lane] = b if commits else y
+        lanes[N * LANES + lane] = n + BLOCK if commits else n
+        lanes[FLAG * LANES + lane] = 0.0 if commits else 1.0
+        held += 0 if commits else 1
+    return held
+
+
+@njit(error_model="numpy")
+def _replay(pixels: Doubles, first: int, limit: float, radius2: float, steps: int) -> None:
+    """Advance a group with a test on each step: up to n = limit inside; FLAG counts steps from the escape."""
+    for _ in range(steps):
+        active = 0
+        for k in range(first, first + GROUP):
+            x = pixels[k]
+            y = pixels[Y * STACK + k]
+            n = pixels[N * STACK + k]
+            e = pixels[FLAG * STACK + k]
+            fresh = e == 0.0
+            goes = (fresh & (n < limit)) | ((e > 0.0) & (e < FURTHER) & (x * x + y * y < HUGE))
+            product = x * y
+            a = (x * x - y * y) + pixels[CX * STACK + k]
+            b = (product + product) + pixels[CY * STACK + k]
+            within = fresh & (a * a + b * b <= radius2)
+            pixels[k] = a if goes else x
+            pixels[Y * STACK + k] = b if goes else y
+            pixels[N * STACK + k] = n + 1.0 if goes & within else n
+            pixels[FLAG * STACK + k] = e if (not goes) | within else e + 1.0
+            active += 1 if goes else 0
+        if active == 0:
+            return
+
+
+@njit(error_model="numpy")
+def _measure(pixels: Doubles, first: int, limit: float) -> None:
+    """Set VALUE of a group to the smooth value (limit where the pixel did not escape)."""
+    for k in range(first, first + GROUP):
+        x = pixels[k]
+        y = pixels[Y * STACK + k]
+        e = pixels[FLAG * STACK + k]
+        value = pixels[N * STACK + k] + (e - _log2(0.5 * _log2(x * x + y * y)))
+        pixels[VALUE * STACK + k] = value if e > 0.0 else limit
+
+
+@njit(error_model="numpy")
+def _generate(pixels: Doubles, at: int, grid: Grid, limit: float) -> None:
+    """Fill a group with the pixels from index `at` on (row-major); those in the two largest components are inside."""
+    xs, ys, columns, total = grid
+    row = at // columns
+    column = at - row * columns
+    for k in range(GROUP):
+        absent = at + k >= total
+        pixels[ID * STACK + k] = -1.0 if absent else float(at + k)
+        pixels[CX * STACK + k] = 0.0 if absent else xs[column]
+        pixels[CY * STACK + k] = 0.0 if absent else ys[row]
+        column += 1
+        if column == columns:
+            column = 0
+            row += 1
+    for k in range(GROUP):
+        cx = pixels[CX * STACK + k]
+        cy = pixels[CY * STACK + k]
+        shifted = cx - 0.25
+        q = shifted * shifted + cy * cy
+        cardioid = q * (q + shifted) <= 0.25 * (cy * cy)
+        disc = (cx + 1.0) * (cx + 1.0) + cy * cy <= 0.0625
+        pixels[k] = 0.0
+        pixels[Y * STACK + k] = 0.0
+        pixels[N * STACK + k] = limit if cardioid | disc else 0.0
+        pixels[FLAG * STACK + k] = 0.0
+
+
+@njit(error_model="numpy")
+def _write(pixels: Doubles, k: int, out: Results) -> None:
+    """Store the result of one measured pixel."""
+    pixel = int(pixels[ID * STACK + k])
+    out[0][pixel] = types.uint32(pixels[N * STACK + k])
+    out[1][pixel] = types.float32(pixels[VALUE * STACK + k])
+
+
+@njit(error_model="numpy")
+def _head(
+    group: Doubles, at: int, grid: Grid, limits: Limits, out: Results
+) -> None:
+    """Take the next group of pixels and write those that end within HEAD steps; the others keep their ID."""
+    limit, radius2 = limits
+    _generate(group, at, grid, limit)
+    _replay(group, 0, min(limit, float(HEAD)), radius2, HEAD + int(FURTHER))
+    _measure(group, 0, limit)
+    for k in range(GROUP):
+        if (group[FLAG * STACK + k] > 0.0) | (group[N * STACK + k] >= limit):
+            if group[ID * STACK + k] >= 0.0:
+                _write(group, k, out)
+            group[ID * STACK + k] = -1.0
+
+
+@njit(error_model="numpy")
+def _queue(group: Doubles, work: Doubles, queued: int) -> int:
+    """Append the pixels of the group that still have an ID to the work stack; answer its length."""
+    for k in range(GROUP):
+        if group[ID * STACK + k] >= 0.0:
+            for field in range(FLAG):
+                work[field * STACK + queued] = group[field * STACK + k]
+            queued += 1
+    return queued
+
+
+@njit(error_model="numpy")
+def _finish(done: Doubles, waiting: int, limits: Limits, out: Results) -> int:
+    """Replay and write the last group of the waiting pixels; answer how many still wait."""
+    first = max(0, waiting - GROUP)
+    for k in range(waiting, first + GROUP):
+        done[ID * STACK + k] = -1.0
+        done[N * STACK + k] = limits[0]
+        done[FLAG * STACK + k] = 0.0
+    _replay(done, first, limits[0], limits[1], BLOCK + int(FURTHER))
+    _measure(done, first, limits[0])
+    for k in range(first, waiting):
+        _write(done, k, out)
+    return first
+
+
+@njit(error_model="numpy")
+def _exchange(lanes: Doubles, work: Doubles, queued: int, done: Doubles, waiting: int) -> tuple[int, int, int]:
+    """Move the pixels of flagged lanes to `done` and refill those lanes; answer (queued, waiting, lanes left idle)."""
+    idle = 0
+    for lane in range(LANES):
+        if lanes[FLAG * LANES + lane] == 0.0:
+            continue
+        if lanes[ID * LANES + lane] >= 0.0:
+            for field in range(FLAG):
+                done[field * STACK + waiting] = lanes[field * LANES + lane]
+            done[FLAG * STACK + waiting] = 0.0
+            waiting += 1
+        if queued > 0:
+            queued -= 1
+            for field in range(FLAG):
+                lanes[field * LANES + lane] = work[field * STACK + queued]
+        else:
+            idle += 1
+            for field in range(FLAG):
+                lanes[field * LANES + lane] = 0.0
+            lanes[ID * LANES + lane] = -1.0
+            lanes[N * LANES + lane] = -1e18  # rests at the origin and never asks for attention
+        lanes[FLAG * LANES + lane] = 0.0
+    return queued, waiting, idle
+
+
+@njit(error_model="numpy")
+def _clear(lanes: Doubles) -> None:
+    """Every lane is empty and asks to be filled."""
+    for lane in range(LANES):
+        lanes[ID * LANES + lane] = -1.0
+        lanes[FLAG * LANES + lane] = 1.0
+
+
+@njit(error_model="numpy")
+def _render(grid: Grid, limits: Limits, out: Results, buffers: Any, stop: Flag) -> int:
+    """Render all pixels of the grid; 0 when `stop` was raised meanwhile."""
+    lanes, group, work, done = buffers
+    at, queued, waiting, live = 0, 0, 0, LANES
+    _clear(lanes)
+    while live > 0 and stop[0] == 0:
+        while queued < LANES and at < grid[3]:
+            _head(group, at, grid, limits, out)
+            queued = _queue(group, work, queued)
+            at += GROUP
+        queued, waiting, idle = _exchange(lanes, work, queued, done, waiting)
+        live -= idle
+        if waiting >= GROUP:
+            waiting = _finish(done, waiting, limits, out)
+        patience = min(live, WAITING)
+        while _advance(lanes, limits[1], limits[0] - BLOCK) < patience and stop[0] == 0:
+            pass
+    while waiting > 0:
+        waiting = _finish(done, waiting, limits, out)
+    return 1 if stop[0] == 0 else 0
+
+
+DOUBLES = types.CPointer(types.float64)
+BYTES = types.CPointer(types.uint8)
+
+
+@cfunc(
+    types.int64(
+        DOUBLES,
+        DOUBLES,
+        types.CPointer(types.uint32),
+        types.CPointer(types.float32),
+        BYTES,
+        DOUBLES,
+        types.int64,
+        types.int64,
+        types.float64,
+        types.float64,
+    ),
+    error_model="numpy",
+)
+def render_lanes(  # noqa: PLR0913, PLR0917  (a C function: its arguments are what crosses the border)
+    xs: Doubles, ys: Doubles, counts: Counts, smooth: Doubles, stop: Flag, scratch: Any, columns: int, total: int, limit: float, radius2: float
+) -> int:
+    """Entry point; `scratch` has SCRATCH doubles."""
+    buffers = (scratch, _offset(scratch, GROUP_AT), _offset(scratch, WORK_AT), _offset(scratch, DONE_AT))
+    return _render((xs, ys, columns, total), (limit, radius2), (counts, smooth), buffers, stop)

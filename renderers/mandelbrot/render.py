@@ -1,0 +1,176 @@
+"""Renders leases on all cores: one pool of threads takes tiles from the leases in hand, oldest lease first.
+
+A thread that finds no tile left in one lease starts on the next, so that no core waits for the last tile of a range.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from renderers.lease import Lease
+from renderers.mandelbrot.bundle import Layout, TileResult, counts_format, smooth_format, write_bundle
+from renderers.mandelbrot.encode import pack, png, preview
+from renderers.mandelbrot.kernel import Counts, Smooth, render_tile
+from renderers.mandelbrot.palette import Painter
+
+log = logging.getLogger(__name__)
+
+
+class Work:
+    """A lease being rendered. Its fields change under the renderer's lock only."""
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.painter = Painter(lease.coloring, lease.limits.max_iter)
+        self.next_tile = lease.start
+        self.running = 0
+        self.results: list[TileResult] = []
+        self.stop = np.zeros(1, np.uint8)
+        self.abandoned = False
+        self.failed_tile: int | None = None
+        self.error: str | None = None
+
+    @property
+    def unstarted(self) -> int:
+        """Tiles that no thread has taken yet."""
+        return 0 if self.stop[0] else self.lease.stop - self.next_tile
+
+    @property
+    def ended(self) -> bool:
+        """No thread renders it and none will."""
+        return self.running == 0 and self.unstarted == 0
+
+    def bundle(self) -> bytes:
+        """The body that delivers all results."""
+        lease = self.lease
+        layout = Layout(lease.id, lease.start, lease.stop, lease.preview_scale, lease.limits.max_iter)
+        return write_bundle(layout, self.results)
+
+
+class TilePainter:
+    """One thread's work buffers, kept from tile to tile."""
+
+    def __init__(self) -> None:
+        self._counts: Counts = np.empty(0, np.uint32)
+        self._smooth: Smooth = np.empty(0, np.float32)
+
+    def render(self, work: Work, tile: int) -> TileResult | None:
+        """All wanted parts of one tile; None when the work was stopped meanwhile."""
+        started = time.perf_counter()
+        lease, window = work.lease, work.lease.window(tile)
+        counts, smooth = self._buffers(window.rows, window.cols)
+        if not render_tile(lease.view, window, lease.limits, counts, smooth, work.stop):
+            return None
+        parts = _encode(lease, work.painter, counts, smooth)
+        return TileResult(tile, (time.perf_counter() - started) * 1e3, parts)
+
+    def _buffers(self, rows: int, cols: int) -> tuple[Counts, Smooth]:
+        if self._counts.size < rows * cols:
+            self._counts, self._smooth = np.empty(rows * cols, np.uint32), np.empty(rows * cols, np.float32)
+        size, shape = rows * cols, (rows, cols)
+        return self._counts[:size].reshape(shape), self._smooth[:size].reshape(shape)
+
+
+def _encode(lease: Lease, painter: Painter, counts: Counts, smooth: Smooth) -> dict[str, bytes]:
+    parts: dict[str, bytes] = {}
+    if "png" in lease.outputs or lease.preview_scale == 1:
+        picture = painter.paint(counts, smooth)
+        parts["png"] = png(picture)
+    if lease.preview_scale > 1:
+        picture = picture if "png" in parts else painter.paint(counts, smooth)
+        parts["preview"] = preview(picture, lease.preview_scale)
+    if "counts" in lease.outputs:
+        form = counts_format(lease.limits.max_iter)
+        parts["counts"] = pack(counts.astype(form["dtype"]), shuffle=form["shuffle"])
+    if "smooth" in lease.outputs:
+        parts["smooth"] = pack(smooth, shuffle=smooth_format()["shuffle"])
+    return parts
+
+
+class Renderer:
+    """A pool of threads over the leases in hand. `on_end` is called from a pool thread when a lease's last tile ends."""
+
+    def __init__(self, threads: int, on_end: Callable[[Work], None]) -> None:
+        self._on_end = on_end
+        self._changed = threading.Condition()
+        self._works: list[Work] = []
+        self._closed = False
+        self._threads = [threading.Thread(target=self._run, name=f"render-{i}", daemon=True) for i in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, lease: Lease) -> None:
+        """Render this lease after those already in hand."""
+        with self._changed:
+            self._works.append(Work(lease))
+            self._changed.notify_all()
+
+    def unstarted(self) -> int:
+        """Tiles in hand that no thread has taken yet."""
+        with self._changed:
+            return sum(work.unstarted for work in self._works)
+
+    def abandon(self, lease_id: str) -> None:
+        """Stop rendering a lease; its end is reported as soon as its running tiles have stopped."""
+        with self._changed:
+            works = [work for work in self._works if work.lease.id == lease_id and not work.abandoned]
+            for work in works:
+                work.abandoned = True
+                work.stop[0] = 1
+            ended = self._take_ended()
+        self._report(ended)
+
+    def close(self) -> None:
+        """Let the threads end after the tiles they have begun."""
+        with self._changed:
+            self._closed = True
+            for work in self._works:
+                work.stop[0] = 1
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        painter = TilePainter()
+        while (claim := self._claim()) is not None:
+            work, tile = claim
+            try:
+                result, error = painter.render(work, tile), None
+            except Exception as caught:  # whatever a tile does, its lease is handed back and the thread lives
+                log.exception("tile %d of lease %s failed", tile, work.lease.id)
+                result, error = None, f"{type(caught).__name__}: {caught}"
+            self._settle(work, tile, result, error)
+
+    def _claim(self) -> tuple[Work, int] | None:
+        """The next tile of the oldest lease that has one; None when the pool is closed."""
+        with self._changed:
+            while not self._closed:
+                work = next((work for work in self._works if work.unstarted > 0), None)
+                if work is not None:
+                    work.running += 1
+                    work.next_tile += 1
+                    return work, work.next_tile - 1
+                self._changed.wait()
+            return None
+
+    def _settle(self, work: Work, tile: int, result: TileResult | None, error: str | None) -> None:
+        with self._changed:
+            work.running -= 1
+            if result is not None:
+                work.results.append(result)
+            if error is not None and work.error is None:
+                work.failed_tile, work.error = tile, error
+                work.stop[0] = 1
+            ended = self._take_ended()
+        self._report(ended)
+
+    def _take_ended(self) -> list[Work]:
+        """Remove and answer the works that ended; call under the lock, so that each is reported once."""
+        ended = [work for work in self._works if work.ended]
+        self._works = [work for work in self._works if not work.ended]
+        return ended
+
+    def _report(self, ended: list[Work]) -> None:
+        for work in ended:
+            self._on_end(work)
