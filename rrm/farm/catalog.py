@@ -21,7 +21,7 @@ def render_model(renderer: str, params: object, name: str | None = None) -> tupl
     if renderer != mandelbrot.RENDERER:
         raise Invalid("renderer", f"The only renderer with models is {mandelbrot.RENDERER!r}.")
     canonical = mandelbrot.canonical(params)
-    if name is not None and not _NAME.fullmatch(name):
+    if name is not None and not is_name(name):
         raise Invalid("name", "Use at most 100 lower-case letters, digits, '-', '_' and '.'.")
     with transaction.atomic():
         model, is_new = RenderModel.objects.get_or_create(
@@ -30,6 +30,11 @@ def render_model(renderer: str, params: object, name: str | None = None) -> tupl
         if name is not None and model.name != name:
             _give_name(model, name)
     return model, is_new
+
+
+def is_name(text: str) -> bool:
+    """Whether a model may be called this."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _give_name(model: RenderModel, name: str) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.contrib.auth.models import User
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from rrm.domain.states import NODE_CHECKED_IN
@@ -49,15 +49,15 @@ def issue(user: User, name: str, scopes: Iterable[str], expires_at: datetime | N
 
 def authenticate(secret: str) -> Token | None:
     """The token that `secret` belongs to, with its user; None when unknown, expired, or the user is inactive."""
-    now = timezone.now()
-    token = (
-        Token.objects.select_related("user")
-        .filter(Q(expires_at=None) | Q(expires_at__gt=now), digest=digest_of(secret), user__is_active=True)
-        .first()
-    )
+    token = in_force().select_related("user").filter(digest=digest_of(secret), user__is_active=True).first()
     if token is not None:
-        _note_use(token, now)
+        _note_use(token, timezone.now())
     return token
+
+
+def in_force() -> QuerySet[Token]:
+    """The tokens that have not expired."""
+    return Token.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
 
 
 def node_of(secret: str) -> Node | None:
