@@ -1,0 +1,1 @@
+"""The pages people watch: templates and static assets; everything that moves comes from the API."""

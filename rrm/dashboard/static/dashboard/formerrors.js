@@ -1,0 +1,42 @@
+// The API's refusals, each beside the input that it is about.
+
+import { byId, el } from "./dom.js";
+
+/** The field group for a dotted error name: its own, else that of its nearest parent. */
+function groupFor(form, name) {
+  for (let path = name; path; path = path.includes(".") ? path.slice(0, path.lastIndexOf(".")) : "") {
+    const group = form.querySelector(`[data-fields~="${CSS.escape(path)}"]`);
+    if (group) return group;
+  }
+  return null;
+}
+
+export function clearErrors(form) {
+  for (const message of form.querySelectorAll(".error")) message.remove();
+  for (const input of form.querySelectorAll("[aria-invalid]")) {
+    input.removeAttribute("aria-invalid");
+    input.removeAttribute("aria-describedby");
+  }
+  byId("form-error").hidden = true;
+}
+
+export function showProblem(form, problem) {
+  const homeless = Object.entries(problem.errors).filter(([name, messages]) => !placed(form, name, messages));
+  const summary = byId("form-error");
+  summary.hidden = false;
+  summary.replaceChildren(el("p", {}, problem.message), ...homeless.map(([name, messages]) => el("p", {}, `${name}: ${messages.join(" ")}`)));
+  (form.querySelector("[aria-invalid]") ?? summary).focus();
+}
+
+function placed(form, name, messages) {
+  const group = groupFor(form, name);
+  if (group === null || group.hidden) return false;
+  const id = `error-${name.replaceAll(".", "-")}`;
+  group.append(el("p", { class: "error", id }, messages.join(" ")));
+  group.closest("details")?.setAttribute("open", "");
+  for (const input of group.querySelectorAll("input, select")) {
+    input.setAttribute("aria-invalid", "true");
+    input.setAttribute("aria-describedby", id);
+  }
+  return true;
+}
