@@ -6,8 +6,8 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rrm.settings")
 
-from django.core.asgi import get_asgi_application  # noqa: E402 - the settings module must be named first
+from django.core.asgi import get_asgi_application
 
-from rrm.api.limits import BodyLimit  # noqa: E402
+from rrm.api.limits import BodyLimit
 
 application = BodyLimit(get_asgi_application())

@@ -12,7 +12,7 @@ from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rrm.settings")
 
-from rrm.settings import RRM  # noqa: E402 - the settings module must be named first
+from rrm.settings import RRM
 
 app = Celery("rrm", broker=RRM.broker_url, backend=None)
 app.conf.update(

@@ -5,6 +5,7 @@ RrmError                    any of them; `status` and `code` are what the API an
 ├── NotFound          404   no such thing, or not yours
 ├── Forbidden         403   you may see it, but not do this
 ├── Unauthorised      401   no or unknown credentials
+├── IdempotencyMismatch 422 an Idempotency-Key used again for another request
 ├── StateConflict     409   the row is not in a state that allows this
 ├── NotReady          409   the result does not exist yet
 ├── StaleLease        409   the lease is no longer yours; the result changes nothing
@@ -15,7 +16,11 @@ RrmError                    any of them; `status` and `code` are what the API an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class RrmError(Exception):
@@ -42,6 +47,27 @@ class Invalid(RrmError):
             {errors: [message]} if isinstance(errors, str) else {field: list(said) for field, said in errors.items()}
         )
         super().__init__("; ".join(f"{field}: {' '.join(said)}" for field, said in self.errors.items()))
+
+    @classmethod
+    @contextmanager
+    def collected(cls) -> Iterator[Callable[[Callable[[], T]], T | None]]:
+        """Run several checks and raise one Invalid with everything they complained of.
+
+        `check(f)` is `f()`, or None when it raised Invalid.
+        """
+        errors: dict[str, list[str]] = {}
+
+        def check(checked: Callable[[], T]) -> T | None:
+            try:
+                return checked()
+            except Invalid as invalid:
+                for field, said in invalid.errors.items():
+                    errors.setdefault(field, []).extend(said)
+                return None
+
+        yield check
+        if errors:
+            raise cls(errors)
 
 
 class NotFound(RrmError):
@@ -96,3 +122,9 @@ class LauncherError(RrmError):
     status = 502
     code = "launcher-error"
     title = "The site could not do this"
+
+
+class IdempotencyMismatch(RrmError):
+    status = 422
+    code = "idempotency-mismatch"
+    title = "This Idempotency-Key was used for another request"

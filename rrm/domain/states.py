@@ -41,7 +41,8 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset({JobState.COMPOSING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
-    JobState.COMPOSING: frozenset({JobState.COMPLETED, JobState.FAILED}),
+    # Back to RUNNING when the file of a finished range turns out to be lost or damaged.
+    JobState.COMPOSING: frozenset({JobState.COMPLETED, JobState.RUNNING, JobState.FAILED}),
     JobState.COMPLETED: frozenset(),
     # A retry offers the tiles that are not done once more; the done ones stay.
     JobState.FAILED: frozenset({JobState.QUEUED}),
@@ -50,7 +51,7 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
 
 LEASE_MOVES: Mapping[LeaseState, frozenset[LeaseState]] = {
     LeaseState.ACTIVE: frozenset({LeaseState.DONE, LeaseState.RETURNED}),
-    LeaseState.DONE: frozenset(),
+    LeaseState.DONE: frozenset({LeaseState.RETURNED}),
     LeaseState.RETURNED: frozenset(),
 }
 

@@ -275,18 +275,24 @@ class Job(models.Model):
 
 
 class JobShare(models.Model):
-    """A contiguous part of a job's tiles; those from `cursor` on have not been offered yet."""
+    """A range of a job's tiles to be given out; those from `cursor` on have not been.
+
+    A job begins with one share (or one per site); a lease that comes back makes a new one. So each tile of a job is
+    in exactly one of: the rest of a share, an ACTIVE lease, a DONE lease.
+    """
 
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="shares")
     site = models.ForeignKey(Site, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     start = models.PositiveIntegerField()
     stop = models.PositiveIntegerField()
     cursor = models.PositiveIntegerField()
+    at_most = models.PositiveIntegerField(null=True, blank=True, help_text="Tiles per lease, to find one that fails.")
+    failures = models.PositiveIntegerField(default=0, help_text="How often these tiles have failed.")
+    failed_on = models.JSONField(default=list, blank=True, help_text="Names of the nodes they failed on.")
 
     class Meta:
-        ordering = ["start"]
+        ordering = ["start", "id"]
         constraints = [
-            models.UniqueConstraint(fields=["job", "start"], name="share_starts_once"),
             models.CheckConstraint(
                 condition=Q(start__lt=F("stop"), cursor__gte=F("start"), cursor__lte=F("stop")), name="share_in_order"
             ),
@@ -310,9 +316,6 @@ class Lease(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     decision = models.CharField(max_length=20, help_text="Why this node got this work.")
     warm = models.BooleanField(default=False)
-    offered = models.BooleanField(default=False, help_text="Returned, and its tiles wait to be given out again.")
-    failures = models.PositiveIntegerField(default=0, help_text="How often these tiles have failed, earlier leases too.")
-    failed_on = models.JSONField(default=list, blank=True, help_text="Names of the nodes they failed on.")
     deadline = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -329,9 +332,10 @@ class Lease(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(state__in=list(LeaseState)), name="lease_state_known"),
             models.CheckConstraint(condition=Q(start__lt=F("stop")), name="lease_not_empty"),
-            models.CheckConstraint(condition=Q(offered=False) | Q(state=LeaseState.RETURNED), name="lease_offered_back"),
             models.UniqueConstraint(
-                fields=["job", "start"], condition=Q(state__in=[LeaseState.ACTIVE, LeaseState.DONE]), name="lease_one_holder"
+                fields=["job", "start"],
+                condition=Q(state__in=[LeaseState.ACTIVE, LeaseState.DONE]),
+                name="lease_one_holder",
             ),
         ]
 

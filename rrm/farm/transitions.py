@@ -34,7 +34,7 @@ def advance(row: Job | Lease | Node, target: str, reason: str = "", *, actor: st
         for field, value in written.items():
             setattr(row, field, value)
         if not isinstance(row, Lease):
-            record(row, _noun(row), _facts(row), actor=actor)
+            record(row, _noun(row), facts_of(row), actor=actor)
 
 
 def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "", job: Job | None = None) -> None:
@@ -67,7 +67,8 @@ def _noun(row: Model) -> str:
     return str(row._meta.model_name)
 
 
-def _facts(row: Job | Node) -> dict[str, Any]:
+def facts_of(row: Job | Node) -> dict[str, Any]:
+    """What an event tells of a job or node."""
     facts: dict[str, Any] = {"id": str(row.pk), "name": row.name, "state": str(row.state), "reason": row.reason}
     if isinstance(row, Node):
         facts |= {
@@ -76,8 +77,8 @@ def _facts(row: Job | Node) -> dict[str, Any]:
             "resource": row.resource_id,
             "hostname": row.hostname,
         }
-    return facts | {"at": _iso(row.state_since)}
+    return facts | {"at": iso(row.state_since)}
 
 
-def _iso(instant: datetime) -> str:
+def iso(instant: datetime) -> str:
     return instant.isoformat().replace("+00:00", "Z")

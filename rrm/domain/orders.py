@@ -1,0 +1,239 @@
+"""What may be asked for in a job: the shape and limits of an order, checked field by field."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from rrm.errors import Invalid
+
+OUTPUTS = ("png", "counts", "smooth")
+PRIORITIES = ("low", "normal", "high", "urgent")
+POLICIES = ("any", "split", "only")
+TILE_SIZES = (16, 1024)
+MAX_SIDE = 2**20
+_NAME_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may be at most."""
+
+    max_pixels: int
+    max_tiles: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """An accepted order; what the database must still confirm are `resource`, `model` and `site_ids`."""
+
+    name: str
+    resource: str | None
+    model: str | None
+    params: Mapping[str, Any] | None
+    width: int
+    height: int
+    tile_size: int
+    outputs: tuple[str, ...]
+    coloring: Mapping[str, Any]
+    priority: str
+    site_policy: str
+    site_ids: tuple[str, ...]
+    deadline: datetime | None
+
+
+class _Refused(Exception):
+    """Why one field cannot be accepted."""
+
+
+def parse(body: object, limits: Limits, now: datetime) -> Order:
+    """The order in a decoded JSON body. Raises Invalid with every field that cannot be accepted."""
+    if not isinstance(body, Mapping):
+        raise Invalid("order", "Give an object with the fields of a job.")
+    errors = {str(field): ["There is no such field."] for field in body if field not in _READERS}
+    values: dict[str, Any] = {}
+    for field, read in _READERS.items():
+        try:
+            values[field] = read(body.get(field))
+        except _Refused as refused:
+            errors[field] = [str(refused)]
+    for check in (_one_model, _within_limits, _in_future):
+        for field, message in check(values, limits, now):
+            errors.setdefault(field, []).append(message)
+    if errors:
+        raise Invalid(errors)
+    for checked_only in ("kind", "supersample", "callback_url"):
+        del values[checked_only]
+    values["site_policy"], values["site_ids"] = values.pop("sites")
+    return Order(**values)
+
+
+_Complaints = list[tuple[str, str]]
+
+
+def _one_model(values: Mapping[str, Any], _limits: Limits, _now: datetime) -> _Complaints:
+    if "model" not in values or "params" not in values:
+        return []
+    if (values["model"] is None) == (values["params"] is None):
+        return [("model", "Give either the id or name of a model, or params.")]
+    return []
+
+
+def _within_limits(values: Mapping[str, Any], limits: Limits, _now: datetime) -> _Complaints:
+    width, height, tile = values.get("width"), values.get("height"), values.get("tile_size")
+    if width is None or height is None:
+        return []
+    complaints: _Complaints = []
+    if width * height > limits.max_pixels:
+        complaints.append(("width", f"{width} x {height} is more than the limit of {limits.max_pixels} pixels."))
+    if tile is not None:
+        tiles = -(-width // tile) * -(-height // tile)
+        if tiles > limits.max_tiles:
+            complaints.append(
+                ("tile_size", f"{tiles} tiles are more than the limit of {limits.max_tiles}; use larger tiles.")
+            )
+    return complaints
+
+
+def _in_future(values: Mapping[str, Any], _limits: Limits, now: datetime) -> _Complaints:
+    deadline = values.get("deadline")
+    return [("deadline", "Must lie in the future.")] if deadline is not None and deadline <= now else []
+
+
+def name(value: object) -> str:
+    """A job's name: at most 200 characters, none of them a control character."""
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > _NAME_LENGTH or not value.isprintable():
+        raise _Refused(f"Must be a text of at most {_NAME_LENGTH} printable characters.")
+    return value
+
+
+def priority(value: object) -> str:
+    return _one_of(PRIORITIES, "normal")(value)
+
+
+def parse_changes(body: object) -> dict[str, str]:
+    """The fields of a job that may change while it exists. Raises Invalid."""
+    readers: dict[str, Callable[[object], str]] = {"name": name, "priority": priority}
+    if not isinstance(body, Mapping):
+        raise Invalid("job", "Give an object with the fields to change.")
+    errors = {str(field): ["This field cannot be changed."] for field in body if field not in readers}
+    changes: dict[str, str] = {}
+    for field in readers.keys() & body.keys():
+        try:
+            if body[field] is None:
+                raise _Refused("Must not be null.")
+            changes[field] = readers[field](body[field])
+        except _Refused as refused:
+            errors[field] = [str(refused)]
+    if errors:
+        raise Invalid(errors)
+    return changes
+
+
+def _whole(default: int | None, minimum: int, maximum: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if value is None and default is not None:
+            return default
+        if value is None:
+            raise _Refused("This field is needed.")
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+            raise _Refused(f"Must be a whole number between {minimum} and {maximum}.")
+        return value
+
+    return read
+
+
+def _one_of(allowed: tuple[str, ...], default: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value is None:
+            return default
+        if not isinstance(value, str) or value not in allowed:
+            raise _Refused(f"Must be one of {', '.join(allowed)}.")
+        return value
+
+    return read
+
+
+def _slug(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 0 < len(value) <= 100:
+        raise _Refused("Must be a text of at most 100 characters.")
+    return value.lower()
+
+
+def _mapping(value: object) -> Mapping[str, Any] | None:
+    if value is not None and not isinstance(value, Mapping):
+        raise _Refused("Must be an object.")
+    return value
+
+
+def _outputs(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ("png",)
+    if not isinstance(value, list) or not value or any(output not in OUTPUTS for output in value):
+        raise _Refused(f"Must be a list with at least one of {', '.join(OUTPUTS)}.")
+    return tuple(output for output in OUTPUTS if output in value)
+
+
+def _sites(value: object) -> tuple[str, tuple[str, ...]]:
+    if value is None:
+        return "any", ()
+    if not isinstance(value, Mapping) or not value.keys() <= {"policy", "ids"}:
+        raise _Refused('Must be an object {"policy": …, "ids": […]}.')
+    policy = _one_of(POLICIES, "any")(value.get("policy"))
+    ids = value.get("ids") or []
+    if not isinstance(ids, list) or any(not isinstance(site, str) for site in ids) or len(set(ids)) != len(ids):
+        raise _Refused("ids must be a list of different site ids.")
+    if policy != "any" and not ids:
+        raise _Refused(f"The policy {policy!r} needs the ids of its sites.")
+    return policy, tuple(site.lower() for site in ids)
+
+
+def _deadline(value: object) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise _Refused("Must be a time with its zone, like 2030-01-31T12:00:00Z.")
+    return instant
+
+
+def _nothing(value: object) -> None:
+    if value is not None:
+        raise _Refused("This version sends no call-backs; follow the job's events instead.")
+
+
+_READERS: dict[str, Callable[[object], Any]] = {
+    "name": name,
+    "resource": _slug,
+    "model": _slug,
+    "params": _mapping,
+    "kind": _one_of(("image",), "image"),
+    "width": _whole(None, 1, MAX_SIDE),
+    "height": _whole(None, 1, MAX_SIDE),
+    "tile_size": _whole(256, *TILE_SIZES),
+    "outputs": _outputs,
+    "coloring": lambda value: _mapping(value) or {},
+    "supersample": _whole(1, 1, 1),
+    "priority": priority,
+    "sites": _sites,
+    "deadline": _deadline,
+    "callback_url": _nothing,
+}
+
+
+def is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

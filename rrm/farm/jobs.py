@@ -1,0 +1,358 @@
+"""Jobs: taking an order, and what its owner may do with it afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Q, Sum
+from django.utils import timezone
+
+from rrm.domain import mandelbrot, orders, palettes, tiling
+from rrm.domain.states import JOB_FINAL, JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState
+from rrm.errors import IdempotencyMismatch, Invalid, StateConflict
+from rrm.farm import catalog, wakeups
+from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, Node, RenderModel, Resource, Site
+from rrm.farm.transitions import advance, record
+from rrm.results.layout import JobFiles
+
+
+def submit(owner: User, order: object, *, key: str = "") -> tuple[Job, bool]:
+    """Store the job that `order` asks for; the flag says whether it is new.
+
+    With `key`, the same order sent twice is one job. Raises Invalid with every bad field, or IdempotencyMismatch.
+    """
+    fingerprint = _fingerprint(order)
+    earlier = _earlier(owner, key, fingerprint) if key else None
+    if earlier:
+        return earlier, False
+    draft, parts = _draft(owner, order)
+    try:
+        with transaction.atomic():
+            _store(draft, parts)
+            if key:
+                IdempotencyKey.objects.create(user=owner, key=key, fingerprint=fingerprint, job=draft)
+    except IntegrityError:
+        earlier = _earlier(owner, key, fingerprint) if key else None
+        if earlier is None:
+            raise
+        return earlier, False
+    return draft, True
+
+
+def _fingerprint(order: object) -> str:
+    return hashlib.sha256(json.dumps(order, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _earlier(owner: User, key: str, fingerprint: str) -> Job | None:
+    kept = IdempotencyKey.objects.filter(user=owner, key=key).select_related("job").first()
+    if kept is None:
+        return None
+    if kept.fingerprint != fingerprint:
+        raise IdempotencyMismatch(f"The key {key!r} belongs to job {kept.job_id}, which was ordered differently.")
+    return kept.job
+
+
+def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
+    """The unsaved job and shares. Every check that can be made is made, so that all complaints come at once."""
+    limits = orders.Limits(settings.RRM.max_pixels, settings.RRM.max_tiles)
+    order = orders.parse(body, limits, timezone.now())
+    with Invalid.collected() as check:
+        coloring = check(lambda: palettes.coloring(order.coloring))
+        resource = check(lambda: _resource(order.resource))
+        sites = check(lambda: _sites(order.site_ids, resource))
+        model = check(lambda: _render_model(order))
+        view = check(lambda: mandelbrot.geometry(model.params, order.width, order.height)) if model else None
+    grid = tiling.TileGrid(order.width, order.height, order.tile_size)
+    draft = Job(
+        name=order.name,
+        owner=owner,
+        resource=resource,
+        model=model,
+        width=order.width,
+        height=order.height,
+        tile_size=order.tile_size,
+        tile_cols=grid.cols,
+        tile_rows=grid.rows,
+        tiles=grid.tiles,
+        outputs=list(order.outputs),
+        coloring=dict(order.coloring),
+        palette=coloring,
+        view=view.as_dict(),
+        preview_scale=tiling.preview_scale(order.width, order.height),
+        priority=order.priority,
+        site_policy=order.site_policy,
+        site_ids=[site.pk for site in sites],
+        deadline=order.deadline,
+    )
+    return draft, _shares(draft, sites)
+
+
+def _resource(wanted: str | None) -> Resource:
+    found = Resource.objects.filter(renderer=Resource.Renderer.MANDELBROT)
+    if wanted is None:
+        enabled = list(found.filter(enabled=True)[:2])
+        if len(enabled) == 1:
+            return enabled[0]
+        raise Invalid("resource", "Name the resource that is to render this.")
+    resource = found.filter(pk=wanted).first()
+    if resource is None:
+        raise Invalid("resource", f"There is no resource {wanted!r} that renders jobs.")
+    if not resource.enabled:
+        raise Invalid("resource", f"The resource {wanted!r} is disabled.")
+    return resource
+
+
+def _sites(wanted: Sequence[str], resource: Resource | None) -> list[Site]:
+    if not wanted or resource is None:
+        return []
+    known = {site.pk: site for site in resource.sites.filter(enabled=True)}
+    strangers = [site for site in wanted if site not in known]
+    if strangers:
+        raise Invalid("sites", f"The resource {resource.pk!r} has no enabled site {', '.join(strangers)}.")
+    return [known[site] for site in wanted]
+
+
+def _render_model(order: orders.Order) -> RenderModel:
+    if order.params is not None:
+        return catalog.render_model("mandelbrot", dict(order.params))[0]
+    wanted = str(order.model)
+    match = Q(pk=wanted) if orders.is_uuid(wanted) else Q(name=wanted)
+    model = RenderModel.objects.filter(match).first()
+    if model is None:
+        raise Invalid("model", f"There is no model {wanted!r}.")
+    return model
+
+
+def _shares(job: Job, sites: Sequence[Site]) -> list[JobShare]:
+    owners: Sequence[Site | None] = sites if job.site_policy == Job.SitePolicy.SPLIT else [None]
+    parts = tiling.shares(job.tiles, len(owners))
+    return [
+        JobShare(job=job, site=owner, start=start, stop=stop, cursor=start)
+        for owner, (start, stop) in zip(owners, parts, strict=False)
+    ]
+
+
+def _store(draft: Job, parts: list[JobShare]) -> None:
+    draft.save(force_insert=True)
+    JobShare.objects.bulk_create(parts)
+    record(draft, "state", {"state": draft.state, "reason": "", "name": draft.name}, actor=draft.owner.get_username())
+    wakeups.announce_work()
+    wakeups.wake("rrm.autoscale")
+
+
+def cancel(job: Job, actor: str) -> None:
+    """End the job; ranges that nodes are at work on are taken back and their results refused."""
+    with transaction.atomic():
+        advance(job, JobState.CANCELLED, f"Cancelled by {actor}", actor=actor, finished_at=timezone.now())
+        take_back(job, "the job was cancelled")
+
+
+def pause(job: Job, actor: str) -> None:
+    """Give out no more ranges; those being rendered are finished."""
+    advance(job, JobState.PAUSED, f"Paused by {actor}", actor=actor)
+
+
+def resume(job: Job, actor: str) -> None:
+    """Offer the job again."""
+    target = JobState.RUNNING if job.started_at else JobState.QUEUED
+    with transaction.atomic():
+        advance(job, target, actor=actor)
+        wakeups.announce_work()
+        wakeups.wake("rrm.autoscale")
+    finish_if_done(job)
+
+
+def retry(job: Job, actor: str) -> None:
+    """Offer the tiles of a failed or cancelled job that are not done; the done ones are kept."""
+    with transaction.atomic():
+        advance(job, JobState.QUEUED, actor=actor, finished_at=None, deadline=None)
+        job.shares.update(failures=0, failed_on=[])
+        wakeups.announce_work()
+        wakeups.wake("rrm.autoscale")
+    finish_if_done(job)
+
+
+def edit(job: Job, changes: Mapping[str, Any], actor: str) -> None:
+    """Change the name or the priority. Raises Invalid for other fields and unusable values."""
+    accepted = orders.parse_changes(changes)
+    if not accepted:
+        return
+    with transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(**accepted)
+        said = ", ".join(f"{field} is now {value!r}" for field, value in sorted(accepted.items()))
+        record(job, "log", {"level": "info", "message": f"{said} (changed by {actor})"}, actor=actor)
+    job.refresh_from_db()
+
+
+def delete(job: Job, actor: str) -> None:
+    """Forget a finished job and its files. Raises StateConflict for one that is not finished."""
+    if job.state not in JOB_FINAL:
+        raise StateConflict(f"The job is {job.state}; cancel it before it is deleted.")
+    kept = files(job)
+    with transaction.atomic():
+        record(job.resource, "log", {"level": "info", "message": f"Job {job.pk} deleted by {actor}"}, actor=actor)
+        job.delete()
+        transaction.on_commit(kept.remove, robust=True)
+
+
+def files(job: Job) -> JobFiles:
+    return JobFiles(settings.RRM.data_dir / "jobs", job.pk)
+
+
+def take_back(job: Job, reason: str) -> None:
+    """Return every range of `job` that a node is at work on. Call it inside the transaction that stops the job."""
+    for lease in job.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share"):
+        give_back(lease, reason)
+
+
+def give_back(lease: Lease, reason: str, *, failed: bool = False) -> None:
+    """Return a lease, and offer its tiles again; after a failure in halves, so that a tile that fails is found."""
+    source = lease.share
+    with transaction.atomic():
+        advance(lease, LeaseState.RETURNED, reason, finished_at=timezone.now())
+        blamed = [lease.node.name] if failed else []
+        parts = tiling.halve(lease.start, lease.stop) if failed else ((lease.start, lease.stop),)
+        JobShare.objects.bulk_create(
+            JobShare(
+                job_id=lease.job_id,
+                site_id=source.site_id,
+                start=start,
+                stop=stop,
+                cursor=start,
+                at_most=stop - start if failed else source.at_most,
+                failures=source.failures + len(blamed),
+                failed_on=sorted({*source.failed_on, *blamed}),
+            )
+            for start, stop in parts
+        )
+        wakeups.announce_work()
+
+
+def give_back_all(node: Node, reason: str) -> None:
+    """Return everything that `node` holds, because it is leaving or gone."""
+    for lease in node.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share"):
+        with contextlib.suppress(StateConflict):
+            give_back(lease, reason)
+
+
+def finish_if_done(job: Job) -> None:
+    """Move a job without missing tiles to COMPOSING. Whoever sees it may try; one wins.
+
+    To be called after the commit of the last tile: two last tiles cannot see each other before.
+    """
+    job.refresh_from_db()
+    if job.tiles_done < job.tiles or job.state not in JOB_OFFERED:
+        return
+    try:
+        with transaction.atomic():
+            if job.state == JobState.QUEUED:
+                advance(job, JobState.RUNNING)
+            advance(job, JobState.COMPOSING)
+            wakeups.wake("rrm.compose", str(job.pk))
+    except StateConflict:
+        job.refresh_from_db()
+
+
+def progress(job: Job, now: datetime) -> dict[str, Any]:
+    """How far the job is: tiles, done, percent, tiles_per_second, eta_seconds (None while it cannot be told)."""
+    elapsed = ((job.finished_at or now) - job.started_at).total_seconds() if job.started_at else 0.0
+    rate = job.tiles_done / elapsed if elapsed > 0 else 0.0
+    known = rate > 0 and job.state == JobState.RUNNING
+    return {
+        "tiles": job.tiles,
+        "done": job.tiles_done,
+        "percent": round(100 * job.tiles_done / job.tiles, 2),
+        "tiles_per_second": round(rate, 3),
+        "eta_seconds": round((job.tiles - job.tiles_done) / rate, 1) if known else None,
+    }
+
+
+def by_site(jobs: Sequence[Job]) -> dict[UUID, list[dict[str, Any]]]:
+    """For each job the tiles and mean render time of each site and node that finished any; one query for all jobs."""
+    rows = (
+        Lease.objects.filter(job__in=jobs, state=LeaseState.DONE)
+        .order_by()
+        .values("job", "node", "node__name", "node__hostname", "node__site", "node__site__color")
+        .annotate(tiles=Sum("stop") - Sum("start"), render_ms=Sum("render_ms"))
+        .order_by("node__site", "node__name")
+    )
+    result: dict[UUID, list[dict[str, Any]]] = {job.pk: [] for job in jobs}
+    for row in rows:
+        sites = result[row["job"]]
+        if not sites or sites[-1]["site"] != row["node__site"]:
+            sites.append(
+                {
+                    "site": row["node__site"],
+                    "color": row["node__site__color"],
+                    "tiles": 0,
+                    "render_ms": 0.0,
+                    "nodes": [],
+                }
+            )
+        sites[-1]["tiles"] += row["tiles"]
+        sites[-1]["render_ms"] += row["render_ms"]
+        sites[-1]["nodes"].append(
+            {
+                "node": str(row["node"]),
+                "name": row["node__name"],
+                "hostname": row["node__hostname"],
+                "tiles": row["tiles"],
+                "mean_render_ms": round(row["render_ms"] / row["tiles"], 3),
+            }
+        )
+    for sites in result.values():
+        for site in sites:
+            site["mean_render_ms"] = round(site.pop("render_ms") / site["tiles"], 3)
+    return result
+
+
+def pending_reason(job: Job) -> str:
+    """Why nothing of the job is being rendered at this moment, in a sentence; empty when it is, or is finished."""
+    return pending_reasons([job])[job.pk]
+
+
+def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
+    """`pending_reason` of many jobs in a constant number of queries."""
+    reasons = {job.pk: job.reason or "The job is paused." if job.state == JobState.PAUSED else "" for job in jobs}
+    offered = [job for job in jobs if job.state in JOB_OFFERED]
+    if not offered:
+        return reasons
+    active = set(Lease.objects.filter(job__in=offered, state=LeaseState.ACTIVE).values_list("job", flat=True))
+    supply = _supply({job.resource_id for job in offered})
+    for job in offered:
+        if job.pk not in active:
+            reasons[job.pk] = _why_waiting(job, supply.get(job.resource_id, {}))
+    return reasons
+
+
+def _supply(resources: set[str]) -> dict[str, dict[str, Any]]:
+    rows = (
+        Node.objects.filter(resource__in=resources)
+        .order_by()
+        .values("resource")
+        .annotate(
+            starting=Count("id", filter=Q(state__in=NODE_STARTING)),
+            working=Count("id", filter=Q(state__in=NODE_WORKING)),
+        )
+    )
+    return {row["resource"]: row for row in rows}
+
+
+def _why_waiting(job: Job, supply: Mapping[str, Any]) -> str:
+    resource = job.resource
+    if not resource.enabled:
+        return f"The resource {resource.pk} is disabled."
+    if supply.get("working"):
+        return f"All {supply['working']} nodes of {resource.pk} are at work for others."
+    if supply.get("starting"):
+        return f"{supply['starting']} node(s) of {resource.pk} are starting."
+    return resource.reason or f"No node of {resource.pk} is running; one will be started."

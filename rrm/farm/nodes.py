@@ -1,0 +1,293 @@
+"""Nodes: asking for one, starting it, its check-in and heartbeats, and its end.
+
+The intent is stored first, the site is asked outside any transaction, and the outcome is recorded. A node's launch
+token follows from its name and the secret key, so that launching twice is the same as launching once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import logging
+import secrets
+import shlex
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from rrm.domain import autoscaling
+from rrm.domain.states import NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
+from rrm.errors import LauncherError, NotFound, StateConflict, Unauthorised
+from rrm.farm import jobs, tokens, wakeups
+from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
+from rrm.farm.transitions import advance, facts_of, record
+from rrm.launchers.base import Launcher, NodeSpec, Stream
+from rrm.launchers.local import LocalLauncher
+
+logger = logging.getLogger(__name__)
+
+STOP_GRACE = timedelta(seconds=5)
+_SMOOTHING = 0.3
+
+
+def launcher_for(site: Site) -> Launcher:
+    """What starts and stops nodes at `site`. Raises LauncherError for a kind that this version cannot reach."""
+    if site.kind == Site.Kind.LOCAL:
+        return LocalLauncher(settings.RRM.data_dir)
+    raise LauncherError(f"This version starts nodes on local sites only; {site.pk} is of kind {site.kind}.")
+
+
+def request_node(resource: Resource, site: Site | None, actor: str, reason: str = "") -> Node:
+    """Ask for one more node; it is launched by a task. Raises StateConflict when a limit is reached."""
+    with transaction.atomic():
+        # The site's row is locked, so that two requests cannot both take the last place.
+        allowed = resource.sites.select_for_update().filter(enabled=True).order_by("placements__position")
+        places = [place for place in allowed if site is None or place.pk == site.pk]
+        if not resource.enabled:
+            raise StateConflict(f"The resource {resource.pk} is disabled.")
+        if not places:
+            raise StateConflict(f"The resource {resource.pk} has no enabled site{f' {site.pk}' if site else ''}.")
+        live = Node.objects.filter(state__in=NODE_LIVE)
+        if live.filter(resource=resource).count() >= resource.max_nodes:
+            raise StateConflict(f"The resource {resource.pk} has its {resource.max_nodes} nodes already.")
+        free = next((place for place in places if live.filter(site=place).count() < place.max_nodes), None)
+        if free is None:
+            raise StateConflict(f"{', '.join(place.pk for place in places)} can hold no more nodes.")
+        return _store(resource, free, actor, reason)
+
+
+def _store(resource: Resource, site: Site, actor: str, reason: str) -> Node:
+    name = f"rrm-{secrets.token_hex(5)}"
+    node = Node(name=name, resource=resource, site=site, reason=reason[:500])
+    node.launch_digest = tokens.digest_of(_launch_token(name))
+    node.save(force_insert=True)
+    record(node, "node", facts_of(node), actor=actor)
+    wakeups.wake("rrm.launch_node", str(node.pk))
+    return node
+
+
+def _launch_token(name: str) -> str:
+    return hmac.new(settings.SECRET_KEY.encode(), f"launch {name}".encode(), "sha256").hexdigest()
+
+
+def launch(node_id: UUID) -> None:
+    """Have the site start a requested node. Twice is the same as once: sites look a node up by its name first."""
+    node = Node.objects.select_related("site", "resource").filter(pk=node_id, state=NodeState.REQUESTED).first()
+    if node is None:
+        return
+    try:
+        handle = launcher_for(node.site).launch(_spec(node))
+    except LauncherError as error:
+        launch_failed(node, f"Could not be started: {error}")
+        return
+    Node.objects.filter(pk=node.pk).update(handle=handle)
+    with contextlib.suppress(StateConflict):  # it may have checked in already
+        advance(node, NodeState.SUBMITTED, node.reason)
+
+
+def _spec(node: Node) -> NodeSpec:
+    return NodeSpec(
+        name=node.name,
+        resource=node.resource_id,
+        manager_url=settings.RRM.manager_url,
+        token=_launch_token(node.name),
+        renderer=node.resource.renderer,
+    )
+
+
+def launch_failed(node: Node, reason: str) -> None:
+    """The node never checked in: it fails, and its resource waits longer before the next attempt."""
+    with contextlib.suppress(StateConflict), transaction.atomic():
+        advance(node, NodeState.FAILED, reason, finished_at=timezone.now(), launch_digest="")
+        resource = Resource.objects.select_for_update().get(pk=node.resource_id)
+        history = autoscaling.History((), None, resource.launch_failures, resource.retry_at)
+        after = autoscaling.launch_failed(history, timezone.now())
+        Resource.objects.filter(pk=resource.pk).update(
+            launch_failures=after.launch_failures, retry_at=after.retry_at, reason=reason[:500]
+        )
+
+
+def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """A node checks in: it gets its own token, and its launch token ends with the first call that uses it.
+
+    Raises Unauthorised for a launch token that is unknown, used, or of a node that is no longer wanted.
+    """
+    now = timezone.now()
+    node = (
+        Node.objects.select_related("site", "resource")
+        .filter(launch_digest=tokens.digest_of(launch_token), name=report.get("node"))
+        .filter(Q(state__in=NODE_STARTING) | Q(state=NodeState.IDLE))
+        .first()
+    )
+    if node is None:
+        raise Unauthorised("This launch token is not known, or was used.")
+    secret, digest = tokens.new_node_secret()
+    facts = {
+        "token_digest": digest,
+        "hostname": str(report.get("hostname", ""))[:255],
+        "address": str(report.get("address") or "")[:255],
+        "version": str(report.get("version", ""))[:50],
+        "cores": report.get("cores", 1),
+        "last_heartbeat": now,
+    }
+    with transaction.atomic():
+        if node.state == NodeState.IDLE:  # the answer to an earlier check-in was lost
+            Node.objects.filter(pk=node.pk).update(**facts)
+        else:
+            advance(node, NodeState.IDLE, started_at=now, idle_since=now, **facts)
+            _learn_start_time(node, now)
+    return {
+        "node_id": str(node.pk),
+        "token": secret,
+        "heartbeat_seconds": settings.RRM.heartbeat.total_seconds(),
+        "lease_wait_seconds": settings.RRM.lease_wait.total_seconds(),
+        "give_up_seconds": settings.RRM.node_give_up.total_seconds(),
+        "max_upload_bytes": settings.RRM.max_body_bytes,
+    }
+
+
+def _learn_start_time(node: Node, now: datetime) -> None:
+    took = (now - node.requested_at).total_seconds()
+    known = node.resource.start_seconds
+    Resource.objects.filter(pk=node.resource_id).update(
+        start_seconds=took if known is None else known + _SMOOTHING * (took - known),
+        launch_failures=0,
+        retry_at=None,
+        reason="",
+    )
+
+
+def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None) -> dict[str, Any]:
+    """The node lives and works on the leases it lists: {"command", "revoked": leases it should abandon}."""
+    now = now or timezone.now()
+    listed = [str(lease) for lease in report.get("leases", ())]
+    Node.objects.filter(pk=node.pk).update(last_heartbeat=now, launch_digest="", cores=report.get("cores", node.cores))
+    node.refresh_from_db(fields=["state", "streak", "cores"])
+    active = set(map(str, node.leases.filter(state=LeaseState.ACTIVE).values_list("pk", flat=True)))
+    if active & set(listed):
+        Lease.objects.filter(pk__in=active & set(listed), state=LeaseState.ACTIVE).update(
+            deadline=now + settings.RRM.lease_minimum
+        )
+    _note_models(node, report.get("models", ()), now)
+    return {"command": command_for(node), "revoked": [lease for lease in listed if lease not in active]}
+
+
+def _note_models(node: Node, reported: Iterable[Any], now: datetime) -> None:
+    """Bring what the manager thinks the node holds in line with what it says it holds."""
+    told = {entry if isinstance(entry, str) else entry["digest"]: entry for entry in reported}
+    known = {held.model.digest: held for held in node.held.select_related("model")}
+    missing = told.keys() - known.keys()
+    for model in RenderModel.objects.filter(digest__in=missing) if missing else ():
+        HeldModel.objects.get_or_create(node=node, model=model, defaults={"loaded_at": now})
+    forgotten = [held.pk for digest, held in known.items() if digest not in told]
+    if forgotten:
+        at_work = node.leases.filter(state=LeaseState.ACTIVE).values("job__model")
+        HeldModel.objects.filter(pk__in=forgotten).exclude(model__in=at_work).delete()
+    for digest, entry in told.items():
+        if isinstance(entry, Mapping) and digest in known:
+            _note_load(known[digest].model, entry)
+
+
+def _note_load(model: RenderModel, entry: Mapping[str, Any]) -> None:
+    """Remember what loading the model cost, the first time a node tells."""
+    if model.load_seconds is None and entry.get("load_seconds") is not None:
+        RenderModel.objects.filter(pk=model.pk).update(
+            load_seconds=entry["load_seconds"], size_bytes=entry.get("size_bytes")
+        )
+
+
+def command_for(node: Node) -> str:
+    """What a node should do now: "run", "drain" (finish what it holds and leave) or "stop" (leave at once)."""
+    if node.state in NODE_WORKING:
+        return "run"
+    return "drain" if node.state == NodeState.DRAINING else "stop"
+
+
+def release(node: Node) -> None:
+    """Make a node that holds no lease any more IDLE again. Call it inside the transaction that ended the lease."""
+    busy = node.leases.filter(state=LeaseState.ACTIVE).exists()
+    node.refresh_from_db(fields=["state"])
+    if node.state == NodeState.BUSY and not busy:
+        with contextlib.suppress(StateConflict):
+            advance(node, NodeState.IDLE, idle_since=timezone.now())
+
+
+def drain(node: Node, actor: str, reason: str = "") -> None:
+    """Let the node finish what it holds and leave. One that has not checked in is stopped."""
+    if node.state in NODE_STARTING:
+        stop(node, actor, reason)
+        return
+    with transaction.atomic():
+        advance(node, NodeState.DRAINING, reason or f"Drained by {actor}", actor=actor)
+        wakeups.announce_work()  # it may be waiting for work: the answer will be to leave
+
+
+def stop(node: Node, actor: str, reason: str = "") -> None:
+    """End the node now; what it holds is offered to others."""
+    reason = reason or f"Stopped by {actor}"
+    with transaction.atomic():
+        jobs.give_back_all(node, reason)
+        if node.state == NodeState.REQUESTED:
+            advance(node, NodeState.STOPPED, reason, actor=actor, finished_at=timezone.now())
+            return
+        advance(node, NodeState.STOPPING, reason, actor=actor)
+        wakeups.announce_work()
+        wakeups.wake("rrm.end_node", str(node.pk))
+
+
+def goodbye(node: Node, reason: str) -> None:
+    """The node leaves in order. It counts as STOPPED once its site confirms that it is gone."""
+    with transaction.atomic():
+        jobs.give_back_all(node, "the node left")
+        node.refresh_from_db(fields=["state"])
+        if node.state in NODE_CHECKED_IN - {NodeState.STOPPING}:
+            advance(node, NodeState.STOPPING, node.reason or reason[:400])
+    wakeups.wake("rrm.end_node", str(node.pk))
+
+
+def end(node_id: UUID) -> None:
+    """See a STOPPING node to its end: the site stops what still runs and confirms that it is gone."""
+    node = Node.objects.select_related("site").filter(pk=node_id, state=NodeState.STOPPING).first()
+    if node is None:
+        return
+    try:
+        launcher_for(node.site).stop(node.handle or {"name": node.name}, STOP_GRACE)
+    except LauncherError as error:
+        logger.warning("Node %s could not be ended: %s", node.name, error)
+        return
+    gone(node, NodeState.STOPPED, node.reason)
+
+
+def gone(node: Node, state: NodeState, reason: str) -> None:
+    """Record the end of a node: nothing is left with it, and its token is void."""
+    with contextlib.suppress(StateConflict), transaction.atomic():
+        jobs.give_back_all(node, f"node {node.name} is gone: {reason}")
+        advance(node, state, reason, finished_at=timezone.now(), token_digest="", launch_digest="", idle_since=None)
+        node.held.all().delete()
+
+
+def log(node: Node, stream: Stream, tail: int) -> str:
+    """The last `tail` lines that the node wrote to "out" or "err"."""
+    return launcher_for(node.site).logs(node.handle or {"name": node.name}, stream, tail)
+
+
+def script(resource: Resource, site: Site | None) -> str:
+    """The command line that would start a node, secrets masked. Raises NotFound without such a site."""
+    places = resource.sites.order_by("placements__position")
+    place = places.first() if site is None else places.filter(pk=site.pk).first()
+    if place is None:
+        raise NotFound(f"The resource {resource.pk} has no site{f' {site.pk}' if site else ''}.")
+    spec = NodeSpec(
+        name="rrm-example",
+        resource=resource.pk,
+        manager_url=settings.RRM.manager_url,
+        token="masked",  # noqa: S106 - not a secret: it stands where the secret would be
+        renderer=resource.renderer,
+    )
+    return shlex.join(launcher_for(place).command(spec)) + " < (launch token)"

@@ -1,0 +1,169 @@
+"""The autoscaler: facts from the database in, `domain.autoscaling`'s plan carried out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Count, F, Sum
+
+from rrm.domain import autoscaling
+from rrm.domain.autoscaling import Phase
+from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, LeaseState, NodeState
+from rrm.errors import StateConflict
+from rrm.farm import nodes
+from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node, Resource
+from rrm.farm.transitions import iso, record
+
+logger = logging.getLogger(__name__)
+
+_PRIOR_PIXEL_SECONDS = 1e-6  # what a pixel costs before any node has measured the model
+_PHASES = {
+    NodeState.REQUESTED: Phase.STARTING,
+    NodeState.SUBMITTED: Phase.STARTING,
+    NodeState.IDLE: Phase.IDLE,
+    NodeState.BUSY: Phase.BUSY,
+    NodeState.BOOKED: Phase.BUSY,
+    NodeState.DRAINING: Phase.LEAVING,
+    NodeState.STOPPING: Phase.LEAVING,
+}
+
+
+def autoscale(now: datetime) -> None:
+    """Bring every resource nearer to the number of nodes that its work wants. Safe to run at any time, and twice."""
+    for resource in Resource.objects.prefetch_related("placements__site"):
+        if resource.renderer == Resource.Renderer.MANDELBROT:
+            _scale(resource, now)
+
+
+def plan(resource: Resource, now: datetime) -> autoscaling.Plan:
+    """What the autoscaler would do for `resource` now."""
+    live = list(Node.objects.filter(resource=resource, state__in=NODE_LIVE).prefetch_related("held__model"))
+    history = autoscaling.History(
+        tuple((float(at), int(want)) for at, want in resource.demand_history),
+        resource.up_since,
+        resource.launch_failures,
+        resource.retry_at,
+    )
+    return autoscaling.plan(_demand(resource), _supply(live), _limits(resource), history, now)
+
+
+def _scale(resource: Resource, now: datetime) -> None:
+    decided = plan(resource, now)
+    known = resource.last_plan
+    Resource.objects.filter(pk=resource.pk).update(
+        demand_history=[list(entry) for entry in decided.history.wanted],
+        up_since=decided.history.up_since,
+        last_plan={
+            "want": decided.want,
+            "have": decided.have,
+            "launch": len(decided.launch),
+            "drain": len(decided.drain),
+            "reason": decided.reason,
+            "at": iso(now),
+        },
+    )
+    if (decided.launch or decided.drain) and known.get("reason") != decided.reason:
+        record(resource, "log", {"level": "info", "message": f"{resource.pk}: {decided.reason}"})
+    _carry_out(resource, decided)
+
+
+def _carry_out(resource: Resource, decided: autoscaling.Plan) -> None:
+    sites = {placement.site_id: placement.site for placement in resource.placements.all()}
+    for site in decided.launch:
+        try:
+            nodes.request_node(resource, sites[site], "autoscaler", decided.reason)
+        except StateConflict as conflict:
+            logger.info("No node started for %s: %s", resource.pk, conflict)
+    for node in Node.objects.filter(pk__in=decided.drain, state__in=[NodeState.IDLE, *NODE_STARTING]):
+        with contextlib.suppress(StateConflict):  # it got work since the plan was made
+            nodes.drain(node, "autoscaler", decided.reason)
+
+
+def _demand(resource: Resource) -> autoscaling.Demand:
+    offered = list(Job.objects.filter(resource=resource, state__in=JOB_OFFERED).select_related("model"))
+    speeds = _speeds(job.model_id for job in offered)
+    waiting = _tiles_waiting(offered)
+    work = []
+    for job in offered:
+        tiles = waiting.get(job.pk, 0)
+        if not tiles:
+            continue
+        seconds = tiles * job.tile_size**2 * speeds.get(job.model_id, _PRIOR_PIXEL_SECONDS)
+        work.append(
+            autoscaling.Work(
+                seconds=seconds + (job.model.load_seconds or 0.0),
+                ranges=tiles,
+                sites=frozenset(job.site_ids) if job.site_ids else None,
+            )
+        )
+    return autoscaling.Demand(tuple(work), models=frozenset(str(job.model_id) for job in offered))
+
+
+def _speeds(models: Iterable[object]) -> Mapping[object, float]:
+    measured: dict[object, list[float]] = {}
+    rows = HeldModel.objects.filter(model__in=set(models), pixel_seconds__isnull=False)
+    for model, seconds in rows.values_list("model", "pixel_seconds"):
+        measured.setdefault(model, []).append(seconds)
+    return {model: sum(known) / len(known) for model, known in measured.items()}
+
+
+def _tiles_waiting(offered: Sequence[Job]) -> dict[object, int]:
+    """Tiles of each job that are not done: not given out, or being rendered."""
+    open_tiles = (
+        JobShare.objects.filter(job__in=offered, cursor__lt=F("stop"))
+        .order_by()
+        .values_list("job")
+        .annotate(tiles=Sum(F("stop") - F("cursor")))
+    )
+    waiting: dict[object, int] = dict(open_tiles)
+    active = (
+        Lease.objects.filter(job__in=offered, state=LeaseState.ACTIVE)
+        .order_by()
+        .values_list("job")
+        .annotate(tiles=Sum(F("stop") - F("start")))
+    )
+    for job, tiles in active:
+        waiting[job] = waiting.get(job, 0) + tiles
+    return waiting
+
+
+def _supply(live: Sequence[Node]) -> list[autoscaling.SupplyNode]:
+    return [
+        autoscaling.SupplyNode(
+            id=str(node.pk),
+            site=node.site_id,
+            phase=_PHASES[NodeState(node.state)],
+            idle_since=node.idle_since,
+            models=frozenset(str(held.model_id) for held in node.held.all()),
+            pinned=any(held.model.pinned for held in node.held.all()),
+        )
+        for node in live
+    ]
+
+
+def _limits(resource: Resource) -> autoscaling.Limits:
+    placements = [placement for placement in resource.placements.all() if placement.site.enabled]
+    taken = dict(
+        Node.objects.filter(site__in=[placement.site_id for placement in placements], state__in=NODE_LIVE)
+        .order_by()
+        .values_list("site")
+        .annotate(nodes=Count("id"))
+    )
+    return autoscaling.Limits(
+        min_nodes=resource.min_nodes,
+        max_nodes=resource.max_nodes,
+        sites=tuple(
+            autoscaling.SiteRoom(place.site_id, max(0, place.site.max_nodes - taken.get(place.site_id, 0)))
+            for place in placements
+        ),
+        standby=resource.standby,
+        enabled=resource.enabled,
+        idle_timeout=None if resource.idle_timeout is None else timedelta(seconds=resource.idle_timeout),
+        start_time=None if resource.start_seconds is None else timedelta(seconds=resource.start_seconds),
+        drain_time=settings.RRM.drain_target,
+        period=settings.RRM.autoscale_period,
+    )

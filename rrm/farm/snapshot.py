@@ -1,0 +1,230 @@
+"""The farm at one instant, for dashboards and metrics, in a constant number of queries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, F, Sum
+
+from rrm.domain import autoscaling
+from rrm.domain.states import JOB_OFFERED, NODE_GONE, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
+from rrm.farm.models import HeldModel, Job, JobShare, Lease, Loop, Node, Resource, Site
+from rrm.farm.transitions import iso
+
+_RECENTLY_GONE = timedelta(minutes=10)
+_OVERDUE = 4  # periods after which a loop counts as stuck
+
+
+def farm_snapshot(now: datetime) -> dict[str, Any]:
+    """Sites, resources, nodes, the queue by model, and how well stickiness works; one consistent read."""
+    with transaction.atomic():
+        nodes = list(_nodes(now))
+        resources = resource_bodies(Resource.objects.all(), now)
+        waiting = _queue()
+        status, reason = _farm_status(resources, waiting)
+        return {
+            "time": iso(now),
+            "status": status,
+            "reason": reason,
+            "sites": _sites(nodes),
+            "resources": resources,
+            "nodes": node_bodies(nodes),
+            "queue": waiting,
+            **_stickiness(),
+            "loops": loops(now),
+        }
+
+
+def _nodes(now: datetime) -> Iterable[Node]:
+    live = Node.objects.filter(state__in=NODE_LIVE)
+    recent = Node.objects.filter(state__in=NODE_GONE, finished_at__gt=now - _RECENTLY_GONE)
+    return (live | recent).select_related("site").order_by("-requested_at")[:500]
+
+
+def node_bodies(nodes: Sequence[Node]) -> list[dict[str, Any]]:
+    """Nodes as the API shows them, with the models they hold and the job they work on; two queries for all."""
+    models: dict[Any, list[str]] = {}
+    for node, model in HeldModel.objects.filter(node__in=nodes).values_list("node", "model"):
+        models.setdefault(node, []).append(str(model))
+    at_work = dict(
+        Lease.objects.filter(node__in=nodes, state=LeaseState.ACTIVE).order_by("-created_at").values_list("node", "job")
+    )
+    return [
+        {
+            "id": str(node.pk),
+            "name": node.name,
+            "resource": node.resource_id,
+            "site": node.site_id,
+            "color": node.site.color,
+            "state": str(node.state),
+            "state_since": iso(node.state_since),
+            "reason": node.reason,
+            "handle": node.handle,
+            "hostname": node.hostname,
+            "version": node.version,
+            "cores": node.cores,
+            "models": models.get(node.pk, []),
+            "session": None,
+            "job": str(at_work[node.pk]) if node.pk in at_work else None,
+            "tiles_done": node.tiles_done,
+            "busy_seconds": round(node.busy_seconds, 3),
+            "requested_at": iso(node.requested_at),
+            "started_at": _iso(node.started_at),
+            "last_heartbeat": _iso(node.last_heartbeat),
+            "finished_at": _iso(node.finished_at),
+        }
+        for node in nodes
+    ]
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return iso(instant) if instant else None
+
+
+def _sites(nodes: Sequence[Node]) -> list[dict[str, Any]]:
+    states: dict[str, Counter[str]] = {}
+    for node in nodes:
+        states.setdefault(node.site_id, Counter())[str(node.state)] += 1
+    done = dict(Node.objects.order_by().values_list("site").annotate(tiles=Sum("tiles_done")))
+    return [
+        {
+            "id": site.pk,
+            "name": site.name or site.pk,
+            "kind": site.kind,
+            "color": site.color,
+            "enabled": site.enabled,
+            "max_nodes": site.max_nodes,
+            "nodes": dict(states.get(site.pk, {})),
+            "tiles_done": done.get(site.pk, 0),
+        }
+        for site in Site.objects.all()
+    ]
+
+
+def resource_bodies(resources: Iterable[Resource], now: datetime) -> list[dict[str, Any]]:
+    """What the farm shows of resources: limits, the status word with its reason, and the autoscaler's last plan."""
+    listed = list(resources)
+    states = resource_states(listed, now)
+    return [
+        {
+            "id": resource.pk,
+            "name": resource.name or resource.pk,
+            "renderer": resource.renderer,
+            "status": states[resource.pk][0],
+            "reason": states[resource.pk][1],
+            "min_nodes": resource.min_nodes,
+            "max_nodes": resource.max_nodes,
+            "plan": resource.last_plan or None,
+        }
+        for resource in listed
+    ]
+
+
+def resource_states(resources: Sequence[Resource], now: datetime) -> dict[str, tuple[str, str]]:
+    """Status and reason of each resource: active, idle, starved, suspended or inoperable. Three queries for all."""
+    ids = [resource.pk for resource in resources]
+    working = _count(Node.objects.filter(resource__in=ids, state__in=[NodeState.BUSY, NodeState.BOOKED]))
+    live = _count(Node.objects.filter(resource__in=ids, state__in=NODE_WORKING | NODE_STARTING))
+    waiting = _count(Job.objects.filter(resource__in=ids, state__in=JOB_OFFERED))
+    return {
+        resource.pk: _state_of(resource, now, working.get(resource.pk, 0), live.get(resource.pk, 0), waiting)
+        for resource in resources
+    }
+
+
+def _count(rows: Any) -> dict[str, int]:
+    return dict(rows.order_by().values_list("resource").annotate(rows=Count("pk")))
+
+
+def _state_of(
+    resource: Resource, now: datetime, working: int, live: int, waiting: Mapping[str, int]
+) -> tuple[str, str]:
+    if not resource.enabled:
+        return "suspended", "It is disabled."
+    if resource.launch_failures >= autoscaling.FAILURES_ALLOWED:
+        return "inoperable", f"{resource.launch_failures} nodes in a row could not be started. {resource.reason}"
+    if working:
+        return "active", f"{working} node{_s(working)} at work."
+    return _unworked(resource, now, live, waiting.get(resource.pk, 0))
+
+
+def _unworked(resource: Resource, now: datetime, live: int, jobs: int) -> tuple[str, str]:
+    if not jobs:
+        return "idle", "There is no work."
+    if resource.retry_at and resource.retry_at > now:
+        wait = (resource.retry_at - now).total_seconds()
+        return "starved", f"{jobs} job{_s(jobs)} wait; the next start is tried in {wait:.0f} s. {resource.reason}"
+    if live:
+        return "active", f"{jobs} job{_s(jobs)} wait for {live} node{_s(live)} that start or take up work."
+    return "starved", f"{jobs} job{_s(jobs)} wait and no node runs. {resource.last_plan.get('reason', '')}".strip()
+
+
+def _s(number: int) -> str:
+    return "" if number == 1 else "s"
+
+
+def _queue() -> list[dict[str, Any]]:
+    """Unclaimed tiles and jobs by model, most tiles first."""
+    rows = (
+        JobShare.objects.filter(job__state__in=JOB_OFFERED, cursor__lt=F("stop"))
+        .order_by()
+        .values("job__model", "job__model__name")
+        .annotate(jobs=Count("job", distinct=True), tiles=Sum(F("stop") - F("cursor")))
+        .order_by("-tiles")
+    )
+    return [
+        {"model": str(row["job__model"]), "name": row["job__model__name"], "jobs": row["jobs"], "tiles": row["tiles"]}
+        for row in rows
+    ]
+
+
+def _farm_status(resources: Sequence[Mapping[str, Any]], waiting: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The farm's own status word: the worst of its resources when work waits, else whether anything is at work."""
+    words = {resource["status"]: resource["reason"] for resource in resources}
+    if not resources:
+        return "inoperable", "There is no resource; add one, or run `manage.py populate`."
+    if "active" in words:
+        return "active", words["active"]
+    for worst in ("inoperable", "starved"):
+        if worst in words and (waiting or worst == "inoperable"):
+            return worst, words[worst]
+    if set(words) == {"suspended"}:
+        return "suspended", "Every resource is disabled."
+    return "idle", "There is no work."
+
+
+def _stickiness() -> dict[str, Any]:
+    """How many leases found their model loaded, and the load time that this saved."""
+    sums = Job.objects.aggregate(
+        hits=Sum("warm_hits"), loads=Sum("loads"), saved=Sum(F("warm_hits") * F("model__load_seconds"))
+    )
+    hits, loads_ = sums["hits"] or 0, sums["loads"] or 0
+    return {
+        "hit_rate": round(hits / (hits + loads_), 4) if hits + loads_ else None,
+        "seconds_saved": round(sums["saved"] or 0.0, 3),
+        "loads": loads_,
+        "warm_hits": hits,
+    }
+
+
+def loops(now: datetime) -> list[dict[str, Any]]:
+    """The periodic loops: how long ago each came through, and whether that is in order."""
+    periods = {"autoscale": settings.RRM.autoscale_period, "reconcile": settings.RRM.reconcile_period}
+    known = {loop.name: loop for loop in Loop.objects.filter(name__in=periods)}
+    return [_loop(name, period, known.get(name), now) for name, period in periods.items()]
+
+
+def _loop(name: str, period: timedelta, loop: Loop | None, now: datetime) -> dict[str, Any]:
+    age = (now - loop.last_finished).total_seconds() if loop and loop.last_finished else None
+    return {
+        "name": name,
+        "age_seconds": None if age is None else round(age, 3),
+        "period_seconds": period.total_seconds(),
+        "ok": age is not None and age < _OVERDUE * period.total_seconds() + 5,
+        "error": loop.last_error if loop else "",
+    }

@@ -1,0 +1,40 @@
+"""Celery's entry points: each calls one use-case. All may run twice, late, or not at all; the loops repair it."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from celery import shared_task
+from django.utils import timezone
+
+from rrm.farm import composing, loops, nodes, reconciling, scaling
+
+
+@shared_task(name="rrm.autoscale")
+def autoscale() -> None:
+    loops.run("autoscale", scaling.autoscale)
+
+
+@shared_task(name="rrm.reconcile")
+def reconcile() -> None:
+    loops.run("reconcile", reconciling.reconcile)
+
+
+@shared_task(name="rrm.housekeeping")
+def housekeeping() -> None:
+    reconciling.tidy(timezone.now())
+
+
+@shared_task(name="rrm.launch_node")
+def launch_node(node: str) -> None:
+    nodes.launch(UUID(node))
+
+
+@shared_task(name="rrm.end_node")
+def end_node(node: str) -> None:
+    nodes.end(UUID(node))
+
+
+@shared_task(name="rrm.compose")
+def compose(job: str) -> None:
+    composing.compose_job(UUID(job))
