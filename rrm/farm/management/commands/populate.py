@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,11 @@ class Command(BaseCommand):
             self._show(changes, options["dry_run"])
 
     def _show(self, changes: list[plan.Change], is_dry: bool) -> None:
-        style = {plan.CREATED: self.style.SUCCESS, plan.CHANGED: self.style.WARNING, plan.UNCHANGED: str}
+        style: dict[str, Callable[[str], str]] = {
+            plan.CREATED: self.style.SUCCESS,
+            plan.CHANGED: self.style.WARNING,
+            plan.UNCHANGED: str,
+        }
         for change in changes:
             self.stdout.write(style[change.mark](str(change)))
         count = Counter(change.mark for change in changes)
