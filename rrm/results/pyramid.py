@@ -1,7 +1,7 @@
 """The zoomable picture: a Deep Zoom pyramid built from rows of pixels as they come, in bounded memory.
 
-Level 0 is one pixel; the last level, ceil(log2(longer side)), is the whole picture; each level is the box average of the
-next, its sides halved and rounded up. Tiles are TILE_SIZE square without overlap, named <level>/<column>_<row>.png.
+Level 0 is one pixel; the last level, ceil(log2(longer side)), is the whole picture; each level is the box average of
+the next, its sides halved and rounded up. Tiles are TILE_SIZE square without overlap, named <level>/<column>_<row>.png.
 Format: the Deep Zoom image schema (http://schemas.microsoft.com/deepzoom/2008).
 """
 

@@ -67,9 +67,7 @@ class Shelf:
 
         return self._decoded(tiles, kind, decode)
 
-    def _decoded(
-        self, tiles: range, kind: str, decode: Callable[[Bundle, int, bytes], T]
-    ) -> Iterator[tuple[int, T]]:
+    def _decoded(self, tiles: range, kind: str, decode: Callable[[Bundle, int, bytes], T]) -> Iterator[tuple[int, T]]:
         for number, group in groupby(tiles, key=lambda tile: int(self._owners[tile])):
             bundle = self._bundle(number)
             try:
