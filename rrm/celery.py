@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.signals import worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rrm.settings")
 
@@ -53,3 +54,10 @@ app.conf.update(
     },
 )
 app.autodiscover_tasks(["rrm.farm"])
+
+
+@worker_ready.connect
+def tick_at_once(**_: object) -> None:
+    """A worker that has just started need not wait a whole period to find out what there is to do."""
+    for loop in ("rrm.autoscale", "rrm.reconcile"):
+        app.send_task(loop)

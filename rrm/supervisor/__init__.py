@@ -2,6 +2,5 @@
 
 Generic, knowing nothing of RRM: `processes` finds processes by their environment and ends them; `children` starts one;
 `table` is the policy (order, back-off, restart, stop); `guard` cleans up when the supervisor itself is killed; `logs`
-keeps log files small. RRM's own: `embedded` names its processes, `web` is one of them, `first_start` fills a new data
-folder, `program` is the main loop.
+keeps log files small. RRM's own: `embedded` names its processes, `web` is one of them, `program` is the main loop.
 """

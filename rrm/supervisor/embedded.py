@@ -10,7 +10,6 @@ import socket
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,7 +120,10 @@ def _broker_program() -> str:
 
 
 def _answers_ping(path: Path) -> bool:
+    """Whether this user's own server answers; in a shared temporary folder the socket may be somebody else's."""
     try:
+        if path.stat().st_uid != os.geteuid():
+            return False
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(0.5)
             connection.connect(str(path))
@@ -133,12 +135,15 @@ def _answers_ping(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Health:
-    """What /readyz said. `reachable` is false when nobody answered; then the rest means nothing."""
+    """What /readyz said. `reachable` is false when nobody answered; then the rest means nothing.
+
+    `stalled` means that the loops are late although the database and the broker answer: the worker's own fault.
+    """
 
     reachable: bool
     ready: bool = False
-    text: str = ""
-    youngest_tick: float | None = None
+    stalled: bool = False
+    wrong: tuple[str, ...] = ()
 
 
 def health(url: str) -> Health:
@@ -154,20 +159,10 @@ def health(url: str) -> Health:
 
 
 def reading(status: int, body: bytes) -> Health:
-    """Health from the answer of /readyz, whatever its form."""
+    """Health from the answer of /readyz; one that has another form says no more than its status."""
     try:
-        report = json.loads(body)
-    except ValueError:
-        report = {}
-    loops = report.get("loops", []) if isinstance(report, dict) else []
-    ages = [float(loop["age_seconds"]) for loop in loops if _has_age(loop)]
-    return Health(
-        reachable=True,
-        ready=status == 200,
-        text=body.decode(errors="replace")[:400],
-        youngest_tick=min(ages, default=None),
-    )
-
-
-def _has_age(loop: object) -> bool:
-    return isinstance(loop, Mapping) and isinstance(loop.get("age_seconds"), int | float)
+        checks = {check["name"]: check for check in json.loads(body)["checks"]}
+        failed = {name: str(check["detail"]) for name, check in checks.items() if not check["ok"]}
+    except (ValueError, TypeError, KeyError):
+        return Health(reachable=True, ready=status == 200, wrong=(f"status {status}",) if status != 200 else ())
+    return Health(True, status == 200, stalled=set(failed) == {"loops"}, wrong=tuple(failed.values()))

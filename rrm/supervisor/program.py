@@ -81,6 +81,7 @@ class Program:
         self._table = ProcessTable(embedded.children(config, self._run, listener), _ROOT, say)
         self._started = time.monotonic()
         self._next_probe = 0.0
+        self._stalled_since: float | None = None
         self._announced = False
         self._warned = False
 
@@ -108,20 +109,24 @@ class Program:
         health = embedded.health(self._url)
         self._next_probe = now + (_PROBE_PERIOD_SECONDS if self._announced else _TICK_SECONDS)
         if self._announced:
-            self._watch(health)
+            self._watch(health, now)
             logs.rotate(self._config.data_dir / "logs")
         elif health.ready:
             self._announced = True
             self._when_ready()
         elif not self._warned and now - self._started > _LATE_SECONDS:
             self._warned = True
-            self._say(f"not ready after {_LATE_SECONDS:.0f} s; /readyz says: {health.text or 'nothing'}")
+            self._say(f"not ready after {_LATE_SECONDS:.0f} s; /readyz says: {' '.join(health.wrong) or 'nothing'}")
 
-    def _watch(self, health: embedded.Health) -> None:
-        """Restart a worker that lives but whose loops all stand still."""
-        tick = health.youngest_tick
-        if tick is not None and min(tick, self._table.uptime("worker")) > _SILENT_SECONDS:
-            self._table.restart("worker", f"no loop has ticked for {tick:.0f} s")
+    def _watch(self, health: embedded.Health, now: float) -> None:
+        """Restart a worker that lives but whose loops have stood still too long."""
+        if not health.stalled:
+            self._stalled_since = None
+        elif self._stalled_since is None:
+            self._stalled_since = now
+        elif min(now - self._stalled_since, self._table.uptime("worker")) > _SILENT_SECONDS:
+            self._stalled_since = None
+            self._table.restart("worker", f"its loops stand still ({' '.join(health.wrong)})")
 
     def _end_leftovers(self) -> None:
         count = processes.end(embedded.leftovers(self._config.data_dir, self._run), grace=2.0)

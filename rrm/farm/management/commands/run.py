@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from rrm.config import RrmConfig
-from rrm.supervisor import first_start
+from rrm.errors import RrmError
+from rrm.farm.demo import OPERATOR, PASSWORD_FILE, TOKEN_FILE, ensure_operator, submit_demo
 from rrm.supervisor.embedded import BrokerMissing
 from rrm.supervisor.program import CannotStart, Program, listen, locked
 
@@ -41,11 +43,10 @@ class Command(BaseCommand):
             raise CommandError("interrupted before the start was complete", returncode=130) from None
 
     def _run(self, config: RrmConfig, began: float, *, demo: bool) -> None:
-        config.data_dir.chmod(0o700)
-        (config.data_dir / "logs").mkdir(mode=0o700, exist_ok=True)
+        os.umask(0o077)  # for every process of the run: its files are nobody else's business
         with locked(config), listen(config.host, config.port) as listener:
             self._say(f"starting on {config.data_dir}")
-            first_start.prepare(config.data_dir)
+            _prepare(config)
             _disconnect()
 
             def announce() -> None:
@@ -57,31 +58,26 @@ class Command(BaseCommand):
             Program(config, listener, self._say, announce).serve()
 
     def _announce(self, config: RrmConfig, seconds: float) -> None:
-        password = config.data_dir / "operator.password"
+        password = config.data_dir / PASSWORD_FILE
         shown = f" (password {password.read_text().strip()})" if sys.stdout.isatty() else ""
         self._say(f"ready after {seconds:.1f} s")
         self._lines(
             ("Dashboard", f"http://{config.host}:{config.port}/"),
-            ("Login", f"{first_start.OPERATOR}, first password in {password}{shown}"),
-            ("API token", str(config.data_dir / "operator.token")),
+            ("Login", f"{OPERATOR}, password in {password}{shown}"),
+            ("API token", str(config.data_dir / TOKEN_FILE)),
             ("Logs", str(config.data_dir / "logs")),
             ("Stop", "Ctrl-C"),
         )
 
     def _demo(self, config: RrmConfig) -> None:
-        """Submit the example job once in the life of a data folder; a failure is reported and changes nothing else."""
-        done = config.data_dir / "demo.submitted"
-        if done.exists():
-            return
-        from rrm.farm.demo import submit_demo  # only the very first start needs it
-
+        """Submit the example job, at the first start only; a failure is reported and changes nothing else."""
         try:
             job = submit_demo()
-        except Exception as error:  # the example must never keep the service from running
+        except RrmError as error:
             self._say(f"the example job could not be submitted: {error}")
             return
-        Path(done).touch()
-        self._lines(("Example job", f"http://{config.host}:{config.port}/job/{job.pk}"))
+        if job is not None:
+            self._lines(("Example job", f"http://{config.host}:{config.port}/job/{job.pk}"))
 
     def _say(self, text: str) -> None:
         self.stdout.write(f"rrm: {text}")
@@ -91,6 +87,14 @@ class Command(BaseCommand):
         for name, value in rows:
             self.stdout.write(f"  {name:<12} {value}")
         self.stdout.flush()
+
+
+def _prepare(config: RrmConfig) -> None:
+    """Bring the database up to date, and register what a new data folder begins with. Safe to repeat."""
+    call_command("migrate", interactive=False, verbosity=0)
+    ensure_operator(config.data_dir)
+    # What an operator has changed since the first start stays as it is.
+    call_command("populate", create_only=True, verbosity=0)
 
 
 def _disconnect() -> None:
