@@ -68,9 +68,9 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
     with Invalid.collected() as check:
         coloring = check(lambda: palettes.coloring(order.coloring))
         resource = check(lambda: _resource(order.resource))
-        sites = check(lambda: _sites(order.site_ids, resource))
+        sites = check(lambda: _sites(order.site_ids, resource)) or []
         model = check(lambda: _render_model(order))
-        view = check(lambda: mandelbrot.geometry(model.params, order.width, order.height)) if model else None
+        view = check(lambda: mandelbrot.geometry(model.params, order.width, order.height).as_dict()) if model else None
     grid = tiling.TileGrid(order.width, order.height, order.tile_size)
     draft = Job(
         name=order.name,
@@ -86,7 +86,7 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
         outputs=list(order.outputs),
         coloring=dict(order.coloring),
         palette=coloring,
-        view=view.as_dict(),
+        view=view,
         preview_scale=tiling.preview_scale(order.width, order.height),
         priority=order.priority,
         site_policy=order.site_policy,
@@ -289,15 +289,8 @@ def by_site(jobs: Sequence[Job]) -> dict[UUID, list[dict[str, Any]]]:
     for row in rows:
         sites = result[row["job"]]
         if not sites or sites[-1]["site"] != row["node__site"]:
-            sites.append(
-                {
-                    "site": row["node__site"],
-                    "color": row["node__site__color"],
-                    "tiles": 0,
-                    "render_ms": 0.0,
-                    "nodes": [],
-                }
-            )
+            site, color = row["node__site"], row["node__site__color"]
+            sites.append({"site": site, "color": color, "tiles": 0, "render_ms": 0.0, "nodes": []})
         sites[-1]["tiles"] += row["tiles"]
         sites[-1]["render_ms"] += row["render_ms"]
         sites[-1]["nodes"].append(
@@ -344,7 +337,7 @@ def _supply(resources: set[str]) -> dict[str, dict[str, Any]]:
             working=Count("id", filter=Q(state__in=NODE_WORKING)),
         )
     )
-    return {row["resource"]: row for row in rows}
+    return {row["resource"]: dict(row) for row in rows}
 
 
 def _why_waiting(job: Job, supply: Mapping[str, Any]) -> str:

@@ -171,7 +171,7 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
         if not JobShare.objects.filter(pk=share.pk, cursor=start).update(cursor=stop):
             raise StateConflict("Another node was faster.")
         _begin(node, job, choice, now)
-        lease = Lease.objects.create(
+        return Lease.objects.create(
             job=job,
             share=share,
             node=node,
@@ -182,7 +182,6 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
             created_at=now,
             deadline=now + settings.RRM.lease_minimum,
         )
-    return lease
 
 
 def _begin(node: Node, job: Job, choice: scheduling.Choice, now: datetime) -> None:

@@ -10,7 +10,6 @@ import contextlib
 import hmac
 import logging
 import secrets
-import shlex
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -290,4 +289,4 @@ def script(resource: Resource, site: Site | None) -> str:
         token="masked",  # noqa: S106 - not a secret: it stands where the secret would be
         renderer=resource.renderer,
     )
-    return shlex.join(launcher_for(place).command(spec)) + " < (launch token)"
+    return launcher_for(place).script(spec)

@@ -107,7 +107,7 @@ def _speeds(models: Iterable[object]) -> Mapping[object, float]:
     measured: dict[object, list[float]] = {}
     rows = HeldModel.objects.filter(model__in=set(models), pixel_seconds__isnull=False)
     for model, seconds in rows.values_list("model", "pixel_seconds"):
-        measured.setdefault(model, []).append(seconds)
+        measured.setdefault(model, []).append(seconds or 0.0)
     return {model: sum(known) / len(known) for model, known in measured.items()}
 
 

@@ -183,7 +183,7 @@ def _keep_listening() -> None:
 
 def _listen() -> None:
     client = redis.Redis.from_url(settings.RRM.pubsub_url, socket_connect_timeout=1, health_check_interval=15)
-    with client.pubsub(ignore_subscribe_messages=True) as channel:
+    with client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
         channel.subscribe(_CHANNEL)
         for message in channel.listen():
             bell, _, sender = message["data"].decode().partition(" ")

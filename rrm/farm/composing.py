@@ -1,0 +1,84 @@
+"""Composing: the finished ranges of a job become its picture, its arrays and its zoomable pyramid."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from rrm.domain.states import JobState, LeaseState
+from rrm.domain.tiling import TileGrid
+from rrm.errors import NotReady, StateConflict
+from rrm.farm import jobs, wakeups
+from rrm.farm.models import Job, Lease
+from rrm.farm.transitions import advance
+from rrm.results.compose import ComposePlan, compose
+from rrm.results.shelf import CorruptRange, RangeFile
+
+logger = logging.getLogger(__name__)
+
+
+def compose_job(job_id: UUID) -> None:
+    """Write the results of a COMPOSING job and complete it.
+
+    Running it twice, even at once, writes the same files; one of them completes the job. A range whose file is lost or
+    damaged is offered again. A full disk, or the like, fails the job, which may then be retried.
+    """
+    job = Job.objects.select_related("model").filter(pk=job_id, state=JobState.COMPOSING).first()
+    if job is None:
+        return
+    done = list(job.leases.filter(state=LeaseState.DONE).order_by("start"))
+    kept = jobs.files(job)
+    ranges = tuple(RangeFile(lease.start, lease.stop, kept.range(lease.pk)) for lease in done)
+    plan = ComposePlan(
+        grid=TileGrid(job.width, job.height, job.tile_size),
+        outputs=frozenset(job.outputs),
+        ranges=ranges,
+        metadata=_metadata(job),
+    )
+    try:
+        compose(kept, plan)
+    except CorruptRange as corrupt:
+        _render_again(job, [lease for lease in done if kept.range(lease.pk) == corrupt.range_file.path], str(corrupt))
+    except (NotReady, OSError) as error:
+        logger.exception("Job %s could not be composed", job.pk)
+        _fail(job, f"The results could not be written: {error}")
+    else:
+        _complete(job)
+
+
+def _metadata(job: Job) -> dict[str, Any]:
+    return {
+        "renderer": job.model.renderer,
+        "params": job.model.params,
+        "view": job.view,
+        "width": job.width,
+        "height": job.height,
+        "coloring": job.coloring,
+    }
+
+
+def _complete(job: Job) -> None:
+    with contextlib.suppress(StateConflict):
+        advance(job, JobState.COMPLETED, finished_at=timezone.now())
+
+
+def _fail(job: Job, reason: str) -> None:
+    with contextlib.suppress(StateConflict):
+        advance(job, JobState.FAILED, reason, finished_at=timezone.now())
+
+
+def _render_again(job: Job, lost: list[Lease], problem: str) -> None:
+    """Take the tiles of damaged ranges out of the count and offer them once more."""
+    logger.error("Job %s: %s; its tiles are rendered again", job.pk, problem)
+    with contextlib.suppress(StateConflict), transaction.atomic():
+        tiles = sum(lease.stop - lease.start for lease in lost)
+        advance(job, JobState.RUNNING, "A finished range was damaged", tiles_done=F("tiles_done") - tiles)
+        for lease in Lease.objects.filter(pk__in=[lease.pk for lease in lost]).select_related("node", "share"):
+            jobs.give_back(lease, problem)
+        wakeups.wake("rrm.autoscale")
