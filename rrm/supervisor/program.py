@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from rrm.config import RrmConfig
@@ -69,6 +70,24 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+@dataclass
+class Watchdog:
+    """Tells when a worker that lives has stood still too long."""
+
+    stalled_since: float | None = None
+
+    def bites(self, *, stalled: bool, uptime: float, now: float) -> bool:
+        """Whether it is time to restart; counts from zero again afterwards. Seconds on one monotonic clock."""
+        if not stalled:
+            self.stalled_since = None
+            return False
+        self.stalled_since = now if self.stalled_since is None else self.stalled_since
+        if min(now - self.stalled_since, uptime) <= _SILENT_SECONDS:
+            return False
+        self.stalled_since = None
+        return True
+
+
 class Program:
     """One run on a prepared folder."""
 
@@ -81,7 +100,7 @@ class Program:
         self._table = ProcessTable(embedded.children(config, self._run, listener), _ROOT, say)
         self._started = time.monotonic()
         self._next_probe = 0.0
-        self._stalled_since: float | None = None
+        self._watchdog = Watchdog()
         self._announced = False
         self._warned = False
 
@@ -119,13 +138,7 @@ class Program:
             self._say(f"not ready after {_LATE_SECONDS:.0f} s; /readyz says: {' '.join(health.wrong) or 'nothing'}")
 
     def _watch(self, health: embedded.Health, now: float) -> None:
-        """Restart a worker that lives but whose loops have stood still too long."""
-        if not health.stalled:
-            self._stalled_since = None
-        elif self._stalled_since is None:
-            self._stalled_since = now
-        elif min(now - self._stalled_since, self._table.uptime("worker")) > _SILENT_SECONDS:
-            self._stalled_since = None
+        if self._watchdog.bites(stalled=health.stalled, uptime=self._table.uptime("worker"), now=now):
             self._table.restart("worker", f"its loops stand still ({' '.join(health.wrong)})")
 
     def _end_leftovers(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from rrm.config import RrmConfig
 from rrm.supervisor import embedded
-from rrm.supervisor.program import CannotStart, listen, locked
+from rrm.supervisor.program import CannotStart, Watchdog, listen, locked
 
 LOOPBACK = "127.0.0.1"
 
@@ -101,3 +101,19 @@ def test_health_is_unknown_when_nobody_answers(listener: socket.socket) -> None:
     address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
     listener.close()
     assert embedded.health(address) == embedded.Health(reachable=False)
+
+
+def test_a_worker_is_restarted_after_a_minute_of_standing_still_and_not_before() -> None:
+    watchdog = Watchdog()
+    assert [watchdog.bites(stalled=True, uptime=500, now=now) for now in (0, 30, 60, 61)] == [False, False, False, True]
+
+
+def test_one_tick_of_the_loops_is_enough_to_keep_the_worker() -> None:
+    watchdog = Watchdog()
+    seen = [(True, 0), (False, 50), (True, 55), (True, 100), (True, 115)]
+    assert not any(watchdog.bites(stalled=stalled, uptime=500, now=now) for stalled, now in seen)
+
+
+def test_a_worker_that_has_just_been_restarted_gets_a_minute_of_its_own() -> None:
+    watchdog = Watchdog(stalled_since=0)
+    assert not watchdog.bites(stalled=True, uptime=20, now=300)
