@@ -3,14 +3,14 @@
 Count of a pixel: z = 0; for i = 0, 1, … max_iter - 1: z <- z² + c, and if then |z|² > escape_radius² the count is i.
 If no i qualifies the count is max_iter (inside). A step is xx = x·x, yy = y·y, y = 2·(x·y) + ci, x = (xx - yy) + cr.
 
-Smooth value of an outside pixel: count + fraction, fraction = e - log2(log2 |z|), where z is the orbit e - 1 steps after
-the escape and e = 4 (fewer where |z| would overflow). Its limit for large e is continuous across the counts and does not
-depend on the escape radius; three further steps come within 1.1e-5 of that limit. Inside pixels get max_iter.
+Smooth value of an outside pixel: count + fraction, fraction = e - log2(log2 |z|), where z is the orbit e - 1 steps
+after the escape and e = 4 (fewer where |z| would overflow). Its limit for large e is continuous across the counts and
+does not depend on the escape radius; three further steps come within 1.1e-5 of it. Inside pixels get max_iter.
 
-How it is fast: pixels live in lanes. All lanes advance by blocks of untested steps, which the compiler turns into vector
-instructions; only lanes that are still within the escape radius after a block commit it. An orbit that left the radius
-(≥ 2) keeps growing, so no escape is missed. Lanes that did not commit are replayed from the start of the block with a
-test on each step, which gives the exact count, and are refilled with fresh pixels.
+How it is fast: pixels live in lanes. All lanes advance by blocks of untested steps, which the compiler turns into
+vector instructions; only lanes that are still within the escape radius after a block commit it. An orbit that left the
+radius (≥ 2) keeps growing, so no escape is missed. Lanes that did not commit are replayed from the start of the block
+with a test on each step, which gives the exact count, and are refilled with fresh pixels.
 """
 
 from typing import Any
@@ -19,7 +19,9 @@ from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
-# Buffers are plain pointers in the compiled code; here they are annotated as what they hold, because they are only indexed.
+# Buffers are plain pointers in the compiled code. They are only indexed, so lists describe them to a type checker.
+pointer_to: Any = types.CPointer
+
 Doubles = list[float]
 Counts = list[int]
 Flag = list[int]
@@ -48,34 +50,24 @@ MANTISSA_BITS = 52
 TWO_OVER_LN2 = 2.8853900817779268
 
 
-@intrinsic
-def _bits(typing_context: Any, value: Any) -> Any:
+def _type_bits(context: Any, value: Any) -> Any:
     """The bits of a double as a signed 64-bit integer."""
-
-    def cast(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.int64(types.float64), cast
+    return types.int64(types.float64), lambda _, builder, __, values: builder.bitcast(values[0], ir.IntType(64))
 
 
-@intrinsic
-def _double(typing_context: Any, bits: Any) -> Any:
+def _type_double(context: Any, bits: Any) -> Any:
     """The double that has these 64 bits."""
-
-    def cast(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.DoubleType())
-
-    return types.float64(types.int64), cast
+    return types.float64(types.int64), lambda _, builder, __, values: builder.bitcast(values[0], ir.DoubleType())
 
 
-@intrinsic
-def _offset(typing_context: Any, pointer: Any, count: Any) -> Any:
-    """The pointer moved by so many elements."""
+def _type_offset(context: Any, pointer: Any, count: Any) -> Any:
+    """The pointer moved on by so many elements."""
+    return pointer(pointer, types.int64), lambda _, builder, __, values: builder.gep(values[0], [values[1]])
 
-    def move(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.gep(arguments[0], [arguments[1]])
 
-    return pointer(pointer, types.int64), move
+_bits: Any = intrinsic(_type_bits)
+_double: Any = intrinsic(_type_double)
+_offset: Any = intrinsic(_type_offset)
 
 
 @njit(error_model="numpy")
@@ -87,7 +79,8 @@ def _log2(value: float) -> float:
     r = (mantissa - 1.0) / (mantissa + 1.0)
     r2 = r * r
     series = 1.0 + r2 * (1 / 3 + r2 * (1 / 5 + r2 * (1 / 7 + r2 * (1 / 9 + r2 * (1 / 11)))))
-    return exponent + TWO_OVER_LN2 * r * series
+    logarithm: float = exponent + TWO_OVER_LN2 * r * series
+    return logarithm
 
 
 @njit(error_model="numpy")
@@ -183,14 +176,12 @@ def _generate(pixels: Doubles, at: int, grid: Grid, limit: float) -> None:
 def _write(pixels: Doubles, k: int, out: Results) -> None:
     """Store the result of one measured pixel."""
     pixel = int(pixels[ID * STACK + k])
-    out[0][pixel] = types.uint32(pixels[N * STACK + k])
-    out[1][pixel] = types.float32(pixels[VALUE * STACK + k])
+    out[0][pixel] = int(pixels[N * STACK + k])
+    out[1][pixel] = pixels[VALUE * STACK + k]
 
 
 @njit(error_model="numpy")
-def _head(
-    group: Doubles, at: int, grid: Grid, limits: Limits, out: Results
-) -> None:
+def _head(group: Doubles, at: int, grid: Grid, limits: Limits, out: Results) -> None:
     """Take the next group of pixels and write those that end within HEAD steps; the others keep their ID."""
     limit, radius2 = limits
     _generate(group, at, grid, limit)
@@ -286,27 +277,25 @@ def _render(grid: Grid, limits: Limits, out: Results, buffers: Any, stop: Flag) 
     return 1 if stop[0] == 0 else 0
 
 
-DOUBLES = types.CPointer(types.float64)
-BYTES = types.CPointer(types.uint8)
+DOUBLES, BYTES = pointer_to(types.float64), pointer_to(types.uint8)
+RESULTS = (pointer_to(types.uint32), pointer_to(types.float32))
 
 
 @cfunc(
-    types.int64(
-        DOUBLES,
-        DOUBLES,
-        types.CPointer(types.uint32),
-        types.CPointer(types.float32),
-        BYTES,
-        DOUBLES,
-        types.int64,
-        types.int64,
-        types.float64,
-        types.float64,
-    ),
+    types.int64(DOUBLES, DOUBLES, *RESULTS, BYTES, DOUBLES, types.int64, types.int64, types.float64, types.float64),
     error_model="numpy",
 )
 def render_lanes(  # noqa: PLR0913, PLR0917  (a C function: its arguments are what crosses the border)
-    xs: Doubles, ys: Doubles, counts: Counts, smooth: Doubles, stop: Flag, scratch: Any, columns: int, total: int, limit: float, radius2: float
+    xs: Doubles,
+    ys: Doubles,
+    counts: Counts,
+    smooth: Doubles,
+    stop: Flag,
+    scratch: Any,
+    columns: int,
+    total: int,
+    limit: float,
+    radius2: float,
 ) -> int:
     """Entry point; `scratch` has SCRATCH doubles."""
     buffers = (scratch, _offset(scratch, GROUP_AT), _offset(scratch, WORK_AT), _offset(scratch, DONE_AT))

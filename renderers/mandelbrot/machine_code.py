@@ -14,7 +14,8 @@ EXTERNAL = re.compile(r"^@(\w+) = external global i8", re.MULTILINE)
 
 def object_code(target: Target) -> bytes:
     """An object file with the functions of ARGUMENTS that needs nothing but the C library."""
-    numba.config.CPU_NAME, numba.config.CPU_FEATURES = target.cpu, target.features
+    settings: Any = numba.config
+    settings.CPU_NAME, settings.CPU_FEATURES = target.cpu, target.features
     from renderers.mandelbrot import lanes, pixels  # compiles, for the target set above
 
     entries = {name: getattr(lanes, name, None) or getattr(pixels, name) for name in ARGUMENTS}

@@ -23,7 +23,7 @@ Function = Callable[..., int]
 
 SOURCES = ("lanes.py", "pixels.py", "machine_code.py", "native.py")
 POINTER, INTEGER, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-ARGUMENTS = {
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "render_lanes": (POINTER,) * 6 + (INTEGER,) * 2 + (DOUBLE,) * 2,
     "paint": (POINTER,) * 4 + (INTEGER,) * 2 + (DOUBLE,) * 3 + (INTEGER,),
     "sub_filter": (POINTER,) * 2 + (INTEGER,) * 2,
@@ -40,13 +40,19 @@ class Target:
 
     @classmethod
     def host(cls) -> "Target":
-        """This machine. LLVM prefers 256-bit vectors on many AVX-512 processors; the full width is 1.4 times as fast."""
+        """This machine. LLVM prefers 256-bit vectors on many AVX-512 processors; full width is 1.4 times as fast."""
         features = llvm.get_host_cpu_features()
         wide = ",-prefer-256-bit" if features.get("avx512f") else ""
         return cls(llvm.get_host_cpu_name(), features.flatten() + wide)
 
 
 _loading = threading.Lock()
+
+
+def load() -> None:
+    """Make every function ready: milliseconds, or seconds for the first time on this type of processor."""
+    for name in ARGUMENTS:
+        function(name)
 
 
 def function(name: str) -> Function:

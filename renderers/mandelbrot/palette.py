@@ -50,7 +50,8 @@ def color_table(stops: Sequence[tuple[float, str]], interpolation: str) -> Bytes
     if interpolation == "cosine":
         mix = (1.0 - np.cos(math.pi * mix)) / 2.0
     mixed = channels[right - 1] * (1.0 - mix[:, None]) + channels[right] * mix[:, None]
-    return np.rint(mixed).astype(np.uint8)
+    table: Bytes = np.rint(mixed).astype(np.uint8)
+    return table
 
 
 class Painter:

@@ -10,20 +10,36 @@ INDEX_MASK = TABLE_SIZE - 1
 SUB_FILTER = 1
 CHANNELS = 3
 
-BYTES = types.CPointer(types.uint8)
+pointer_to: Any = types.CPointer
+BYTES = pointer_to(types.uint8)
 INTEGER, DOUBLE = types.int64, types.float64
 
 
 @cfunc(
     INTEGER(
-        types.CPointer(types.float32), types.CPointer(types.uint32), BYTES, BYTES, *(INTEGER,) * 2, *(DOUBLE,) * 3, INTEGER
+        pointer_to(types.float32),
+        pointer_to(types.uint32),
+        BYTES,
+        BYTES,
+        *(INTEGER,) * 2,
+        *(DOUBLE,) * 3,
+        INTEGER,
     ),
     error_model="numpy",
 )
 def paint(  # noqa: PLR0913, PLR0917  (a C function: its arguments are what crosses the border)
-    smooth: Any, counts: Any, colors: Any, out: Any, rows: int, cols: int, limit: float, offset: float, scale: float, bands: int
+    smooth: Any,
+    counts: Any,
+    colors: Any,
+    out: Any,
+    rows: int,
+    cols: int,
+    limit: float,
+    offset: float,
+    scale: float,
+    bands: int,
 ) -> int:
-    """RGB of arrays in data order (lowest y first): entry frac(offset + scale · value) of the table, or the interior's."""
+    """RGB of arrays in data order (lowest y first): entry frac(offset + scale · value) of the table, or the last."""
     for row in range(rows):
         source = (rows - 1 - row) * cols
         target = 3 * row * cols
@@ -41,7 +57,7 @@ def paint(  # noqa: PLR0913, PLR0917  (a C function: its arguments are what cros
 
 @cfunc(INTEGER(BYTES, BYTES, INTEGER, INTEGER), error_model="numpy")
 def sub_filter(rows: Any, out: Any, count: int, width: int) -> int:
-    """PNG filter 1: each byte minus the one of the pixel to its left, one filter byte before each row of `width` bytes."""
+    """PNG filter 1: each byte minus the one of the pixel to its left; a filter byte before each `width` bytes."""
     for row in range(count):
         source = row * width
         target = row * (width + 1)

@@ -91,9 +91,13 @@ def _encode(lease: Lease, painter: Painter, counts: Counts, smooth: Smooth) -> d
 
 
 class Renderer:
-    """A pool of threads over the leases in hand. `on_end` is called from a pool thread when a lease's last tile ends."""
+    """A pool of threads over the leases in hand.
 
-    def __init__(self, threads: int, on_end: Callable[[Work], None]) -> None:
+    `on_begin` is called when a thread has taken a tile, `on_end` when the last tile of a lease has ended; under no lock.
+    """
+
+    def __init__(self, threads: int, on_begin: Callable[[], None], on_end: Callable[[Work], None]) -> None:
+        self._on_begin = on_begin
         self._on_end = on_end
         self._changed = threading.Condition()
         self._works: list[Work] = []
@@ -123,18 +127,24 @@ class Renderer:
             ended = self._take_ended()
         self._report(ended)
 
-    def close(self) -> None:
-        """Let the threads end after the tiles they have begun."""
+    def close(self, timeout: float) -> bool:
+        """Stop all rendering; False when a thread is still computing after so many seconds."""
         with self._changed:
             self._closed = True
             for work in self._works:
+                work.abandoned = True
                 work.stop[0] = 1
             self._changed.notify_all()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self) -> None:
         painter = TilePainter()
         while (claim := self._claim()) is not None:
             work, tile = claim
+            self._on_begin()
             try:
                 result, error = painter.render(work, tile), None
             except Exception as caught:  # whatever a tile does, its lease is handed back and the thread lives

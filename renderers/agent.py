@@ -1,0 +1,307 @@
+"""The node: registers, asks for leases ahead of need, renders, delivers, and leaves in order.
+
+Three threads talk to the manager (leasing, sending, heartbeat). What is in hand is shared under one lock, under which
+no call to the manager is made. `run` only waits for the end, so that leaving never waits for an answer.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from renderers.client import Interrupted, ManagerClient, ManagerError, ManagerGone, NotAuthorized, StaleLease
+from renderers.lease import BadLease, Lease, parse_lease
+from renderers.mandelbrot.native import load
+from renderers.mandelbrot.render import Renderer, Work
+from renderers.models import HeldModels
+from renderers.steps import Hand, Step, next_step
+
+log = logging.getLogger(__name__)
+
+SHORTEST_REST = 0.05  # between two answers without work, whatever the manager says
+GOODBYE_SECONDS = 5.0
+HASTY_GOODBYE_SECONDS = 1.0
+
+
+class Exit(IntEnum):
+    """How the process ends."""
+
+    DONE = 0
+    BROKEN = 1
+    MANAGER_GONE = 3
+    NOT_AUTHORIZED = 4
+    ABANDONED = 130
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How the node introduces itself."""
+
+    name: str
+    hostname: str
+    version: str
+    cores: int
+    pid: int
+    address: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "node": self.name,
+            "hostname": self.hostname,
+            "address": self.address,
+            "version": self.version,
+            "cores": self.cores,
+            "pid": self.pid,
+        }
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What the manager has to be told about a lease: its results, or why there are none."""
+
+    lease_id: str
+    work: Work | None
+    tile: int | None = None
+    error: str | None = None
+
+
+class Agent:
+    """One node's life. `run` returns the exit code; `drain` and `abandon` may be called from any thread."""
+
+    def __init__(self, client: ManagerClient, identity: Identity) -> None:
+        self._client = client
+        self._identity = identity
+        self._changed = threading.Condition()
+        self._rendering: dict[str, Lease] = {}
+        self._sending: list[Delivery] = []
+        self._models = HeldModels()
+        self._draining = False
+        self._exit: Exit | None = None
+        self._over = threading.Event()
+        self._renderer = Renderer(identity.cores, self._begun, self._rendered)
+        self._registered = False
+        self._max_upload = 0
+        self._heartbeat = 0.0
+
+    def run(self) -> Exit:
+        """Register, work until told to leave, say goodbye."""
+        self._start(self._lease_loop)
+        self._over.wait()
+        outcome = self._exit or Exit.DONE
+        if self._registered and outcome not in (Exit.MANAGER_GONE, Exit.NOT_AUTHORIZED):
+            patience = GOODBYE_SECONDS if outcome is Exit.DONE else HASTY_GOODBYE_SECONDS
+            self._client.goodbye(outcome.name.lower(), patience)
+        return outcome
+
+    def close(self, timeout: float) -> bool:
+        """End the pool; False when a thread is still computing after so many seconds."""
+        return self._renderer.close(timeout)
+
+    def drain(self, reason: str) -> None:
+        """Take no more work; finish and deliver what is in hand, then leave."""
+        with self._changed:
+            if not self._draining:
+                log.info("draining: %s; %d leases in hand", reason, len(self._rendering) + len(self._sending))
+            self._draining = True
+            self._notice_change()
+
+    def abandon(self, reason: str, outcome: Exit = Exit.ABANDONED) -> None:
+        """Leave now; the manager gives the leases to others."""
+        log.info("leaving at once: %s", reason)
+        self._finish(outcome)
+
+    @property
+    def draining(self) -> bool:
+        """It was told to leave."""
+        return self._draining
+
+    # --- threads
+
+    def _start(self, loop: Callable[[], None]) -> None:
+        threading.Thread(target=self._guard, args=(loop,), name=loop.__name__.strip("_"), daemon=True).start()
+
+    def _guard(self, loop: Callable[[], None]) -> None:
+        """Run a thread's loop; an exception that ends it ends the node, with the exit code that says why."""
+        try:
+            loop()
+        except Interrupted:
+            return
+        except NotAuthorized as error:
+            log.error("the manager does not accept this node: %s", error)
+            self._finish(Exit.NOT_AUTHORIZED)
+        except ManagerGone as error:
+            log.error("%s", error)
+            self._finish(Exit.MANAGER_GONE)
+        except Exception:
+            log.exception("the node cannot go on")
+            self._finish(Exit.BROKEN)
+
+    def _register(self) -> None:
+        registration = self._client.register(self._identity.as_json())
+        self._max_upload, self._heartbeat = registration.max_upload_bytes, registration.heartbeat
+        self._registered = True
+        log.info("registered as %s with %d cores", self._identity.name, self._identity.cores)
+
+    def _heartbeat_loop(self) -> None:
+        while not self._over.wait(self._heartbeat):
+            answer = self._client.heartbeat(self._in_hand(), self._models.digests(), self._identity.cores)
+            for lease_id in answer.get("revoked", ()):
+                log.info("lease %s was taken back", lease_id)
+                self._renderer.abandon(lease_id)
+            self._obey(answer)
+
+    def _lease_loop(self) -> None:
+        self._register()
+        self._start(self._heartbeat_loop)
+        self._start(self._send_loop)
+        load()
+        refused, resume_at = Step.REST, 0.0
+        while not self._over.is_set():
+            step = self._await_step(refused, resume_at)
+            if step is Step.LEAVE:
+                return
+            answer = self._client.lease(
+                self._in_hand(), self._models.as_json(), self._identity.cores, wait=step is Step.POLL
+            )
+            if answer.get("lease"):
+                self._accept(answer["lease"])
+                refused = Step.REST
+            else:
+                refused = step
+                resume_at = time.monotonic() + max(SHORTEST_REST, float(answer.get("retry_after") or 0.0))
+            self._obey(answer)
+
+    def _send_loop(self) -> None:
+        while (delivery := self._next_delivery()) is not None:
+            self._deliver(delivery)
+            with self._changed:
+                self._sending.remove(delivery)
+                self._notice_change()
+
+    # --- leasing
+
+    def _await_step(self, refused: Step, resume_at: float) -> Step:
+        """The next call to make; a step that brought nothing is not repeated before `resume_at`."""
+        with self._changed:
+            while not self._over.is_set():
+                step = next_step(self._hand())
+                remaining = resume_at - time.monotonic() if step is refused else 0.0
+                if step is not Step.REST and remaining <= 0.0:
+                    return step
+                self._changed.wait(remaining if remaining > 0.0 else None)
+        return Step.LEAVE
+
+    def _hand(self) -> Hand:
+        return Hand(
+            rendering=len(self._rendering),
+            tiles=sum(lease.stop - lease.start for lease in self._rendering.values()),
+            unstarted=self._renderer.unstarted(),
+            sending=len(self._sending),
+            threads=self._identity.cores,
+            draining=self._draining,
+        )
+
+    def _accept(self, document: dict[str, Any]) -> None:
+        started = time.perf_counter()
+        try:
+            lease = parse_lease(document)
+        except BadLease as error:
+            log.error("lease %s: %s", error.lease_id, error)
+            with self._changed:
+                self._sending.append(Delivery(error.lease_id, None, None, str(error)))
+                self._notice_change()
+            return
+        with self._changed:
+            if lease.id in self._rendering:
+                return
+            self._rendering[lease.id] = lease
+            self._models.note(lease.digest, time.perf_counter() - started, len(str(document["model"])))
+        log.info("lease %s: tiles %d to %d of job %s", lease.id, lease.start, lease.stop - 1, lease.job)
+        self._renderer.submit(lease)
+
+    def _begun(self) -> None:
+        """A core has begun a tile: it may be time for the next lease."""
+        with self._changed:
+            self._changed.notify_all()
+
+    # --- delivering
+
+    def _rendered(self, work: Work) -> None:
+        """The last tile of a lease ended; called from the pool."""
+        with self._changed:
+            self._rendering.pop(work.lease.id, None)
+            if not work.abandoned:
+                self._sending.append(Delivery(work.lease.id, work, work.failed_tile, work.error))
+            self._notice_change()
+
+    def _next_delivery(self) -> Delivery | None:
+        """The oldest delivery, which stays in hand until it has been made; None when the node is leaving."""
+        with self._changed:
+            while not self._over.is_set():
+                if self._sending:
+                    return self._sending[0]
+                self._changed.wait()
+        return None
+
+    def _deliver(self, delivery: Delivery) -> None:
+        try:
+            if delivery.work is None or delivery.error is not None:
+                self._obey(
+                    self._client.fail(delivery.lease_id, delivery.tile, delivery.error or "nothing was rendered")
+                )
+                return
+            self._obey(self._upload(delivery.lease_id, delivery.work))
+        except NotAuthorized:
+            raise
+        except StaleLease:
+            log.info("lease %s was finished elsewhere", delivery.lease_id)
+        except ManagerError as error:
+            log.error("lease %s was refused: %s", delivery.lease_id, error)
+            self._hand_back(delivery.lease_id, str(error))
+
+    def _upload(self, lease_id: str, work: Work) -> dict[str, Any]:
+        bundle = work.bundle()
+        if len(bundle) > self._max_upload:
+            return self._client.fail(
+                lease_id, None, f"the results have {len(bundle)} bytes, {self._max_upload} may be sent"
+            )
+        return self._client.upload(lease_id, bundle)
+
+    def _hand_back(self, lease_id: str, error: str) -> None:
+        """Say that refused results will not come; the manager may know already."""
+        try:
+            self._client.fail(lease_id, None, error)
+        except NotAuthorized:
+            raise
+        except ManagerError as refusal:
+            log.warning("lease %s: %s", lease_id, refusal)
+
+    # --- shared state
+
+    def _in_hand(self) -> list[str]:
+        with self._changed:
+            return [*self._rendering, *(delivery.lease_id for delivery in self._sending)]
+
+    def _obey(self, answer: dict[str, Any]) -> None:
+        command = answer.get("command", "run")
+        if command == "drain":
+            self.drain("told by the manager")
+        elif command == "stop":
+            self.abandon("told by the manager", Exit.DONE)
+
+    def _notice_change(self) -> None:
+        """Call under the lock after any change of what is in hand."""
+        if self._draining and not self._rendering and not self._sending:
+            self._finish(Exit.DONE)
+        self._changed.notify_all()
+
+    def _finish(self, outcome: Exit) -> None:
+        with self._changed:
+            if self._exit is None:
+                self._exit = outcome
+            self._client.patience.leaving.set()
+            self._over.set()
+            self._changed.notify_all()
