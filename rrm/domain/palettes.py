@@ -23,7 +23,7 @@ INTERPOLATIONS = ("linear", "cosine")
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours at positions that ascend from 0 to 1; two stops at one position make a hard edge."""
+    """Colours at positions that never descend, within 0 to 1; two stops at one position make a hard edge."""
 
     name: str
     stops: tuple[Stop, ...]
@@ -86,7 +86,7 @@ def coloring_stops(name: str) -> Palette:
 def coloring(request: object) -> dict[str, Any]:
     """The colouring that nodes get for what a job asked: a palette's name or stops of its own, and how to map values.
 
-    Positions ascend from 0 to 1; the lookup is t = frac(offset + scale * value / cycle). Raises Invalid with every
+    Positions ascend within 0 to 1; the lookup is t = frac(offset + scale * value / cycle). Raises Invalid with every
     field that cannot be accepted, as `coloring.<field>`.
     """
     if not isinstance(request, Mapping):
@@ -110,15 +110,13 @@ def _palette(field: str, value: object) -> dict[str, Any]:
 
 
 def _stops(field: str, value: object) -> dict[str, Any]:
-    """A gradient of the user's own; the outermost colours reach to 0 and 1."""
+    """A gradient of the user's own; the last colour leads on to the first one of the next cycle."""
     if not isinstance(value, list | tuple) or not 2 <= len(value) <= _MAX_STOPS:
         raise Invalid("coloring.stops", f'Give 2 to {_MAX_STOPS} stops as [position, "#rrggbb"].')
     stops = [_stop(stop) for stop in value]
     if any(here > there for (here, _), (there, _) in pairwise(stops)):
         raise Invalid("coloring.stops", "Positions must not descend.")
-    first, last = [(0.0, stops[0][1])], [(1.0, stops[-1][1])]
-    spread = (first if stops[0][0] > 0 else []) + stops + (last if stops[-1][0] < 1 else [])
-    return {"stops": [list(stop) for stop in spread]}
+    return {"stops": [list(stop) for stop in stops]}
 
 
 def _stop(value: object) -> Stop:

@@ -1,0 +1,294 @@
+"""Which job a node gets: affinity, its bounds, priorities, fairness and sites."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rrm.domain.orders import POLICIES, PRIORITIES
+from rrm.domain.scheduling import (
+    Choice,
+    Holders,
+    JobFacts,
+    NodeFacts,
+    Policy,
+    Reason,
+    choose,
+    may_run,
+    open_sites,
+    why_waiting,
+)
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+LOAD = 60.0
+K = 16
+
+
+def node(id_: str = "n1", *held: str, **changes: Any) -> NodeFacts:
+    return replace(NodeFacts(id_, "mandelbrot", "here", frozenset(held)), **changes)
+
+
+def job(id_: str, model: str, age: float = 0, **changes: Any) -> JobFacts:
+    """A job created `age` seconds ago, with 10 s of work and a model that takes LOAD seconds to load."""
+    created = NOW - timedelta(seconds=age)
+    return replace(JobFacts(id_, "mandelbrot", model, "ada", "normal", created, 10.0, LOAD), **changes)
+
+
+def decide(asking: NodeFacts, jobs: list[JobFacts], *others: NodeFacts, **served: float) -> Choice | None:
+    return choose(asking, jobs, Holders.of([asking, *others]), NOW, served=served)
+
+
+def busy(id_: str, *held: str, seconds: float = 5) -> NodeFacts:
+    return node(id_, *held, busy_seconds=seconds)
+
+
+def test_a_node_serves_the_oldest_job_of_a_model_it_holds() -> None:
+    jobs = [job("cold", "b", age=50), job("young", "a", age=1), job("old", "a", age=2)]
+    assert decide(node("n1", "a", streak=3), jobs) == Choice("old", "a", Reason.WARM, streak=4)
+
+
+def test_a_node_without_models_loads_what_nobody_holds() -> None:
+    choice = decide(node(), [job("x", "a", age=1), job("y", "b", age=2)])
+    assert choice == Choice("y", "b", Reason.NO_HOLDER, streak=0)
+    assert not choice.warm
+
+
+def test_nothing_is_chosen_from_nothing() -> None:
+    assert decide(node(), []) is None
+
+
+def test_a_model_is_left_to_its_holder_while_waiting_costs_less_than_loading() -> None:
+    assert decide(node(), [job("x", "a")], busy("n2", "a", seconds=LOAD - 11)) is None
+
+
+def test_a_model_is_loaded_when_waiting_for_its_holder_costs_as_much() -> None:
+    choice = decide(node(), [job("x", "a")], busy("n2", "a", seconds=LOAD - 10))
+    assert choice == Choice("x", "a", Reason.BREAK_EVEN, streak=0)
+
+
+def test_the_work_of_a_model_is_shared_by_its_holders_before_another_loads_it() -> None:
+    jobs = [job("x", "a", remaining_seconds=80), job("y", "a", remaining_seconds=80)]
+    assert decide(node(), jobs, busy("n2", "a", seconds=0), busy("n3", "a", seconds=0)) is not None
+    assert decide(node(), jobs, *(busy(f"h{i}", "a", seconds=0) for i in range(3))) is None
+
+
+def test_a_model_that_loads_in_no_time_is_taken_at_once() -> None:
+    choice = decide(node(), [job("x", "a", load_seconds=0)], busy("n2", "a"))
+    assert choice is not None
+    assert choice.reason is Reason.BREAK_EVEN
+
+
+def test_an_aged_job_is_loaded_by_a_node_without_warm_work() -> None:
+    holder = busy("n2", "a", seconds=0)
+    assert decide(node(), [job("x", "a", age=2 * LOAD - 1)], holder) is None
+    assert decide(node(), [job("x", "a", age=2 * LOAD)], holder) == Choice("x", "a", Reason.AGED, streak=0)
+
+
+def test_age_alone_never_beats_warmth() -> None:
+    jobs = [job("cold", "b", age=1e6), job("warm", "a")]
+    choice = decide(node("n1", "a", streak=K - 1), jobs, busy("n2", "b", seconds=0))
+    assert choice == Choice("warm", "a", Reason.WARM, streak=K)
+
+
+def test_a_used_up_streak_lets_an_aged_job_in() -> None:
+    jobs = [job("cold", "b", age=2 * LOAD), job("warm", "a")]
+    choice = decide(node("n1", "a", streak=K), jobs, busy("n2", "b", seconds=0))
+    assert choice == Choice("cold", "b", Reason.AGED, streak=0)
+
+
+def test_a_used_up_streak_goes_on_while_no_cold_job_is_worth_a_load() -> None:
+    jobs = [job("cold", "b"), job("warm", "a")]
+    choice = decide(node("n1", "a", streak=K), jobs, busy("n2", "b", seconds=0))
+    assert choice == Choice("warm", "a", Reason.WARM, streak=K + 1)
+
+
+def test_a_load_in_flight_counts_as_a_holder() -> None:
+    assert decide(node("n2"), [job("x", "a")], busy("n1", "a", seconds=LOAD / 2)) is None
+
+
+@pytest.mark.parametrize(("stranger", "reason"), [
+    ({"resource": "other"}, Reason.NO_HOLDER), ({"site": "there"}, Reason.NO_HOLDER), ({}, None),
+])  # fmt: skip
+def test_only_holders_that_may_run_the_job_count(stranger: dict[str, str], reason: Reason | None) -> None:
+    holder = replace(busy("n2", "a", seconds=0), **stranger)
+    choice = decide(node(), [job("x", "a", sites=frozenset({"here"}))], holder)
+    assert (choice and choice.reason) == reason
+
+
+def test_a_more_urgent_class_comes_before_affinity() -> None:
+    jobs = [job("warm", "a", age=100), job("urgent", "b", priority="high")]
+    assert decide(node("n1", "a"), jobs) == Choice("urgent", "b", Reason.NO_HOLDER, streak=0)
+
+
+def test_a_node_helps_a_lower_class_while_the_higher_one_waits_for_its_holder() -> None:
+    jobs = [job("low", "a", priority="low"), job("urgent", "b", priority="urgent")]
+    choice = decide(node("n1", "a"), jobs, busy("n2", "b", seconds=0))
+    assert choice == Choice("low", "a", Reason.WARM, streak=1)
+
+
+def test_an_owner_who_was_served_much_lately_waits_his_turn() -> None:
+    jobs = [job("first", "a", age=20, owner="ada"), job("second", "a", age=10, owner="bob")]
+    assert decide(node("n1", "a"), jobs, ada=5.0) == Choice("first", "a", Reason.WARM, 1)
+    assert decide(node("n1", "a"), jobs, ada=15.0) == Choice("second", "a", Reason.WARM, 1)
+    assert decide(node("n1", "a"), jobs, ada=15.0, bob=6.0) == Choice("first", "a", Reason.WARM, 1)
+
+
+def test_only_so_many_cold_models_are_looked_at() -> None:
+    jobs = [job("x", "a", age=2), job("y", "b", age=1)]
+    holders = Holders.of([busy("n2", "a", seconds=0)])
+    assert choose(node(), jobs, holders, NOW, policy=Policy(heads=1)) is None
+    assert choose(node(), jobs, holders, NOW, policy=Policy(heads=2)) is not None
+
+
+@pytest.mark.parametrize(
+    ("policy", "sites"), [("any", None), ("only", frozenset({"a", "b"})), ("split", frozenset({"b"}))]
+)
+def test_the_policy_says_where_a_job_may_run(policy: str, sites: frozenset[str] | None) -> None:
+    assert set(POLICIES) == {"any", "only", "split"}
+    assert open_sites(policy, listed=["a", "b"], with_work=["b"]) == sites
+
+
+names = st.sampled_from("abcd")
+jobs_of_any_kind = st.builds(
+    JobFacts,
+    id=st.uuids().map(str),
+    resource=st.sampled_from(["mandelbrot", "other"]),
+    model=names,
+    owner=names,
+    priority=st.sampled_from(PRIORITIES),
+    created_at=st.floats(0, 1000).map(lambda age: NOW - timedelta(seconds=age)),
+    remaining_seconds=st.floats(0, 1000),
+    load_seconds=st.floats(0, 100),
+    sites=st.none() | st.frozensets(names),
+)
+nodes_of_any_kind = st.builds(
+    NodeFacts,
+    id=st.uuids().map(str),
+    resource=st.sampled_from(["mandelbrot", "other"]),
+    site=names,
+    held=st.frozensets(names),
+    streak=st.integers(0, 40),
+    busy_seconds=st.floats(0, 100),
+)
+
+
+@settings(max_examples=300)
+@given(nodes=st.lists(nodes_of_any_kind, min_size=1, max_size=5), jobs=st.lists(jobs_of_any_kind, max_size=12))
+def test_a_choice_is_one_the_node_may_run_and_says_the_truth(nodes: list[NodeFacts], jobs: list[JobFacts]) -> None:
+    asking = nodes[0]
+    choice = choose(asking, jobs, Holders.of(nodes), NOW)
+    allowed = [one for one in jobs if may_run(asking, one)]
+    if choice is None:
+        assert not any(one.model in asking.held or one.load_seconds == 0 for one in allowed)
+        return
+    chosen = next(one for one in allowed if one.id == choice.job_id)
+    assert choice.model == chosen.model
+    assert choice.warm == (chosen.model in asking.held)
+    assert choice.streak == (asking.streak + 1 if choice.warm else 0)
+    same = [one for one in allowed if (one.model, one.priority) == (chosen.model, chosen.priority)]
+    assert chosen.created_at == min(one.created_at for one in same)
+
+
+@settings(max_examples=100)
+@given(
+    nodes=st.lists(nodes_of_any_kind, min_size=1, max_size=5), jobs=st.lists(jobs_of_any_kind, min_size=1, max_size=8)
+)
+def test_no_work_that_a_node_may_run_waits_longer_than_the_age_limit_for_an_idle_node(
+    nodes: list[NodeFacts], jobs: list[JobFacts]
+) -> None:
+    asking = nodes[0]
+    later = NOW + timedelta(seconds=200)  # twice the longest load
+    choice = choose(asking, jobs, Holders.of(nodes), later)
+    assert (choice is None) == (not any(may_run(asking, one) for one in jobs))
+
+
+def _serve(jobs: list[JobFacts], asking: NodeFacts, others: list[NodeFacts], seconds: float) -> tuple[int, float]:
+    """Let one node serve until the cold job's turn comes: how many warm services before it, and how long it waited."""
+    clock, warm = NOW, 0
+    while True:
+        choice = choose(asking, jobs, Holders.of([asking, *others]), clock)
+        assert choice is not None
+        if choice.job_id == "cold":
+            return warm, (clock - NOW).total_seconds()
+        warm += 1
+        asking = replace(asking, streak=choice.streak)
+        clock += timedelta(seconds=seconds)
+
+
+@given(seconds=st.floats(0.1, 30), load=st.floats(1, 100), streak=st.integers(0, K))
+def test_a_cold_job_waits_at_most_its_age_limit_and_one_streak(seconds: float, load: float, streak: int) -> None:
+    jobs = [
+        job("warm", "a", remaining_seconds=1e6, load_seconds=load),
+        job("cold", "b", load_seconds=load, remaining_seconds=0),
+    ]
+    holder = node("n2", "b", busy_seconds=0)  # it never asks, the worst case
+    warm, wait = _serve(jobs, node("n1", "a", streak=streak), [holder], seconds)
+    assert wait <= 2 * load + (K + 1) * seconds
+    assert warm >= K - streak
+
+
+def test_under_backlog_a_node_keeps_to_its_model_sixteen_times_of_seventeen() -> None:
+    jobs = [job(model, model, age=1e4, remaining_seconds=1e4) for model in "abcdefgh"]
+    asking, reasons = node("n1", "a"), Counter[bool]()
+    for _ in range(1700):
+        choice = decide(asking, jobs)
+        assert choice is not None
+        reasons[choice.warm] += 1
+        asking = replace(asking, held=frozenset({choice.model}), streak=choice.streak)
+    assert reasons[True] / reasons.total() == pytest.approx(K / (K + 1), abs=0.001)
+
+
+def test_a_thousand_jobs_and_nodes_are_decided_in_milliseconds() -> None:
+    nodes = [node(f"n{i}", f"m{i % 97}", f"m{i % 89}", busy_seconds=i % 7) for i in range(1000)]
+    jobs = [job(f"j{i}", f"m{i % 101}", age=i, priority=PRIORITIES[i % 4]) for i in range(1000)]
+
+    def seconds() -> float:
+        begin = time.process_time()
+        assert choose(nodes[0], jobs, Holders.of(nodes), NOW) is not None
+        return time.process_time() - begin
+
+    assert min(seconds() for _ in range(5)) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("waiting", "nodes", "starting", "sentence"),
+    [
+        (job("x", "a"), [], 0, "No node of 'mandelbrot' runs or is starting."),
+        (job("x", "a"), [], 1, "1 node of 'mandelbrot' is starting."),
+        (job("x", "a"), [], 3, "3 nodes of 'mandelbrot' are starting."),
+        (
+            job("x", "a", sites=frozenset({"there", "away"})),
+            [node()],
+            0,
+            "No node of 'mandelbrot' at away, there runs or is starting.",
+        ),
+        (job("x", "a"), [node("n1", "a")], 0, "A node that holds its model is free and asks for work next."),
+        (
+            job("x", "a"),
+            [node("n1"), busy("n2", "a", seconds=7)],
+            0,
+            "A node that holds its model is free in about 7 s, sooner than another could load it.",
+        ),
+        (job("x", "a"), [node("n1", "b")], 0, "A node is free and loads its model when it asks for work next."),
+        (job("x", "a"), [busy("n1", "a")], 0, "1 node of 'mandelbrot' is busy, with 2 other jobs ahead of it."),
+        (
+            job("x", "a", age=500, priority="high"),
+            [busy("n1"), busy("n2")],
+            0,
+            "2 nodes of 'mandelbrot' are busy, with 0 other jobs ahead of it.",
+        ),
+    ],
+)
+def test_the_owner_is_told_what_a_job_waits_for(
+    waiting: JobFacts, nodes: list[NodeFacts], starting: int, sentence: str
+) -> None:
+    others = [job("old", "a", age=9), job("urgent", "b", priority="high"), job("low", "b", age=99, priority="low")]
+    others += [job("elsewhere", "b", age=99, resource="other")]
+    assert why_waiting(waiting, [waiting, *others], nodes, starting) == sentence
