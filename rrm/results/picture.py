@@ -1,12 +1,13 @@
-"""image.png and the pyramid, from rows of tiles: strips are deflated apart, in parallel, and laid end to end."""
+"""image.png and the pyramid, from slabs of pixels: strips are deflated apart, in parallel, and laid end to end."""
 
 from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TypeVar
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy as np
 from rrm.results import png
 from rrm.results.deflate import LAST_BLOCK, ZLIB_HEADER, Piece, PieceMaker, join_adler
 from rrm.results.png import Bytes
-from rrm.results.shelf import Shelf
+from rrm.results.pyramid import PyramidBuilder
+from rrm.results.shelf import Shelf, Slab
 
 SOFTWARE = "Rendering resource manager"
 # so many bytes of scanlines are filtered and deflated at a time: they stay in a core's second-level cache
@@ -25,21 +27,50 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class PictureTarget:
+    """The file and the folder to write, and what the file says of itself."""
+
+    image: Path
+    pyramid: Path
+    metadata: Mapping[str, object]
+
+
+def write_picture(
+    shelf: Shelf, cuts: Sequence[Slab], target: PictureTarget, threads: int, step: Callable[[], None]
+) -> None:
+    """Write both from the slabs, given from the top of the picture down; `step` is called after each slab."""
+    width, height = shelf.grid.width, shelf.grid.height
+    with target.image.open("xb") as file, ThreadPoolExecutor(threads) as pool:
+        image = ImageFile(file, width, height, target.metadata)
+        pyramid = PyramidBuilder(target.pyramid, width, height, pool)
+        for strip in _in_order(pool, lambda slab: _strip(shelf, slab), cuts, ahead=threads):
+            image.add(strip.piece)
+            pyramid.add(strip.pixels)
+            step()
+        image.finish()
+
+
+@dataclass(frozen=True, slots=True)
 class Strip:
-    """One row of tiles as pixels (rows, width, 3), top row first, and as a piece of the picture's deflate stream."""
+    """One slab as pixels (lines, width, 3), and as a piece of the picture's deflate stream."""
 
     pixels: Bytes
     piece: Piece
 
 
-def strips(shelf: Shelf, pool: Executor, ahead: int) -> Iterator[Strip]:
-    """All rows of tiles, the top of the picture (the highest tile row) first; at most `ahead` + 1 are in memory."""
+def _strip(shelf: Shelf, slab: Slab) -> Strip:
+    pixels = np.empty((slab.lines, shelf.grid.width, 3), np.uint8)
+    for columns, lines in shelf.scanlines(slab):
+        png.unfilter(lines, pixels[:, columns])
+    return Strip(pixels, _deflated(pixels))
 
-    def make(row: int) -> Strip:
-        pixels = _pixels(shelf, row)
-        return Strip(pixels, _deflated(pixels))
 
-    return _in_order(pool, make, reversed(range(shelf.grid.rows)), ahead)
+def _deflated(pixels: Bytes) -> Piece:
+    maker = PieceMaker()
+    step = max(1, _BLOCK_BYTES // pixels[0].nbytes)
+    for top in range(0, len(pixels), step):
+        maker.add(png.sub_filtered(pixels[top : top + step]).data)
+    return maker.piece()
 
 
 def _in_order(pool: Executor, make: Callable[[S], T], items: Iterable[S], ahead: int) -> Iterator[T]:
@@ -51,24 +82,6 @@ def _in_order(pool: Executor, make: Callable[[S], T], items: Iterable[S], ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _pixels(shelf: Shelf, row: int) -> Bytes:
-    grid = shelf.grid
-    tiles = range(row * grid.cols, (row + 1) * grid.cols)
-    pixels = np.empty((grid.box(tiles[0]).rows, grid.width, 3), np.uint8)
-    for tile, lines in shelf.scanlines(tiles):
-        box = grid.box(tile)
-        png.unfilter(lines, pixels[:, box.col0 : box.col0 + box.cols])
-    return pixels
-
-
-def _deflated(pixels: Bytes) -> Piece:
-    maker = PieceMaker()
-    step = max(1, _BLOCK_BYTES // pixels[0].nbytes)
-    for top in range(0, len(pixels), step):
-        maker.add(png.sub_filtered(pixels[top : top + step]).data)
-    return maker.piece()
 
 
 class ImageFile:
