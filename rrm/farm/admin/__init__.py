@@ -1,0 +1,8 @@
+"""The admin pages: what is registered can be edited, what use-cases own is shown, and actions call those use-cases.
+
+Django finds the pages by importing this package, so every module that registers one is named here.
+"""
+
+from rrm.farm.admin import accounts, history, jobs, nodes, registered
+
+__all__ = ["accounts", "history", "jobs", "nodes", "registered"]

@@ -1,0 +1,102 @@
+"""Users, groups and tokens. A token's secret is shown once, in the answer to the form that made it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from rrm.farm import tokens
+from rrm.farm.admin.base import FarmAdmin, ModelForm
+from rrm.farm.models import Token
+
+if TYPE_CHECKING:
+    from django.contrib.auth.admin import UserAdmin as _UserAdmin
+    from django.contrib.auth.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+    DjangoUserAdmin = _UserAdmin[User]
+else:
+    from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+    from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin, FarmAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class GroupAdmin(DjangoGroupAdmin, FarmAdmin):
+    pass
+
+
+class _TokenForm(ModelForm):
+    scopes = forms.MultipleChoiceField(
+        choices=[(scope, scope) for scope in tokens.SCOPES],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="read: look; render: jobs of one's own; operate: everything of everyone.",
+    )
+
+    class Meta:
+        model = Token
+        fields = ("user", "name", "scopes", "expires_at")
+
+    def clean_expires_at(self) -> Any:
+        instant = self.cleaned_data["expires_at"]
+        if instant is not None and instant <= timezone.now():
+            raise forms.ValidationError("Must be in the future.")
+        return instant
+
+
+@admin.register(Token)
+class TokenAdmin(FarmAdmin):
+    """Tokens are issued and revoked, never changed. Only a superuser may issue one, as it may be for anybody."""
+
+    form = _TokenForm
+    list_display = ("name", "recognised_by", "user", "shown_scopes", "expires_at", "last_used_at", "created_at")
+    list_filter = ("user", "expires_at", "last_used_at")
+    search_fields = ("name", "prefix", "user__username")
+    search_help_text = "Name, beginning of the secret, or user"
+    list_select_related = ("user",)
+    fields = ("user", "name", "scopes", "expires_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    @admin.display(description="Begins with", ordering="prefix")
+    def recognised_by(self, token: Token) -> str:
+        return f"{token.prefix}…"
+
+    @admin.display(description="Scopes")
+    def shown_scopes(self, token: Token) -> str:
+        return ", ".join(token.scopes)
+
+    def save_model(self, request: HttpRequest, obj: Token, form: Any, change: bool) -> None:
+        issued, secret = tokens.issue(obj.user, obj.name, obj.scopes, obj.expires_at)
+        obj.__dict__.update(issued.__dict__)
+        obj.secret = secret  # type: ignore[attr-defined]  # lives as long as this request
+
+    def response_add(self, request: HttpRequest, obj: Token, post_url_continue: str | None = None) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Token {obj.name}",
+            "opts": self.opts,
+            "token": obj,
+            "secret": obj.secret,  # type: ignore[attr-defined]
+        }
+        return TemplateResponse(request, "admin/farm/token_issued.html", context, headers={"Cache-Control": "no-store"})
