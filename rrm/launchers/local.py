@@ -34,7 +34,7 @@ _START_SECONDS = 30
 _KILL_SECONDS = 10
 _POLL_SECONDS = 0.02
 _EXITED = {"Z", "X", "x"}
-_GROUP, _SESSION = 2, 3  # among the fields of /proc/PID/stat from the state on
+_SESSION = 3  # among the fields of /proc/PID/stat from the state on
 # What a process needs to find programs, libraries, caches and its language; nothing that could be a secret.
 _PASSED_ON = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHON\w+|LD_LIBRARY_PATH|XDG_\w+_(HOME|DIR)"
@@ -176,18 +176,33 @@ class LocalLauncher(Launcher):
 
     def _kill_left_over(self, handle: Handle) -> bool:
         """Kill what outlived the node in its session; whether there was anything."""
+        if self._taken_over(handle):
+            return False
+        left_over = [pid for pid in self._pids() if self._is_of(handle, pid)]
+        for pid in left_over:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(left_over)
+
+    def _taken_over(self, handle: Handle) -> bool:
+        """Whether another process has the node's pid: the kernel gives it away only once the whole session is gone."""
+        try:
+            return state_and_start(int(handle["pid"]), self._proc)[1] != handle.get("start")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def _pids(self) -> Iterator[int]:
+        return (int(path.name) for path in self._proc.iterdir() if path.name.isdecimal())
+
+    def _is_of(self, handle: Handle, pid: int) -> bool:
+        """Whether a process is alive, in the node's session, and was started with the node's name."""
         mark = f"RRM_NODE_NAME={handle['name']}".encode()
-        found = False
-        for path in self._proc.glob("[0-9]*"):
-            pid = int(path.name)
-            # A process may end while we look at it, and those of others do not show their environment.
-            with suppress(FileNotFoundError, ProcessLookupError, PermissionError, ValueError):
-                fields = stat_fields(pid, self._proc)
-                of_node = str(handle["pid"]) in (fields[_GROUP], fields[_SESSION]) and fields[0] not in _EXITED
-                if of_node and mark in (path / "environ").read_bytes().split(b"\0"):
-                    os.kill(pid, signal.SIGKILL)
-                    found = True
-        return found
+        # It may end while we look at it, and those of others do not show their environment.
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            fields = stat_fields(pid, self._proc)
+            if str(handle["pid"]) == fields[_SESSION] and fields[0] not in _EXITED:
+                return mark in (self._proc / str(pid) / "environ").read_bytes().split(b"\0")
+        return False
 
     def _trim(self, name: str) -> None:
         """Cut logs that have outgrown their limit to their last half; the node appends, so it writes on at the end."""

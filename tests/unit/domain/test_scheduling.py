@@ -116,7 +116,7 @@ def test_a_load_in_flight_counts_as_a_holder() -> None:
 @pytest.mark.parametrize(("stranger", "reason"), [
     ({"resource": "other"}, Reason.NO_HOLDER), ({"site": "there"}, Reason.NO_HOLDER), ({}, None),
 ])  # fmt: skip
-def test_only_holders_that_may_run_the_job_count(stranger: dict[str, str], reason: Reason | None) -> None:
+def test_only_holders_that_may_run_the_job_count(stranger: dict[str, Any], reason: Reason | None) -> None:
     holder = replace(busy("n2", "a", seconds=0), **stranger)
     choice = decide(node(), [job("x", "a", sites=frozenset({"here"}))], holder)
     assert (choice and choice.reason) == reason

@@ -14,7 +14,7 @@ sides = st.integers(1, 60)
 @given(width=sides, height=sides, tile_size=st.integers(1, 40))
 def test_the_tiles_cover_every_pixel_exactly_once(width: int, height: int, tile_size: int) -> None:
     grid = TileGrid(width, height, tile_size)
-    seen = set()
+    seen: set[tuple[int, int]] = set()
     for tile in range(grid.tiles):
         box = grid.box(tile)
         pixels = {(box.row0 + row, box.col0 + col) for row in range(box.rows) for col in range(box.cols)}

@@ -1,0 +1,353 @@
+"""What every launcher promises (`rrm.launchers.base`), on every launcher there is, with real processes.
+
+A new kind of site adds a line to `LAUNCHERS`: how to make its launcher, and how a test learns the pid of a node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rrm.errors import LauncherError
+from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec
+from rrm.launchers.local import FOLDERS_KEPT, LocalLauncher
+
+TOKEN = "launch-token-of-one-node"
+GRACE = timedelta(seconds=10)
+
+# Says what it was given, then works until it is told to end.
+PROGRAM = """
+import json, os, sys, time
+print(json.dumps({"token": sys.stdin.readline().strip(), "pid": os.getpid(), "environment": dict(os.environ),
+                  "files": sorted(int(name) for name in os.listdir("/proc/self/fd"))}), flush=True)
+print("ready", file=sys.stderr, flush=True)
+time.sleep(600)
+"""
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + PROGRAM
+WITH_CHILD = "import subprocess; subprocess.Popen(['sleep', '613'])\n" + PROGRAM
+WITH_ESCAPED_GROUP = "import subprocess; subprocess.Popen(['sleep', '614'], process_group=0)\n" + PROGRAM
+
+
+@dataclass(frozen=True)
+class Site:
+    """A launcher, one more of the same site as after a restart, and the pid of a node on the machine where it runs."""
+
+    launcher: Launcher
+    restarted: Callable[[], Launcher]
+    pid: Callable[[Handle], int]
+
+
+def _local(folder: Path) -> Site:
+    def pid(handle: Handle) -> int:
+        return int(handle["pid"])
+
+    return Site(LocalLauncher(folder), lambda: LocalLauncher(folder), pid)
+
+
+LAUNCHERS = {"local": _local}
+
+
+@pytest.fixture(params=LAUNCHERS)
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    made = LAUNCHERS[request.param](tmp_path)
+    yield made
+    for handle in made.launcher.find_all().values():
+        made.launcher.stop(handle, timedelta())
+
+
+def spec(name: str = "rrm-1", program: str = PROGRAM, **environment: str) -> NodeSpec:
+    command = (sys.executable, "-c", program)
+    return NodeSpec(name, "mandelbrot", "http://127.0.0.1:9", TOKEN, command=command, environment=environment)
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true in time"
+        time.sleep(0.01)
+
+
+def introduction(launcher: Launcher, handle: Handle) -> dict[str, object]:
+    """What the program said about itself."""
+    until(lambda: launcher.logs(handle, "err", 1) == "ready\n")
+    said: dict[str, object] = json.loads(launcher.logs(handle, "out", 1))
+    return said
+
+
+def state(launcher: Launcher, handle: Handle) -> Liveness:
+    return launcher.liveness([handle])[handle["name"]]
+
+
+def test_a_launched_node_runs_until_it_is_stopped(site: Site) -> None:
+    handle = site.launcher.launch(spec())
+    assert state(site.launcher, handle) is Liveness.RUNNING
+    introduction(site.launcher, handle)
+    site.launcher.stop(handle, GRACE)
+    assert state(site.launcher, handle) is Liveness.GONE
+
+
+def test_a_handle_is_json_and_finds_the_node_after_a_restart(site: Site) -> None:
+    handle = json.loads(json.dumps(site.launcher.launch(spec())))
+    restarted = site.restarted()
+    assert state(restarted, handle) is Liveness.RUNNING
+    restarted.stop(handle, GRACE)
+    assert state(site.launcher, handle) is Liveness.GONE
+
+
+def test_a_second_launch_of_a_name_adopts_the_living_process(site: Site) -> None:
+    first = site.launcher.launch(spec())
+    assert site.launcher.launch(spec()) == first
+    assert site.restarted().launch(spec()) == first
+
+
+def test_launches_of_one_name_at_the_same_moment_start_one_process(site: Site) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        handles = list(pool.map(lambda _: site.restarted().launch(spec()), range(4)))
+    assert handles == [handles[0]] * 4
+
+
+def test_a_name_whose_process_has_gone_can_be_launched_again(site: Site) -> None:
+    first = site.launcher.launch(spec())
+    site.launcher.stop(first, GRACE)
+    second = site.launcher.launch(spec())
+    assert site.pid(second) != site.pid(first)
+    assert state(site.launcher, second) is Liveness.RUNNING
+    assert state(site.launcher, first) is Liveness.GONE
+
+
+def test_the_token_comes_on_standard_input_and_shows_nowhere(site: Site) -> None:
+    handle = site.launcher.launch(spec())
+    assert introduction(site.launcher, handle)["token"] == TOKEN
+    shown = [Path(f"/proc/{site.pid(handle)}/{file}").read_bytes() for file in ("cmdline", "environ")]
+    assert all(TOKEN.encode() not in text for text in [*shown, json.dumps(handle).encode()])
+    assert TOKEN not in repr(spec())
+
+
+def test_the_node_gets_its_settings_and_no_secret_of_the_manager(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://rrm:secret@db/rrm")
+    monkeypatch.setenv("RRM_SECRET_KEY", "s" * 50)
+    handle = site.launcher.launch(spec(COLOUR="blue", RRM_NODE_NAME="another"))
+    environment = introduction(site.launcher, handle)["environment"]
+    assert isinstance(environment, dict)
+    assert environment["COLOUR"] == "blue"
+    assert environment["RRM_NODE_NAME"] == "rrm-1"
+    assert {"PATH", "RRM_DATA"} <= environment.keys()
+    assert not {"DATABASE_URL", "RRM_SECRET_KEY"} & environment.keys()
+
+
+def test_a_node_is_nobodys_zombie_and_has_a_session_of_its_own(site: Site) -> None:
+    handle = site.launcher.launch(spec())
+    pid = site.pid(handle)
+    assert os.getsid(pid) == os.getpgid(pid) == pid
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def test_a_node_that_ends_by_itself_or_by_force_is_gone(site: Site) -> None:
+    short = site.launcher.launch(spec("rrm-short", "print('done')"))
+    killed = site.launcher.launch(spec("rrm-killed"))
+    os.kill(site.pid(killed), signal.SIGKILL)
+    gone = {"rrm-short": Liveness.GONE, "rrm-killed": Liveness.GONE}
+    until(lambda: site.launcher.liveness([short, killed]) == gone)
+    assert site.launcher.logs(short, "out", 10) == "done\n"
+
+
+def test_liveness_answers_for_every_node_asked_for(site: Site) -> None:
+    running = site.launcher.launch(spec())
+    assert site.launcher.liveness([running, {"name": "never-launched"}]) == {
+        "rrm-1": Liveness.RUNNING,
+        "never-launched": Liveness.GONE,
+    }
+    assert site.launcher.liveness([]) == {}
+
+
+def test_a_launch_whose_answer_was_lost_is_found_by_name(site: Site) -> None:
+    handle = site.launcher.launch(spec())
+    assert state(site.launcher, {"name": "rrm-1"}) is Liveness.RUNNING
+    assert site.launcher.find_all() == {"rrm-1": handle}
+    site.launcher.stop({"name": "rrm-1"}, GRACE)
+    assert state(site.launcher, handle) is Liveness.GONE
+
+
+def test_orphans_are_found_and_the_gone_are_not(site: Site) -> None:
+    assert site.launcher.find_all() == {}
+    handles = {name: site.launcher.launch(spec(name)) for name in ("rrm-1", "rrm-2", "rrm-3")}
+    site.launcher.stop(handles.pop("rrm-2"), GRACE)
+    assert site.restarted().find_all() == handles
+
+
+def test_stopping_is_idempotent(site: Site) -> None:
+    handle = site.launcher.launch(spec())
+    for _ in range(3):
+        site.launcher.stop(handle, GRACE)
+    site.launcher.stop({"name": "never-launched"}, GRACE)
+
+
+def test_a_node_that_will_not_end_is_killed_after_the_grace(site: Site) -> None:
+    handle = site.launcher.launch(spec(program=STUBBORN))
+    introduction(site.launcher, handle)
+    begin = time.monotonic()
+    site.launcher.stop(handle, timedelta(seconds=0.3))
+    assert time.monotonic() - begin >= 0.3
+    assert state(site.launcher, handle) is Liveness.GONE
+
+
+@pytest.mark.parametrize(("program", "seconds"), [(WITH_CHILD, "613"), (WITH_ESCAPED_GROUP, "614")])
+def test_nothing_that_a_node_started_outlives_its_stop(site: Site, program: str, seconds: str) -> None:
+    handle = site.launcher.launch(spec(program=program))
+    introduction(site.launcher, handle)
+    session = site.pid(handle)
+    assert sleepers(session, seconds)
+    site.launcher.stop(handle, GRACE)
+    assert not sleepers(session, seconds)
+
+
+def sleepers(session: int, seconds: str) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if path.read_bytes() == f"sleep\0{seconds}\0".encode() and os.getsid(int(path.parent.name)) == session:
+                found.append(int(path.parent.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def test_what_cannot_be_started_is_an_error_that_says_why(site: Site) -> None:
+    with pytest.raises(LauncherError, match="no-such-program"):
+        site.launcher.launch(replace(spec(), command=("/no-such-program",)))
+    assert state(site.launcher, {"name": "rrm-1"}) is Liveness.GONE
+    assert state(site.launcher, site.launcher.launch(spec())) is Liveness.RUNNING
+
+
+def test_logs_give_the_last_lines_of_each_stream(site: Site) -> None:
+    program = (
+        "import sys; [print(i) for i in range(5)]; print('\\u00e9', file=sys.stderr); sys.stdout.buffer.write(b'\\xff')"
+    )
+    handle = site.launcher.launch(spec(program=program))
+    until(lambda: state(site.launcher, handle) is Liveness.GONE)
+    assert site.launcher.logs(handle, "out", 3) == "3\n4\n\ufffd\n"
+    assert site.launcher.logs(handle, "err", 100) == "é\n"
+    assert site.launcher.logs(handle, "out", 0) == ""
+    assert site.launcher.logs({"name": "never-launched"}, "out", 9) == ""
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", "Upper", "-dash", "a" * 101, "a b", "a\n"])
+def test_a_name_that_could_lead_astray_is_refused(name: str) -> None:
+    with pytest.raises(LauncherError):
+        spec(name)
+
+
+# What only processes of this machine can show
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[LocalLauncher]:
+    launcher = LocalLauncher(tmp_path, log_bytes=1000)
+    yield launcher
+    for handle in launcher.find_all().values():
+        launcher.stop(handle, timedelta())
+
+
+def test_the_shipped_agent_is_told_all_but_its_token(tmp_path: Path) -> None:
+    from rrm.launchers.local import _agent
+
+    command = _agent(replace(spec(), command=()))
+    assert command[1:] == (
+        "-m", "renderers", "mandelbrot", "--manager", "http://127.0.0.1:9", "--name", "rrm-1", "--token-file", "-",
+    )  # fmt: skip
+
+
+def test_a_process_that_took_over_the_pid_is_not_the_node_and_is_never_signalled(local: LocalLauncher) -> None:
+    handle = local.launch(spec())
+    stranger = {**handle, "start": handle["start"] - 1}
+    assert state(local, stranger) is Liveness.GONE
+    local.stop(stranger, timedelta())
+    assert state(local, {**handle, "boot": "another-boot"}) is Liveness.GONE
+    assert state(local, handle) is Liveness.RUNNING
+
+
+def test_a_zombie_is_gone(local: LocalLauncher) -> None:
+    from rrm.launchers.detach import boot_id, state_and_start
+
+    child = subprocess.Popen(["sleep", "600"])
+    handle = {"name": "rrm-z", "pid": child.pid, "start": state_and_start(child.pid)[1], "boot": boot_id()}
+    assert state(local, handle) is Liveness.RUNNING
+    child.kill()
+    until(lambda: state_and_start(child.pid)[0] == "Z")
+    assert state(local, handle) is Liveness.GONE
+    child.wait()
+
+
+def test_without_the_kernels_word_nothing_is_known_and_nothing_is_done(local: LocalLauncher, tmp_path: Path) -> None:
+    handle = local.launch(spec())
+    blind = LocalLauncher(tmp_path, proc=tmp_path / "no-proc")
+    assert state(blind, handle) is Liveness.UNKNOWN
+    for act in (lambda: blind.stop(handle, GRACE), blind.find_all, lambda: blind.launch(spec())):
+        with pytest.raises(LauncherError, match="cannot tell"):
+            act()
+    assert state(local, handle) is Liveness.RUNNING
+
+
+def test_an_entry_that_cannot_be_read_is_unknown(local: LocalLauncher, tmp_path: Path) -> None:
+    handle = local.launch(spec())
+    proc = tmp_path / "proc"
+    (proc / "sys/kernel/random").mkdir(parents=True)
+    (proc / "sys/kernel/random/boot_id").write_text(handle["boot"])
+    (proc / str(handle["pid"])).mkdir()
+    (proc / str(handle["pid"]) / "stat").write_text("1 (cut")
+    assert state(LocalLauncher(tmp_path, proc=proc), handle) is Liveness.UNKNOWN
+
+
+def test_a_command_name_with_parentheses_and_spaces_is_read_right(local: LocalLauncher, tmp_path: Path) -> None:
+    odd = tmp_path / "a) Z 0 (b"
+    odd.write_text("#!/bin/sh\nread token\nwhile :; do sleep 0.05; done\n")
+    odd.chmod(0o700)
+    assert state(local, local.launch(replace(spec(), command=(str(odd),)))) is Liveness.RUNNING
+
+
+def test_logs_stay_bounded_while_the_node_writes_on(local: LocalLauncher, tmp_path: Path) -> None:
+    program = "import time\nfor i in range(1000): print(i)\ntime.sleep(0.5)\nprint('last')\ntime.sleep(600)"
+    handle = local.launch(spec(program=program))
+    log = tmp_path / "nodes/rrm-1/out.log"
+    until(lambda: log.stat().st_size == 3890)
+    state(local, handle)
+    assert log.stat().st_size == 500
+    until(lambda: local.logs(handle, "out", 2) == "999\nlast\n")
+
+
+def test_a_node_inherits_no_file_and_its_folder_is_private(local: LocalLauncher, tmp_path: Path) -> None:
+    handle = local.launch(spec())
+    files = introduction(local, handle)["files"]
+    assert isinstance(files, list)
+    assert [number for number in files if number < 3] == [0, 1, 2]
+    assert len(files) == 4  # the fourth is the listing itself
+    modes = [path.stat().st_mode & 0o077 for path in [tmp_path / "nodes/rrm-1", *(tmp_path / "nodes/rrm-1").iterdir()]]
+    assert set(modes) == {0}
+
+
+def test_folders_of_nodes_long_gone_are_forgotten(local: LocalLauncher, tmp_path: Path) -> None:
+    kept = local.launch(spec("rrm-kept"))
+    for number in range(FOLDERS_KEPT + 5):
+        folder = tmp_path / f"nodes/rrm-{number}"
+        folder.mkdir()
+        (folder / "pid.json").write_text(json.dumps({"name": folder.name, "pid": 2**22 + 1, "start": 1, "boot": "old"}))
+        os.utime(folder, (1000 + number, 1000 + number))
+    os.utime(tmp_path / "nodes/rrm-kept", (1, 1))
+    local.launch(spec("rrm-new"))
+    left = {folder.name for folder in (tmp_path / "nodes").iterdir()}
+    assert len(left) == FOLDERS_KEPT + 1
+    assert {"rrm-kept", "rrm-new", f"rrm-{FOLDERS_KEPT + 4}"} <= left
+    assert "rrm-0" not in left
+    assert state(local, kept) is Liveness.RUNNING
