@@ -19,9 +19,11 @@ from rrm.farm.models import Token
 
 if TYPE_CHECKING:
     from django.contrib.auth.admin import UserAdmin as _UserAdmin
-    from django.contrib.auth.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+    from django.contrib.auth.forms import AdminPasswordChangeForm, UserCreationForm
+    from django.contrib.auth.forms import UserChangeForm as _UserChangeForm
 
     DjangoUserAdmin = _UserAdmin[User]
+    UserChangeForm = _UserChangeForm[User]
 else:
     from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
     from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm

@@ -61,8 +61,8 @@ class _SwitchedAdmin(FarmAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         live = Count("nodes", filter=Q(nodes__state__in=NODE_LIVE), distinct=True)
-        rows: QuerySet[Any] = super().get_queryset(request)
-        return rows.annotate(live_nodes=live)
+        counted: QuerySet[Any] = super().get_queryset(request).annotate(live_nodes=live)
+        return counted
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         fixed = tuple(super().get_readonly_fields(request, obj))
