@@ -14,7 +14,7 @@ from django.utils import timezone
 from rrm.domain.states import JobState, LeaseState
 from rrm.domain.tiling import TileGrid
 from rrm.errors import NotReady, StateConflict
-from rrm.farm import jobs, wakeups
+from rrm.farm import jobs, ranges, wakeups
 from rrm.farm.models import Job, Lease
 from rrm.farm.transitions import advance
 from rrm.results.compose import ComposePlan, compose
@@ -80,5 +80,5 @@ def _render_again(job: Job, lost: list[Lease], problem: str) -> None:
         tiles = sum(lease.stop - lease.start for lease in lost)
         advance(job, JobState.RUNNING, "A finished range was damaged", tiles_done=F("tiles_done") - tiles)
         for lease in Lease.objects.filter(pk__in=[lease.pk for lease in lost]).select_related("node", "share"):
-            jobs.give_back(lease, problem)
+            ranges.give_back(lease, problem)
         wakeups.wake("rrm.autoscale")

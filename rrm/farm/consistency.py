@@ -69,7 +69,10 @@ def shares_account_for_what_they_gave() -> Iterator[str]:
 def done_tiles_are_counted() -> Iterator[str]:
     """tiles_done is the number of tiles in DONE leases; a job that is COMPOSING or COMPLETED has them all."""
     done = dict(
-        Lease.objects.filter(state=LeaseState.DONE).order_by().values_list("job").annotate(Sum("stop") - Sum("start"))
+        Lease.objects.filter(state=LeaseState.DONE)
+        .order_by()
+        .values_list("job")
+        .annotate(tiles=Sum("stop") - Sum("start"))
     )
     for job, state, tiles, tiles_done in Job.objects.values_list("pk", "state", "tiles", "tiles_done"):
         if tiles_done != done.get(job, 0):

@@ -19,10 +19,12 @@ from django.utils import timezone
 from rrm.domain import mandelbrot, orders, palettes, tiling
 from rrm.domain.states import JOB_FINAL, JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState
 from rrm.errors import IdempotencyMismatch, Invalid, StateConflict
-from rrm.farm import catalog, wakeups
+from rrm.farm import catalog, ranges, wakeups
 from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.transitions import advance, record
 from rrm.results.layout import JobFiles
+
+_TRIES = 3
 
 
 def submit(owner: User, order: object, *, key: str = "") -> tuple[Job, bool]:
@@ -152,20 +154,32 @@ def _store(draft: Job, parts: list[JobShare]) -> None:
 def cancel(job: Job, actor: str) -> None:
     """End the job; ranges that nodes are at work on are taken back and their results refused."""
     with transaction.atomic():
-        advance(job, JobState.CANCELLED, f"Cancelled by {actor}", actor=actor, finished_at=timezone.now())
-        take_back(job, "the job was cancelled")
+        _move(job, JobState.CANCELLED, f"Cancelled by {actor}", actor=actor, finished_at=timezone.now())
+        ranges.take_back(job, "the job was cancelled")
+
+
+def _move(job: Job, target: JobState, reason: str = "", *, actor: str, **changes: Any) -> None:
+    """What a person asks for holds against a state that changes at the same moment, as long as it stays allowed."""
+    for _ in range(_TRIES):
+        job.refresh_from_db()
+        with contextlib.suppress(StateConflict):
+            return advance(job, target, reason, actor=actor, **changes)
+    job.refresh_from_db()
+    raise StateConflict(f"The job is {job.state}, which does not lead to {target}.")
 
 
 def pause(job: Job, actor: str) -> None:
     """Give out no more ranges; those being rendered are finished."""
-    advance(job, JobState.PAUSED, f"Paused by {actor}", actor=actor)
+    _move(job, JobState.PAUSED, f"Paused by {actor}", actor=actor)
 
 
 def resume(job: Job, actor: str) -> None:
     """Offer the job again."""
-    target = JobState.RUNNING if job.started_at else JobState.QUEUED
+    job.refresh_from_db()
+    if job.state != JobState.PAUSED:
+        raise StateConflict(f"The job is {job.state}, not PAUSED.")
     with transaction.atomic():
-        advance(job, target, actor=actor)
+        _move(job, JobState.RUNNING if job.started_at else JobState.QUEUED, actor=actor)
         wakeups.announce_work()
         wakeups.wake("rrm.autoscale")
     finish_if_done(job)
@@ -174,7 +188,7 @@ def resume(job: Job, actor: str) -> None:
 def retry(job: Job, actor: str) -> None:
     """Offer the tiles of a failed or cancelled job that are not done; the done ones are kept."""
     with transaction.atomic():
-        advance(job, JobState.QUEUED, actor=actor, finished_at=None, deadline=None)
+        _move(job, JobState.QUEUED, actor=actor, finished_at=None, deadline=None)
         job.shares.update(failures=0, failed_on=[])
         wakeups.announce_work()
         wakeups.wake("rrm.autoscale")
@@ -206,42 +220,6 @@ def delete(job: Job, actor: str) -> None:
 
 def files(job: Job) -> JobFiles:
     return JobFiles(settings.RRM.data_dir / "jobs", job.pk)
-
-
-def take_back(job: Job, reason: str) -> None:
-    """Return every range of `job` that a node is at work on. Call it inside the transaction that stops the job."""
-    for lease in job.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share"):
-        give_back(lease, reason)
-
-
-def give_back(lease: Lease, reason: str, *, failed: bool = False) -> None:
-    """Return a lease, and offer its tiles again; after a failure in halves, so that a tile that fails is found."""
-    source = lease.share
-    with transaction.atomic():
-        advance(lease, LeaseState.RETURNED, reason, finished_at=timezone.now())
-        blamed = [lease.node.name] if failed else []
-        parts = tiling.halve(lease.start, lease.stop) if failed else ((lease.start, lease.stop),)
-        JobShare.objects.bulk_create(
-            JobShare(
-                job_id=lease.job_id,
-                site_id=source.site_id,
-                start=start,
-                stop=stop,
-                cursor=start,
-                at_most=stop - start if failed else source.at_most,
-                failures=source.failures + len(blamed),
-                failed_on=sorted({*source.failed_on, *blamed}),
-            )
-            for start, stop in parts
-        )
-        wakeups.announce_work()
-
-
-def give_back_all(node: Node, reason: str) -> None:
-    """Return everything that `node` holds, because it is leaving or gone."""
-    for lease in node.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share"):
-        with contextlib.suppress(StateConflict):
-            give_back(lease, reason)
 
 
 def finish_if_done(job: Job) -> None:

@@ -23,7 +23,7 @@ from django.utils import timezone
 from rrm.domain import scheduling, tiling
 from rrm.domain.states import JOB_OFFERED, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.errors import BadBundle, NotFound, StaleLease, StateConflict, TooLarge
-from rrm.farm import jobs, nodes
+from rrm.farm import jobs, nodes, ranges
 from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node
 from rrm.farm.transitions import advance, iso, record
 from rrm.results.checks import Expected, check
@@ -271,13 +271,17 @@ def _receive(body: BinaryIO, path: Path) -> int:
     return size
 
 
+def grid_of(job: Job) -> tiling.TileGrid:
+    return tiling.TileGrid(job.width, job.height, job.tile_size)
+
+
 def _expected(lease: Lease) -> Expected:
     job = lease.job
     return Expected(
         lease=str(lease.pk),
         start=lease.start,
         stop=lease.stop,
-        grid=tiling.TileGrid(job.width, job.height, job.tile_size),
+        grid=grid_of(job),
         outputs=frozenset(job.outputs),
         preview_scale=job.preview_scale,
         max_iter=int(job.model.params["max_iter"]),
@@ -298,7 +302,7 @@ def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
             last_heartbeat=now,
         )
         _learn_speed(lease, node, render_ms)
-        nodes.release(node)
+        ranges.release(node)
 
 
 def _tiles_event(lease: Lease) -> dict[str, Any]:
@@ -322,7 +326,7 @@ def _tiles_event(lease: Lease) -> dict[str, Any]:
 
 def _learn_speed(lease: Lease, node: Node, render_ms: float) -> None:
     """Seconds per pixel with all cores at work, as a moving average; it sizes the next leases."""
-    grid = tiling.TileGrid(lease.job.width, lease.job.height, lease.job.tile_size)
+    grid = grid_of(lease.job)
     pixels = sum(grid.box(tile).pixels for tile in range(lease.start, lease.stop))
     measured = render_ms / 1000 / max(node.cores, 1) / pixels
     held, _ = HeldModel.objects.get_or_create(node=node, model_id=lease.job.model_id)
@@ -349,10 +353,10 @@ def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, 
     with transaction.atomic():
         message = f"{node.name} failed on tiles {lease.start} to {lease.stop - 1}: {reason}"
         record(lease.job, "log", {"level": "warning", "message": message[:1000]})
-        jobs.give_back(lease, reason, failed=True)
+        ranges.give_back(lease, reason, failed=True)
         if lease.stop - lease.start == 1 and lease.share.failures + 1 >= MAX_FAILURES:
             _fail_job(lease, error)
-        nodes.release(node)
+        ranges.release(node)
     return {"command": nodes.command_for(node)}
 
 
@@ -366,7 +370,7 @@ def _fail_job(lease: Lease, error: str) -> None:
             f"Tile {lease.start} (row {row}, column {col}) failed {MAX_FAILURES} times: {error}",
             finished_at=timezone.now(),
         )
-        jobs.take_back(job, "the job failed")
+        ranges.take_back(job, "the job failed")
 
 
 def expire(now: datetime) -> int:
@@ -375,7 +379,7 @@ def expire(now: datetime) -> int:
     taken = 0
     for lease in overdue:
         with contextlib.suppress(StateConflict), transaction.atomic():
-            jobs.give_back(lease, f"no result by {iso(lease.deadline)}")
-            nodes.release(lease.node)
+            ranges.give_back(lease, f"no result by {iso(lease.deadline)}")
+            ranges.release(lease.node)
             taken += 1
     return taken

@@ -23,7 +23,7 @@ from django.utils import timezone
 from rrm.domain import autoscaling
 from rrm.domain.states import NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import LauncherError, NotFound, StateConflict, Unauthorised
-from rrm.farm import jobs, tokens, wakeups
+from rrm.farm import ranges, tokens, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.transitions import advance, facts_of, record
 from rrm.launchers.base import Launcher, NodeSpec, Stream
@@ -64,14 +64,15 @@ def request_node(resource: Resource, site: Site | None, actor: str, reason: str 
 def _store(resource: Resource, site: Site, actor: str, reason: str) -> Node:
     name = f"rrm-{secrets.token_hex(5)}"
     node = Node(name=name, resource=resource, site=site, reason=reason[:500])
-    node.launch_digest = tokens.digest_of(_launch_token(name))
+    node.launch_digest = tokens.digest_of(launch_token(name))
     node.save(force_insert=True)
     record(node, "node", facts_of(node), actor=actor)
     wakeups.wake("rrm.launch_node", str(node.pk))
     return node
 
 
-def _launch_token(name: str) -> str:
+def launch_token(name: str) -> str:
+    """What a node shows when it checks in; the same for every attempt to launch it."""
     return hmac.new(settings.SECRET_KEY.encode(), f"launch {name}".encode(), "sha256").hexdigest()
 
 
@@ -81,7 +82,7 @@ def launch(node_id: UUID) -> None:
     if node is None:
         return
     try:
-        handle = launcher_for(node.site).launch(_spec(node))
+        handle = launcher_for(node.site).launch(spec_of(node))
     except LauncherError as error:
         launch_failed(node, f"Could not be started: {error}")
         return
@@ -90,12 +91,12 @@ def launch(node_id: UUID) -> None:
         advance(node, NodeState.SUBMITTED, node.reason)
 
 
-def _spec(node: Node) -> NodeSpec:
+def spec_of(node: Node) -> NodeSpec:
     return NodeSpec(
         name=node.name,
         resource=node.resource_id,
         manager_url=settings.RRM.manager_url,
-        token=_launch_token(node.name),
+        token=launch_token(node.name),
         renderer=node.resource.renderer,
     )
 
@@ -208,15 +209,6 @@ def command_for(node: Node) -> str:
     return "drain" if node.state == NodeState.DRAINING else "stop"
 
 
-def release(node: Node) -> None:
-    """Make a node that holds no lease any more IDLE again. Call it inside the transaction that ended the lease."""
-    busy = node.leases.filter(state=LeaseState.ACTIVE).exists()
-    node.refresh_from_db(fields=["state"])
-    if node.state == NodeState.BUSY and not busy:
-        with contextlib.suppress(StateConflict):
-            advance(node, NodeState.IDLE, idle_since=timezone.now())
-
-
 def drain(node: Node, actor: str, reason: str = "") -> None:
     """Let the node finish what it holds and leave. One that has not checked in is stopped."""
     if node.state in NODE_STARTING:
@@ -231,7 +223,7 @@ def stop(node: Node, actor: str, reason: str = "") -> None:
     """End the node now; what it holds is offered to others."""
     reason = reason or f"Stopped by {actor}"
     with transaction.atomic():
-        jobs.give_back_all(node, reason)
+        ranges.give_back_all(node, reason)
         if node.state == NodeState.REQUESTED:
             advance(node, NodeState.STOPPED, reason, actor=actor, finished_at=timezone.now())
             return
@@ -243,7 +235,7 @@ def stop(node: Node, actor: str, reason: str = "") -> None:
 def goodbye(node: Node, reason: str) -> None:
     """The node leaves in order. It counts as STOPPED once its site confirms that it is gone."""
     with transaction.atomic():
-        jobs.give_back_all(node, "the node left")
+        ranges.give_back_all(node, "the node left")
         node.refresh_from_db(fields=["state"])
         if node.state in NODE_CHECKED_IN - {NodeState.STOPPING}:
             advance(node, NodeState.STOPPING, node.reason or reason[:400])
@@ -266,7 +258,7 @@ def end(node_id: UUID) -> None:
 def gone(node: Node, state: NodeState, reason: str) -> None:
     """Record the end of a node: nothing is left with it, and its token is void."""
     with contextlib.suppress(StateConflict), transaction.atomic():
-        jobs.give_back_all(node, f"node {node.name} is gone: {reason}")
+        ranges.give_back_all(node, f"node {node.name} is gone: {reason}")
         advance(node, state, reason, finished_at=timezone.now(), token_digest="", launch_digest="", idle_since=None)
         node.held.all().delete()
 

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from rrm.domain.states import JOB_FINAL, NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, JobState, NodeState
 from rrm.errors import LauncherError, StateConflict
-from rrm.farm import jobs, leases, loops, nodes, wakeups
+from rrm.farm import jobs, leases, loops, nodes, ranges, wakeups
 from rrm.farm.models import Event, IdempotencyKey, Job, Node, Site
 from rrm.farm.transitions import advance
 from rrm.launchers.base import Liveness
@@ -113,7 +113,7 @@ def _finish_jobs(now: datetime) -> None:
     for job in Job.objects.filter(deadline__lt=now).exclude(state__in=[*JOB_FINAL, JobState.COMPOSING]):
         with contextlib.suppress(StateConflict), transaction.atomic():
             advance(job, JobState.FAILED, "Its deadline has passed", finished_at=now)
-            jobs.take_back(job, "the deadline of the job has passed")
+            ranges.take_back(job, "the deadline of the job has passed")
 
 
 def tidy(now: datetime) -> None:

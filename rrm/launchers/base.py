@@ -62,6 +62,10 @@ class Launcher(ABC):
         """Start the node, or adopt the living one of that name. Raises LauncherError when it could not be started."""
 
     @abstractmethod
+    def script(self, spec: NodeSpec) -> str:
+        """The command line or batch script that `launch` would run, for people to read; the token is not in it."""
+
+    @abstractmethod
     def liveness(self, handles: Sequence[Handle]) -> dict[str, Liveness]:
         """The state of every node asked for, by name, in one query. Total: it never raises for a site out of reach."""
 

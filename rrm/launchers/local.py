@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -63,6 +64,9 @@ class LocalLauncher(Launcher):
             raise LauncherError(f"node {spec.name} left no record")
         self._sweep()
         return handle
+
+    def script(self, spec: NodeSpec) -> str:
+        return shlex.join(spec.command or _agent(spec))
 
     def liveness(self, handles: Sequence[Handle]) -> dict[str, Liveness]:
         """As promised by the contract; looking at a node also cuts its logs to size."""

@@ -1,0 +1,302 @@
+"""Nodes from request to end: limits, the one-time token, real processes, and repair after anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.db import connections
+from django.utils import timezone
+
+from rrm.domain.states import NODE_LIVE, NodeState
+from rrm.errors import StateConflict, Unauthorised
+from rrm.farm import loops, nodes, reconciling, scaling, tokens
+from rrm.farm.models import Event, HeldModel, Lease, Loop, Node, RenderModel, Resource, Site
+from rrm.launchers.base import NodeSpec
+from rrm.launchers.local import LocalLauncher
+from tests.integration.farm.conftest import Farm
+
+REPORT = {"hostname": "host", "version": "1", "cores": 2, "pid": 1}
+
+
+def register(node: Node) -> dict[str, Any]:
+    return nodes.register(nodes.launch_token(node.name), {"node": node.name, **REPORT})
+
+
+@pytest.fixture
+def sleeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes are real processes that do nothing: what is tested is their life, not their work."""
+
+    def spec(node: Node) -> NodeSpec:
+        token = nodes.launch_token(node.name)
+        return NodeSpec(node.name, node.resource_id, "http://127.0.0.1:1", token, command=("sleep", "300"))
+
+    monkeypatch.setattr(nodes, "spec_of", spec)
+
+
+@pytest.fixture
+def ended() -> Any:
+    yield
+    launcher = LocalLauncher(settings.RRM.data_dir)
+    for handle in launcher.find_all().values():
+        launcher.stop(handle, timedelta(seconds=1))
+
+
+def test_a_launch_token_serves_one_check_in(farm: Farm) -> None:
+    node = nodes.request_node(farm.resource, None, "test")
+
+    secret = register(node)["token"]
+    held = tokens.node_of(secret)
+    assert held is not None
+    nodes.heartbeat(held, {"leases": [], "models": [], "cores": 2})
+
+    with pytest.raises(Unauthorised):
+        register(node)
+
+
+def test_a_lost_answer_to_the_check_in_can_be_asked_for_again(farm: Farm) -> None:
+    node = nodes.request_node(farm.resource, None, "test")
+
+    lost = register(node)["token"]
+    second = register(node)["token"]
+
+    assert tokens.node_of(lost) is None
+    assert tokens.node_of(second) == node
+
+
+def test_a_launch_token_of_another_node_is_refused(farm: Farm) -> None:
+    one, other = (nodes.request_node(farm.resource, None, "test") for _ in range(2))
+
+    with pytest.raises(Unauthorised):
+        nodes.register(nodes.launch_token(one.name), {"node": other.name, **REPORT})
+
+
+def test_no_more_nodes_than_the_resource_and_the_site_allow(farm: Farm) -> None:
+    Site.objects.filter(pk="here").update(max_nodes=2)
+    for _ in range(2):
+        nodes.request_node(farm.resource, None, "test")
+
+    with pytest.raises(StateConflict, match="can hold no more"):
+        nodes.request_node(farm.resource, None, "test")
+    Resource.objects.update(max_nodes=2)
+    farm.resource.refresh_from_db()
+    with pytest.raises(StateConflict, match="has its 2 nodes"):
+        nodes.request_node(farm.resource, None, "test")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rival_requests_cannot_exceed_the_limit(shared_farm: Farm) -> None:
+    Site.objects.filter(pk="here").update(max_nodes=3)
+
+    def ask() -> None:
+        try:
+            nodes.request_node(shared_farm.resource, None, "test")
+        except StateConflict:
+            pass
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert Node.objects.count() == 3
+
+
+@pytest.mark.usefixtures("sleeper", "ended")
+def test_a_node_is_launched_once_and_stopped_for_good(farm: Farm) -> None:
+    node = nodes.request_node(farm.resource, None, "test")
+
+    nodes.launch(node.pk)
+    nodes.launch(node.pk)
+    node.refresh_from_db()
+    running = LocalLauncher(settings.RRM.data_dir).find_all()
+    assert node.state == NodeState.SUBMITTED
+    assert set(running) == {node.name}
+
+    register(node)
+    node.refresh_from_db()
+    nodes.stop(node, "ada")
+    nodes.end(node.pk)
+
+    node.refresh_from_db()
+    assert (node.state, node.reason) == (NodeState.STOPPED, "Stopped by ada")
+    assert LocalLauncher(settings.RRM.data_dir).find_all() == {}
+
+
+@pytest.mark.usefixtures("sleeper", "ended")
+def test_a_killed_node_fails_and_its_tiles_are_offered_again(farm: Farm) -> None:
+    job = farm.submit()
+    node = nodes.request_node(farm.resource, None, "test")
+    nodes.launch(node.pk)
+    register(node)
+    node.refresh_from_db()
+    farm.lease(node)
+
+    os.kill(node.handle["pid"], signal.SIGKILL)
+    _until_dead(node)
+    reconciling.reconcile(timezone.now())
+
+    node.refresh_from_db()
+    assert node.state == NodeState.FAILED
+    assert "ended unexpectedly" in node.reason
+    assert not HeldModel.objects.filter(node=node).exists()
+    farm.work_off(farm.node())
+    job.refresh_from_db()
+    assert job.state == "COMPOSING"
+
+
+@pytest.mark.usefixtures("sleeper", "ended")
+def test_a_process_that_nobody_wants_is_ended(farm: Farm) -> None:
+    launcher = LocalLauncher(settings.RRM.data_dir)
+    launcher.launch(NodeSpec("rrm-orphan", "mandelbrot", "http://127.0.0.1:1", "token", command=("sleep", "300")))
+
+    reconciling.reconcile(timezone.now())
+
+    assert launcher.find_all() == {}
+
+
+@pytest.mark.usefixtures("sleeper", "ended")
+def test_a_launch_that_was_cut_short_is_taken_up_again(farm: Farm) -> None:
+    node = nodes.request_node(farm.resource, None, "test")
+    first = LocalLauncher(settings.RRM.data_dir).launch(nodes.spec_of(node))  # and the launching process died here
+
+    nodes.launch(node.pk)
+
+    node.refresh_from_db()
+    assert node.handle["pid"] == first["pid"]
+
+
+@pytest.mark.usefixtures("ended")
+def test_launches_that_fail_wait_longer_each_time(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spec(node: Node) -> NodeSpec:
+        return NodeSpec(node.name, node.resource_id, "http://x", "t", command=("/nonexistent/program",))
+
+    monkeypatch.setattr(nodes, "spec_of", spec)
+    node = nodes.request_node(farm.resource, None, "test")
+
+    nodes.launch(node.pk)
+
+    node.refresh_from_db()
+    farm.resource.refresh_from_db()
+    assert node.state == NodeState.FAILED
+    assert farm.resource.launch_failures == 1
+    assert farm.resource.retry_at is not None
+    assert farm.resource.retry_at > timezone.now()
+    farm.submit()
+    scaling.autoscale(timezone.now())
+    assert not Node.objects.filter(state__in=NODE_LIVE).exists()
+
+
+@pytest.mark.usefixtures("sleeper", "ended")
+def test_a_silent_node_is_stopped_but_not_when_the_manager_was_away(farm: Farm) -> None:
+    node = nodes.request_node(farm.resource, None, "test")
+    nodes.launch(node.pk)
+    register(node)
+    now = timezone.now() + timedelta(minutes=5)
+
+    reconciling.reconcile(now)
+    node.refresh_from_db()
+    assert node.state == NodeState.IDLE
+    Loop.objects.create(name="reconcile", last_finished=now)
+    reconciling.reconcile(now)
+
+    node.refresh_from_db()
+    assert node.state == NodeState.STOPPING
+    assert "Silent" in node.reason
+
+
+def test_work_starts_a_node_and_idleness_ends_it(farm: Farm) -> None:
+    Resource.objects.update(idle_timeout=60, max_nodes=2)
+    now = timezone.now()
+    job = farm.submit()
+
+    scaling.autoscale(now)
+    (node,) = Node.objects.all()
+    assert node.state == NodeState.REQUESTED
+    register(node)
+    node.refresh_from_db()
+    farm.work_off(node)
+    scaling.autoscale(now + timedelta(seconds=30))
+    node.refresh_from_db()
+    assert node.state == NodeState.IDLE
+    for seconds in (90, 105, 120):
+        scaling.autoscale(now + timedelta(seconds=seconds))
+
+    node.refresh_from_db()
+    job.refresh_from_db()
+    farm.resource.refresh_from_db()
+    assert node.state == NodeState.DRAINING
+    assert farm.resource.last_plan["want"] == 0
+    assert Event.objects.filter(subject_type="resource", kind="log").exists()
+
+
+def test_min_nodes_are_kept(farm: Farm) -> None:
+    Resource.objects.update(min_nodes=2, max_nodes=3)
+
+    scaling.autoscale(timezone.now())
+    scaling.autoscale(timezone.now())
+
+    assert Node.objects.count() == 2
+
+
+def test_what_a_node_says_it_holds_is_what_it_holds(farm: Farm) -> None:
+    farm.submit()
+    model = RenderModel.objects.get()
+    node = farm.node()
+    loaded = {"digest": model.digest, "load_seconds": 2.5, "size_bytes": 1000}
+
+    nodes.heartbeat(node, {"leases": [], "models": [loaded], "cores": 2})
+    nodes.heartbeat(node, {"leases": [], "models": [loaded], "cores": 2})
+    model.refresh_from_db()
+    assert HeldModel.objects.filter(node=node, model=model).exists()
+    assert (model.load_seconds, model.size_bytes) == (2.5, 1000)
+    nodes.heartbeat(node, {"leases": [], "models": [], "cores": 2})
+
+    assert not HeldModel.objects.filter(node=node).exists()
+
+
+def test_one_process_at_a_time_runs_a_loop(farm: Farm) -> None:
+    turns: list[str] = []
+
+    def outer(_now: object) -> None:
+        turns.append("outer")
+        assert not loops.run("tick", lambda now: turns.append("inner"))
+
+    assert loops.run("tick", outer)
+    assert loops.run("tick", lambda now: turns.append("later"))
+    assert turns == ["outer", "later"]
+
+
+def test_a_loop_whose_process_died_is_taken_over(farm: Farm) -> None:
+    Loop.objects.create(name="tick", running_until=timezone.now() - timedelta(seconds=1))
+
+    assert loops.run("tick", lambda now: None)
+
+
+def test_a_deadline_that_passes_fails_the_job(farm: Farm) -> None:
+    job = farm.submit(deadline=(timezone.now() + timedelta(hours=1)).isoformat())
+    farm.lease(farm.node())
+
+    reconciling.reconcile(timezone.now() + timedelta(hours=2))
+
+    job.refresh_from_db()
+    assert (job.state, job.reason) == ("FAILED", "Its deadline has passed")
+    assert not Lease.objects.filter(state="ACTIVE").exists()
+
+
+def _until_dead(node: Node) -> None:
+    launcher = LocalLauncher(settings.RRM.data_dir)
+    for _ in range(200):
+        if node.name not in launcher.find_all():
+            return
+        time.sleep(0.02)
+    raise AssertionError("the node survived SIGKILL")
