@@ -45,7 +45,7 @@ find_python() {
 }
 
 need_modules() {
-    if ! "$1" -c 'import venv, ensurepip' 2>/dev/null; then
+    if ! "$1" -c 'import venv; from ensurepip import version' 2>/dev/null; then
         version=$(version_of "$1")
         say "$1 cannot make virtual environments: its ensurepip module is missing."
         say "On Debian and Ubuntu it is a package of its own: apt-get install python${version#python }-venv"
@@ -72,7 +72,7 @@ install() {
     for file in "$@"; do options="$options -r $file"; done
     # Wheels only: nothing here needs a compiler, and a missing wheel should say so at once.
     # shellcheck disable=SC2086
-    $venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: $options || {
+    $venv/bin/python -m pip install --quiet --no-user --no-input --disable-pip-version-check --require-hashes --only-binary :all: $options || {
         say "The packages could not be installed. Wheels exist for Linux on x86_64 and aarch64 (glibc 2.28 or later);"
         say "check the network connection and pip's message above, then call make setup again: it starts afresh."
         exit 1
