@@ -237,3 +237,6 @@ def is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+FIELDS = tuple(_READERS)

@@ -281,8 +281,8 @@ def by_site(jobs: Sequence[Job]) -> dict[UUID, list[dict[str, Any]]]:
             }
         )
     for sites in result.values():
-        for site in sites:
-            site["mean_render_ms"] = round(site.pop("render_ms") / site["tiles"], 3)
+        for entry in sites:
+            entry["mean_render_ms"] = round(entry.pop("render_ms") / entry["tiles"], 3)
     return result
 
 

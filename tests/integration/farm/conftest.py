@@ -1,4 +1,4 @@
-"""A small farm in the database, and nodes that answer for real: they render with the shipped renderer, in this process."""
+"""A small farm in the database, and nodes that answer for real: they render with the shipped renderer in this process."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Farm:
 
     def work_off(self, *workers: Node) -> None:
         """Have the nodes take and deliver leases until there are none."""
-        while any([self._one_turn(worker) for worker in workers]):
+        while sum(self._one_turn(worker) for worker in workers):
             pass
 
     def _one_turn(self, node: Node) -> bool:

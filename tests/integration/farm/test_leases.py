@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
+from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 from PIL import Image
@@ -137,8 +139,8 @@ def test_a_node_cannot_deliver_what_it_was_not_given(farm: Farm) -> None:
         leases.complete(thief, UUID(lease["id"]), io.BytesIO(bundle_of(lease)))
     with pytest.raises(NotFound):
         leases.complete(owner, uuid4(), io.BytesIO(b""))
+    other = {**lease, "start": lease["stop"], "stop": lease["stop"] + 1}
     with pytest.raises(BadBundle, match="start"):
-        other = {**lease, "start": lease["stop"], "stop": lease["stop"] + 1}
         leases.complete(owner, UUID(lease["id"]), io.BytesIO(bundle_of(other)))
 
 
@@ -157,15 +159,11 @@ def test_a_truncated_upload_is_refused_and_can_be_sent_again(farm: Farm, cut: in
     assert Lease.objects.get(pk=lease["id"]).state == LeaseState.DONE
 
 
-def test_an_upload_beyond_the_limit_is_refused(farm: Farm, settings: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
-    from django.conf import settings as live
-
+def test_an_upload_beyond_the_limit_is_refused(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     job = farm.submit()
     node = farm.node()
     lease = farm.lease(node)
-    monkeypatch.setattr(live, "RRM", replace(live.RRM, max_body_bytes=100))
+    monkeypatch.setattr(settings, "RRM", replace(settings.RRM, max_body_bytes=100))
 
     with pytest.raises(TooLarge):
         farm.deliver(node, lease)

@@ -1,0 +1,92 @@
+"""Settings: defaults that work, and complaints that name the variable."""
+
+from __future__ import annotations
+
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rrm.config import ConfigError, RrmConfig, database_settings
+
+
+def read(tmp_path: Path, **environ: str) -> RrmConfig:
+    return RrmConfig.from_environ({"RRM_DATA": str(tmp_path), **environ})
+
+
+def test_nothing_set_gives_the_embedded_mode_on_loopback(tmp_path: Path) -> None:
+    config = read(tmp_path)
+
+    assert (config.embedded, config.host, config.port) == (True, "127.0.0.1", 9000)
+    assert config.manager_url == "http://127.0.0.1:9000"
+    assert config.database_url == f"sqlite:///{tmp_path}/rrm.sqlite3"
+    assert config.lease_target == timedelta(seconds=0.4)
+
+
+def test_the_secret_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    first, second = read(tmp_path), read(tmp_path)
+
+    assert first.secret_key == second.secret_key
+    assert len(first.secret_key) > 50
+    assert stat.S_IMODE((tmp_path / "secret.key").stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.key"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RRM_MODE", "demo"),
+        ("RRM_PORT", "0"),
+        ("RRM_PORT", "http"),
+        ("RRM_DEBUG", "perhaps"),
+        ("RRM_LEASE_SECONDS", "-1"),
+        ("RRM_LEASE_SECONDS", "nan"),
+        ("RRM_LEASE_SECONDS", "soon"),
+        ("RRM_MAX_PIXELS", "many"),
+        ("RRM_SECRET_KEY", "short"),
+    ],
+)
+def test_a_bad_value_names_its_variable(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        read(tmp_path, **{name: value})
+
+
+def test_production_needs_a_key_and_a_host(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="RRM_SECRET_KEY"):
+        read(tmp_path, RRM_MODE="production")
+    with pytest.raises(ConfigError, match="RRM_ALLOWED_HOSTS"):
+        read(tmp_path, RRM_MODE="production", RRM_SECRET_KEY="x" * 40)
+
+
+def test_the_broker_socket_fits_into_an_address_however_long_the_folder_is(tmp_path: Path) -> None:
+    deep = tmp_path / ("long" * 20) / ("longer" * 10)
+
+    near, far = read(tmp_path), read(deep)
+
+    assert near.broker_socket == tmp_path / "broker.sock"
+    assert len(str(far.broker_socket)) <= 100
+    assert far.broker_socket != read(deep / "other").broker_socket
+
+
+def test_postgres_urls_are_understood() -> None:
+    found = database_settings("postgres://me:p%40ss@db:5433/farm?sslmode=require")
+
+    assert (found["NAME"], found["USER"], found["PASSWORD"]) == ("farm", "me", "p@ss")
+    assert (found["HOST"], found["PORT"]) == ("db", "5433")
+    assert dict(found["OPTIONS"])["sslmode"] == "require"  # type: ignore[call-overload]
+    assert database_settings("postgres://postgres@/postgres?host=/run/pg")["HOST"] == "/run/pg"
+
+
+def test_another_database_is_refused() -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL"):
+        database_settings("mysql://x/y")
+
+
+def test_every_setting_is_documented() -> None:
+    source = Path("rrm/config.py").read_text()
+    page = Path("docs/reference/settings.md").read_text()
+    names = {word.strip('"') for word in source.replace("(", " ").replace(",", " ").split() if word.startswith('"RRM_')}
+
+    assert len(names) > 20
+    assert [name for name in sorted(names | {"DATABASE_URL", "REDIS_URL"}) if name not in page] == []
