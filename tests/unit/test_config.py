@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_another_database_is_refused() -> None:
 def test_every_setting_is_documented() -> None:
     source = Path("rrm/config.py").read_text()
     page = Path("docs/reference/settings.md").read_text()
-    names = {word.strip('"') for word in source.replace("(", " ").replace(",", " ").split() if word.startswith('"RRM_')}
+    names = set(re.findall(r'"(RRM_\w+)"', source))
 
     assert len(names) > 20
     assert [name for name in sorted(names | {"DATABASE_URL", "REDIS_URL"}) if name not in page] == []
