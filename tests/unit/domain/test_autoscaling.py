@@ -106,6 +106,7 @@ def test_from_zero_no_more_than_four_are_launched_at_once_and_the_rest_by_doubli
     assert soon.reason == "20 wanted, 4 exist: launching if this lasts."
     then = decide(work(20), supply, history=soon.history, now=NOW + seconds(30))
     assert len(then.launch) == 4
+    assert decide(work(20), nodes(8), history=then.history, now=NOW + seconds(45)).launch == ()
     more = decide(work(20), nodes(8), history=then.history, now=NOW + seconds(60))
     assert len(more.launch) == 8
 
@@ -163,6 +164,18 @@ def test_split_work_gets_a_node_at_each_of_its_sites() -> None:
     assert (made.want, made.launch) == (2, ("far", "near"))
 
 
+def test_every_site_of_split_work_gets_one_node_before_any_gets_more() -> None:
+    demand = Demand((Work(900, 128, frozenset({"far"})), Work(900, 128, frozenset({"near"}))))
+    made = decide(demand, [], replace(TWO_SITES, max_nodes=3))
+    assert made.launch == ("far", "near", "far")
+
+
+def test_a_site_where_bound_work_takes_the_room_gets_no_more() -> None:
+    tight = replace(HERE, sites=(SiteRoom("near", 1), SiteRoom("far", 5)))
+    demand = Demand((Work(1, 128, frozenset({"near"})), Work(600, 128)))
+    assert decide(demand, [], tight).launch == ("near", "far", "far")
+
+
 def test_work_bound_to_a_site_without_nodes_launches_there_at_once_though_enough_exist() -> None:
     made = decide(work(0.5, "far"), nodes(2, Phase.BUSY, "near"), TWO_SITES)
     assert made.launch == ("far",)
@@ -184,6 +197,7 @@ def test_an_idle_node_makes_place_for_work_that_is_bound_elsewhere() -> None:
     assert (made.launch, made.drain) == ((), ("a",))
     leaving = [replace(supply[0], phase=Phase.LEAVING), *supply[1:]]
     assert decide(work(1, "far"), leaving, limits).drain == ()
+    assert decide(work(1, "far"), [leaving[0], replace(supply[0], id="b")], limits).drain == ()
     assert decide(work(1, "far"), supply[1:], limits).launch == ("far",)
 
 
