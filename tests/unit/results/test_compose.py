@@ -1,0 +1,250 @@
+"""Composing gives the exact picture, arrays and pyramid from ranges, and says which range is missing or bad."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from math import ceil, log2
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from rrm.domain.tiling import TileGrid
+from rrm.errors import NotReady
+from rrm.results import shelf
+from rrm.results.compose import ComposePlan, compose
+from rrm.results.layout import JobFiles
+from rrm.results.pyramid import TILE_SIZE, dzi_xml
+from rrm.results.shelf import CorruptRange, RangeFile
+from tests.unit.results.writer import Scene, write_bundle
+
+Array = NDArray[Any]
+SHAPES = [
+    (300, 200, 64),
+    (128, 128, 128),
+    (1, 1, 16),
+    (130, 1, 64),
+    (1, 700, 64),
+    (1030, 530, 256),
+    (513, 1100, 96),
+    (64, 64, 1024),
+]
+
+
+def stored(files: JobFiles, scene: Scene, cuts: Sequence[int] | None = None) -> ComposePlan:
+    """All tiles of the scene as range files, cut at `cuts`, and the plan that composes them."""
+    cuts = sorted({0, scene.tiles, *(cuts or [scene.tiles // 3, scene.tiles // 2 + 1])})
+    ranges = []
+    for start, stop in pairwise(cuts):
+        path = files.range(f"lease-{start}")
+        write_bundle(path, scene, path.stem, start, stop)
+        ranges.append(RangeFile(start, stop, path))
+    grid = TileGrid(scene.width, scene.height, scene.tile_size)
+    return ComposePlan(grid, frozenset(scene.kinds), tuple(ranges), {"center": ["-0.74", "0.11"], "name": "täl"})
+
+
+def pixels(path: Path) -> Array:
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+        return np.asarray(image)
+
+
+def averaged(full: Array) -> Array:
+    """Half the size: the mean of what exists of each 2 x 2 pixels, rounded half up."""
+    height, width, _ = full.shape
+    padded = np.full((height + height % 2, width + width % 2, 3), np.nan)
+    padded[:height, :width] = full
+    blocks = padded.reshape(len(padded) // 2, 2, -1, 2, 3)
+    return np.floor(np.nanmean(blocks, axis=(1, 3)) + 0.5).astype(np.uint8)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> JobFiles:
+    return JobFiles(tmp_path, "7d1f0c9e-job")
+
+
+def leftovers(files: JobFiles) -> list[Path]:
+    return [path for path in files.folder.rglob("*") if path.name.endswith(".draft")]
+
+
+@pytest.mark.parametrize(("width", "height", "tile_size"), SHAPES)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_composed_picture_and_arrays_are_exact(
+    files: JobFiles, width: int, height: int, tile_size: int, threads: int
+) -> None:
+    scene = Scene(width, height, tile_size)
+    plan = stored(files, scene)
+    assert compose(files, plan, threads=threads) == {"image", "pyramid", "counts", "smooth"}
+    np.testing.assert_array_equal(pixels(files.image), scene.pixels)
+    for path, values in ((files.counts, scene.counts), (files.smooth, scene.smooth)):
+        composed = np.load(path, mmap_mode="r")
+        assert composed.dtype == values.dtype
+        assert composed.flags.c_contiguous
+        np.testing.assert_array_equal(composed, values)
+    assert leftovers(files) == []
+
+
+@pytest.mark.parametrize(("width", "height", "tile_size"), SHAPES)
+def test_every_level_of_the_pyramid_is_the_average_of_the_next(
+    files: JobFiles, width: int, height: int, tile_size: int
+) -> None:
+    scene = Scene(width, height, tile_size, kinds=("png",))
+    compose(files, stored(files, scene))
+    level, expected = ceil(log2(max(width, height))), scene.pixels
+    assert sorted(int(folder.name) for folder in files.pyramid.iterdir()) == list(range(level + 1))
+    for number in range(level, -1, -1):
+        rows, cols = ceil(expected.shape[0] / TILE_SIZE), ceil(expected.shape[1] / TILE_SIZE)
+        assert len(list((files.pyramid / str(number)).iterdir())) == rows * cols
+        for row in range(rows):
+            for col in range(cols):
+                part = expected[row * TILE_SIZE :, col * TILE_SIZE :][:TILE_SIZE, :TILE_SIZE]
+                np.testing.assert_array_equal(pixels(files.pyramid_tile(number, col, row)), part)
+        expected = averaged(expected)
+    assert pixels(files.pyramid_tile(0, 0, 0)).shape == (1, 1, 3)
+
+
+def test_the_descriptor_names_the_size_and_the_tiling() -> None:
+    root = ElementTree.fromstring(dzi_xml(1030, 530))  # noqa: S314 - our own text
+    space = "{http://schemas.microsoft.com/deepzoom/2008}"
+    assert root.tag == f"{space}Image"
+    assert root.attrib == {"Format": "png", "Overlap": "0", "TileSize": "512"}
+    size = root.find(f"{space}Size")
+    assert size is not None
+    assert size.attrib == {"Width": "1030", "Height": "530"}
+
+
+def test_the_picture_carries_its_view_as_text(files: JobFiles) -> None:
+    plan = stored(files, Scene(40, 30, 16, kinds=("png",)))
+    compose(files, plan)
+    with Image.open(files.image) as image:
+        assert json.loads(image.info["Description"]) == plan.metadata
+        assert image.info["Software"] == "Rendering resource manager"
+
+
+@pytest.mark.parametrize("encoding", ["raw", "zlib"])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("dtype", ["<u2", "<u4"])
+def test_arrays_are_composed_from_every_coding(files: JobFiles, encoding: str, shuffle: bool, dtype: str) -> None:
+    coding = {"encoding": encoding, "shuffle": shuffle}
+    scene = Scene(
+        50,
+        40,
+        16,
+        kinds=("counts", "smooth"),
+        counts_coding={"dtype": dtype, **coding},
+        smooth_coding={"dtype": "<f4", **coding},
+    )
+    assert compose(files, stored(files, scene)) == {"counts", "smooth"}
+    np.testing.assert_array_equal(np.load(files.counts), scene.counts)
+    np.testing.assert_array_equal(np.load(files.smooth), scene.smooth)
+    assert not files.image.exists()
+
+
+def test_pictures_sent_unasked_are_composed_for_the_page(files: JobFiles) -> None:
+    plan = stored(files, Scene(50, 40, 16, kinds=("png", "counts")))
+    asked = ComposePlan(plan.grid, frozenset({"counts"}), plan.ranges)
+    assert compose(files, asked) == {"image", "pyramid", "counts"}
+
+
+def test_a_wide_row_is_composed_in_slabs(files: JobFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "SLAB_BYTES", 300 * 4 * 7)
+    scene = Scene(300, 200, 64)
+    seen: list[tuple[int, int]] = []
+    compose(files, stored(files, scene), progress=lambda done, total: seen.append((done, total)))
+    np.testing.assert_array_equal(pixels(files.image), scene.pixels)
+    np.testing.assert_array_equal(np.load(files.counts), scene.counts)
+    assert [done for done, _ in seen] == list(range(1, seen[-1][1] + 1))
+    assert len(seen) > 3 * 4 * 5
+
+
+def test_a_missing_range_is_not_ready_and_named(files: JobFiles) -> None:
+    plan = stored(files, Scene(64, 64, 16), [5, 9])
+    holed = ComposePlan(plan.grid, plan.outputs, (plan.ranges[0], plan.ranges[2]))
+    with pytest.raises(NotReady, match="tile 5 has not been rendered"):
+        compose(files, holed)
+    with pytest.raises(NotReady, match="tile 9 has not been rendered"):
+        compose(files, ComposePlan(plan.grid, plan.outputs, plan.ranges[:2]))
+
+
+def test_ranges_may_overlap_and_come_in_any_order(files: JobFiles) -> None:
+    scene = Scene(64, 64, 16, kinds=("png",))
+    plan = stored(files, scene, [5, 9])
+    write_bundle(files.range("second-copy"), scene, "second-copy", 4, 12)
+    ranges = (*reversed(plan.ranges), RangeFile(4, 12, files.range("second-copy")))
+    compose(files, ComposePlan(plan.grid, plan.outputs, ranges))
+    np.testing.assert_array_equal(pixels(files.image), scene.pixels)
+
+
+def _lost(path: Path) -> None:
+    path.unlink()
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def _rotten(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-400:-300] = bytes(100)
+    path.write_bytes(data)
+
+
+def _headless(path: Path) -> None:
+    path.write_bytes(b"nothing")
+
+
+@pytest.mark.parametrize("damage", [_lost, _cut, _rotten, _headless])
+@pytest.mark.parametrize("kinds", [("png",), ("png", "counts"), ("counts",)])
+def test_a_corrupt_range_is_named_and_nothing_is_published(
+    files: JobFiles, damage: Any, kinds: tuple[str, ...]
+) -> None:
+    plan = stored(files, Scene(64, 64, 16, kinds=kinds), [5, 9])
+    damage(plan.ranges[1].path)
+    with pytest.raises(CorruptRange, match=r"lease-5.rrmb \(tiles 5 to 8\)") as caught:
+        compose(files, plan)
+    assert caught.value.range_file == plan.ranges[1]
+    assert list(files.folder.iterdir()) == [files.ranges]
+
+
+def test_a_file_that_holds_other_tiles_is_corrupt(files: JobFiles) -> None:
+    plan = stored(files, Scene(64, 64, 16), [5, 9])
+    shifted = RangeFile(5, 10, plan.ranges[1].path)
+    with pytest.raises(CorruptRange, match="holds tiles 5 to 8"):
+        compose(files, ComposePlan(plan.grid, plan.outputs, (plan.ranges[0], shifted, plan.ranges[2])))
+
+
+def test_composing_again_replaces_equal_files(files: JobFiles) -> None:
+    plan = stored(files, Scene(600, 300, 64))
+    compose(files, plan)
+    before = {path: path.read_bytes() for path in files.folder.rglob("*") if path.is_file()}
+    compose(files, plan)
+    assert {path: path.read_bytes() for path in files.folder.rglob("*") if path.is_file()} == before
+
+
+def test_composing_twice_at_once_leaves_whole_results(files: JobFiles) -> None:
+    scene = Scene(600, 300, 64)
+    plan = stored(files, scene)
+    threads = [Thread(target=compose, args=(files, plan)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(pixels(files.image), scene.pixels)
+    np.testing.assert_array_equal(pixels(files.pyramid_tile(10, 1, 0)), scene.pixels[:, 512:])
+    assert leftovers(files) == []
+
+
+def test_what_the_progress_callback_raises_stops_the_work(files: JobFiles) -> None:
+    def stop(done: int, total: int) -> None:
+        raise InterruptedError(f"{done} of {total}")
+
+    with pytest.raises(InterruptedError, match="1 of 12"):
+        compose(files, stored(files, Scene(64, 64, 16)), progress=stop)
+    assert list(files.folder.iterdir()) == [files.ranges]
