@@ -1,0 +1,319 @@
+"""The admin pages: what is registered can be edited, the rest is shown, and actions call the use-cases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
+
+from rrm.domain.states import JobState, NodeState
+from rrm.farm import tokens
+from rrm.farm.models import Event, Job, Lease, Node, RenderModel, Resource, Site, Token
+from tests.integration.farm.conftest import Farm
+
+VALLEY = {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 2000}
+LISTS = ["site", "resource", "rendermodel", "node", "job", "lease", "event", "token"]
+
+
+@pytest.fixture
+def farm(db: None) -> Farm:
+    """A farm with a busy node, a job under way and a token, so that every list has a row."""
+    farm = Farm()
+    farm.submit(name="Aurora")
+    node = farm.node()
+    farm.deliver(node, farm.lease(node))
+    farm.lease(node)
+    tokens.issue(farm.owner, "laptop", ["read"])
+    return farm
+
+
+@pytest.fixture
+def operator(client: Client, farm: Farm) -> Client:
+    client.force_login(User.objects.create_superuser("operator"))
+    return client
+
+
+def listed(noun: str) -> str:
+    return reverse(f"admin:farm_{noun}_changelist")
+
+
+def filled(client: Client, address: str) -> dict[str, Any]:
+    """What a browser would send back of a form that nobody touched."""
+    form = client.get(address).context["adminform"].form
+    values = {name: form[name].value() for name in form.fields}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def act(client: Client, noun: str, action: str, *rows: Any, **more: Any) -> Any:
+    """Carry out an action of a list, through the page that asks first."""
+    chosen = {"action": action, "_selected_action": [str(row.pk) for row in rows], **more}
+    asked = client.post(listed(noun), {**chosen, "index": "0"})
+    assert asked.status_code == 200, "the action must ask first"
+    assert all(str(row.pk) in asked.text for row in rows)
+    return client.post(listed(noun), {**chosen, "confirmed": "yes"}, follow=True)
+
+
+@pytest.mark.parametrize("noun", LISTS)
+def test_every_list_and_row_has_a_page(operator: Client, noun: str) -> None:
+    response = operator.get(listed(noun))
+    address = re.search(rf'href="(/admin/farm/{noun}/[^/"]+/change/)[^"]*"', response.text)
+
+    assert response.status_code == 200
+    assert address
+    assert operator.get(address[1]).status_code == 200
+
+
+@pytest.mark.parametrize("noun", LISTS)
+def test_every_list_can_be_searched(operator: Client, noun: str) -> None:
+    assert operator.get(listed(noun), {"q": "nothing has this name"}).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["/admin/", "/admin/auth/user/", "/admin/auth/user/add/", "/admin/auth/group/"])
+def test_accounts_have_pages(operator: Client, address: str) -> None:
+    assert operator.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("noun", ["job", "lease", "node", "event"])
+def test_what_use_cases_own_cannot_be_added_edited_or_deleted_by_hand(operator: Client, noun: str) -> None:
+    model = {"job": Job, "lease": Lease, "node": Node, "event": Event}[noun]
+    row = model._default_manager.all()[0]
+
+    assert operator.get(reverse(f"admin:farm_{noun}_add")).status_code == 403
+    assert operator.post(reverse(f"admin:farm_{noun}_change", args=[row.pk]), {"state": "DONE"}).status_code == 403
+    assert operator.post(reverse(f"admin:farm_{noun}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
+
+
+@pytest.mark.parametrize("noun", LISTS)
+def test_a_longer_list_takes_no_more_queries(
+    operator: Client, farm: Farm, noun: str, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_max_num_queries(40) as few:
+        operator.get(listed(noun))
+    for number in range(5):
+        farm.place(farm.add_site(f"site-{number}"), number + 1)
+        Resource.objects.create(id=f"resource-{number}")
+        farm.submit(params=VALLEY | {"max_iter": 100 + number}, resource="mandelbrot")
+        farm.lease(farm.node())
+        tokens.issue(farm.owner, f"token {number}", ["read"])
+
+    with django_assert_max_num_queries(40) as many:
+        operator.get(listed(noun))
+
+    assert len(many.captured_queries) == len(few.captured_queries)
+
+
+def test_rows_link_to_what_belongs_to_them(operator: Client, farm: Farm) -> None:
+    job, node = Job.objects.get(), Node.objects.get()
+
+    jobs_page, nodes_page = operator.get(listed("job")).text, operator.get(listed("node")).text
+
+    assert f"/job/{job.pk}" in jobs_page
+    for address in re.findall(r'href="(/admin/farm/(?:lease|event)/\?[^"]+)"', jobs_page + nodes_page):
+        response = operator.get(address.replace("&amp;", "&"), follow=True)
+        assert response.redirect_chain == [], f"{address} is refused"
+        assert response.context["cl"].result_count > 0
+    assert node.name in operator.get(listed("lease"), {"node__id__exact": str(node.pk)}).text
+
+
+def test_progress_and_colours_are_shown(operator: Client, farm: Farm) -> None:
+    Site.objects.update(color="#12ab34")
+
+    assert '<progress max="16" value="2"' in operator.get(listed("job")).text
+    assert "#12ab34" in operator.get(listed("site")).text
+
+
+@pytest.mark.parametrize(
+    ("action", "before", "after"),
+    [
+        ("cancel", JobState.RUNNING, JobState.CANCELLED),
+        ("pause", JobState.RUNNING, JobState.PAUSED),
+        ("resume", JobState.PAUSED, JobState.RUNNING),
+        ("retry", JobState.CANCELLED, JobState.QUEUED),
+    ],
+)
+def test_an_action_on_jobs_calls_its_use_case_and_names_who_did_it(
+    operator: Client, farm: Farm, action: str, before: str, after: str
+) -> None:
+    job = Job.objects.get()
+    paths = {JobState.PAUSED: ["pause"], JobState.CANCELLED: ["cancel"], JobState.RUNNING: []}
+    for step in paths[JobState(before)]:
+        act(operator, "job", step, job)
+
+    response = act(operator, "job", action, job)
+
+    job.refresh_from_db()
+    assert job.state == after
+    assert "Aurora" in [str(message).partition(":")[0] for message in response.context["messages"]]
+    assert Event.objects.filter(job=job, kind="state", actor="operator").last().data["state"] == after  # type: ignore[union-attr]
+
+
+def test_an_action_changes_nothing_before_it_is_confirmed(operator: Client, farm: Farm) -> None:
+    job = Job.objects.get()
+
+    operator.post(listed("job"), {"action": "cancel", "_selected_action": [str(job.pk)], "index": "0"})
+
+    job.refresh_from_db()
+    assert job.state == JobState.RUNNING
+
+
+def test_rows_that_cannot_do_it_are_named_and_the_others_are_done(operator: Client, farm: Farm) -> None:
+    running, other = Job.objects.get(), farm.submit(name="Borealis")
+    act(operator, "job", "cancel", other)
+
+    response = act(operator, "job", "cancel", running, other)
+
+    running.refresh_from_db()
+    said = {message.tags: str(message) for message in response.context["messages"]}
+    assert running.state == JobState.CANCELLED
+    assert said["success"] == "Aurora: cancelled"
+    assert said["error"].startswith("Borealis: ")
+
+
+def test_a_finished_job_is_deleted_with_its_files(
+    operator: Client, farm: Farm, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    from rrm.farm import jobs
+
+    job = Job.objects.get()
+    act(operator, "job", "cancel", job)
+    assert jobs.files(job).ranges.is_dir()
+
+    with django_capture_on_commit_callbacks(execute=True):
+        act(operator, "job", "forget", job)
+
+    assert not Job.objects.exists()
+    assert not jobs.files(job).folder.exists()
+
+
+@pytest.mark.parametrize(("action", "after"), [("drain", NodeState.DRAINING), ("stop", NodeState.STOPPING)])
+def test_nodes_are_drained_and_stopped(operator: Client, farm: Farm, action: str, after: str) -> None:
+    node = Node.objects.get()
+
+    act(operator, "node", action, node)
+
+    node.refresh_from_db()
+    assert (node.state, "operator" in node.reason) == (after, True)
+
+
+@pytest.mark.parametrize(("noun", "model"), [("site", Site), ("resource", Resource)])
+def test_sites_and_resources_are_disabled_and_enabled(operator: Client, noun: str, model: Any) -> None:
+    row = model.objects.get()
+
+    act(operator, noun, "disable", row)
+    assert not model.objects.get().enabled
+    act(operator, noun, "enable", row)
+    assert model.objects.get().enabled
+
+    told = Event.objects.filter(kind="log", subject_type=noun, subject_id=row.pk, actor="operator")
+    assert [event.data["message"].partition(": ")[2] for event in told] == [
+        "disabled by operator",
+        "enabled by operator",
+    ]
+
+
+def test_a_site_edited_by_hand_leaves_an_event(operator: Client, farm: Farm) -> None:
+    address = reverse("admin:farm_site_change", args=["here"])
+    wanted = filled(operator, address) | {"max_nodes": 7}
+
+    response = operator.post(address, wanted)
+
+    assert response.status_code == 302, response.context["errors"]
+    assert Site.objects.get().max_nodes == 7
+    assert Event.objects.filter(subject_type="site", actor="operator").get().data["message"] == (
+        "site here: max_nodes changed by operator"
+    )
+
+
+def test_a_resource_is_edited_with_its_sites(operator: Client, farm: Farm) -> None:
+    farm.add_site("there")
+    address = reverse("admin:farm_resource_change", args=["mandelbrot"])
+    placement = farm.resource.placements.get()
+    inline = {
+        "placements-TOTAL_FORMS": 2,
+        "placements-INITIAL_FORMS": 1,
+        "placements-0-id": placement.pk,
+        "placements-0-resource": "mandelbrot",
+        "placements-0-site": "here",
+        "placements-0-position": 1,
+        "placements-1-resource": "mandelbrot",
+        "placements-1-site": "there",
+        "placements-1-position": 0,
+    }
+
+    response = operator.post(address, filled(operator, address) | inline)
+
+    assert response.status_code == 302, response.context["errors"]
+    assert [place.site_id for place in farm.resource.placements.all()] == ["there", "here"]
+
+
+def test_a_model_is_named_by_adding_its_parameters(operator: Client, farm: Farm) -> None:
+    unnamed = RenderModel.objects.get()
+    form = {"name": "aurora", "params": '{"center": ["-0.50", 0.0], "radius": 1.25, "max_iter": 64}', "pinned": "on"}
+
+    response = operator.post(reverse("admin:farm_rendermodel_add"), form)
+
+    assert response.status_code == 302, response.context["errors"]
+    unnamed.refresh_from_db()
+    assert (RenderModel.objects.count(), unnamed.name, unnamed.pinned) == (1, "aurora", True)
+
+
+def test_bad_parameters_of_a_model_are_named(operator: Client) -> None:
+    form = {"name": "deep", "params": '{"center": [0, 0], "radius": "-1", "max_iter": 64}'}
+
+    response = operator.post(reverse("admin:farm_rendermodel_add"), form)
+
+    assert response.context["adminform"].form.errors["params"] == ["params.radius: Must be greater than 0."]
+
+
+def test_the_secret_of_a_token_is_shown_once(operator: Client, farm: Farm) -> None:
+    form = {"user": farm.owner.pk, "name": "portal", "scopes": ["read", "render"]}
+
+    response = operator.post(reverse("admin:farm_token_add"), form)
+
+    found = re.search(r"rrm_[\w-]{43}", response.text)
+    assert found
+    token = tokens.authenticate(found[0])
+    assert token
+    assert (token.name, token.user, token.scopes) == ("portal", farm.owner, ["read", "render"])
+    assert "no-store" in response["Cache-Control"]
+    for address in (listed("token"), reverse("admin:farm_token_change", args=[token.pk]), "/admin/"):
+        assert found[0] not in operator.get(address).text
+
+
+def test_a_token_is_revoked_by_deleting_it(operator: Client, farm: Farm) -> None:
+    token, secret = tokens.issue(farm.owner, "lost", ["read"])
+
+    operator.post(reverse("admin:farm_token_delete", args=[token.pk]), {"post": "yes"})
+
+    assert tokens.authenticate(secret) is None
+
+
+def test_only_a_superuser_issues_tokens(client: Client, farm: Farm) -> None:
+    clerk = User.objects.create_user("clerk", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(content_type__app_label="farm"))
+    client.force_login(clerk)
+
+    assert client.get(listed("token")).status_code == 200
+    assert client.get(reverse("admin:farm_token_add")).status_code == 403
+    assert not Token.objects.filter(user=clerk).exists()
+
+
+def test_staff_without_permissions_see_nothing(client: Client, farm: Farm) -> None:
+    client.force_login(User.objects.create_user("guest", is_staff=True))
+
+    assert client.get(listed("job")).status_code == 403
+
+
+def test_no_page_shows_the_digest_of_a_node_token(operator: Client, farm: Farm) -> None:
+    node = Node.objects.get()
+
+    text = operator.get(reverse("admin:farm_node_change", args=[node.pk])).text
+
+    assert node.name in text
+    assert node.token_digest not in text
