@@ -1,0 +1,221 @@
+"""A client of the v2 API over HTTP: submit a job, follow it, fetch its results. Knows no Django and no database."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+PREFIX = "/rendering-resource-manager/v2/"
+FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
+RESULTS = {"png": "image.png", "counts": "counts.npy", "smooth": "smooth.npy"}
+
+_POLL_SECONDS = 1.0
+_TRIES = 5
+_TIMEOUT = httpx.Timeout(30, connect=5)
+_QUIET_SECONDS = 45.0  # a stream says something at least every 15 s
+_CHUNK = 2**20
+
+
+class Unreachable(Exception):
+    """The manager does not answer."""
+
+
+class Refused(Exception):
+    """The manager answered with an error; `errors` maps fields to messages."""
+
+    def __init__(self, status: int, detail: str, errors: Mapping[str, list[str]] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.errors = errors or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is. Rate in tiles per second, `eta` in seconds; None while they cannot be told."""
+
+    state: str = "QUEUED"
+    reason: str = ""
+    tiles: int = 0
+    done: int = 0
+    rate: float | None = None
+    eta: float | None = None
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
+
+    def with_job(self, body: Mapping[str, Any]) -> Progress:
+        """The progress that the body of a job tells."""
+        reason = body.get("reason") or body.get("pending_reason") or ""
+        return replace(self, state=body["state"], reason=reason).with_counts(body.get("progress", {}))
+
+    def with_counts(self, counts: Mapping[str, Any]) -> Progress:
+        return replace(
+            self,
+            tiles=counts.get("tiles", self.tiles),
+            done=counts.get("done", self.done),
+            rate=counts.get("tiles_per_second"),
+            eta=counts.get("eta_seconds"),
+        )
+
+    def with_event(self, kind: str, data: Mapping[str, Any]) -> Progress:
+        """The progress after one event of the job's stream."""
+        if kind == "state":
+            return replace(self, state=data.get("state", self.state), reason=data.get("reason", ""))
+        return self.with_counts(data) if kind == "progress" else self
+
+
+class Client:
+    """One manager, as one token's owner sees it. Raises Unreachable and Refused."""
+
+    def __init__(self, url: str, token: str) -> None:
+        # A proxy of the environment is for other hosts than this one.
+        is_here = urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
+        self._http = httpx.Client(
+            base_url=url.rstrip("/") + PREFIX,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=_TIMEOUT,
+            trust_env=not is_here,
+        )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._http.close()
+
+    def submit(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of the new job. Sent again after a broken connection; the key makes that one job all the same."""
+        return self._json("POST", "job/", json=order, headers={"Idempotency-Key": str(uuid.uuid4())})
+
+    def job(self, job: str) -> dict[str, Any]:
+        return self._json("GET", f"job/{job}/")
+
+    def cancel(self, job: str) -> None:
+        self._json("POST", f"job/{job}/cancel")
+
+    def follow(self, job: str) -> Iterator[Progress]:
+        """The progress of a job each time it changes, the last one final. Polls when the stream breaks."""
+        progress = Progress().with_job(self.job(job))
+        yield progress
+        for kind, data in self._events(job):
+            told = progress.with_event(kind, data)
+            if told != progress:
+                progress = told
+                yield progress
+            if progress.is_final:
+                return
+        while not progress.is_final:
+            time.sleep(_POLL_SECONDS)
+            told = progress.with_job(self.job(job))
+            if told != progress:
+                progress = told
+                yield progress
+
+    def save(self, job: str, output: str, target: Path) -> int:
+        """Fetch a result into `target`, which is complete or not there; its size in bytes."""
+        draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+        try:
+            with self._stream(f"job/{job}/{RESULTS[output]}") as response, draft.open("wb") as file:
+                for chunk in response.iter_bytes(_CHUNK):
+                    file.write(chunk)
+            size = draft.stat().st_size
+            draft.replace(target)
+            return size
+        except httpx.TransportError as error:
+            raise Unreachable(f"The connection broke while {output} was fetched: {error}") from None
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        for attempt in range(_TRIES):
+            try:
+                response = self._http.request(method, path, **options)
+            except httpx.TransportError as error:
+                if attempt + 1 == _TRIES:
+                    raise Unreachable(f"{self._http.base_url} does not answer: {error}") from None
+                time.sleep(0.2 * 2**attempt)
+                continue
+            _check(response)
+            return dict(response.json()) if response.content else {}
+        raise AssertionError("unreachable")
+
+    def _stream(self, path: str) -> Any:
+        return _Checked(self._http.stream("GET", path))
+
+    def _events(self, job: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Kind and data of the job's events; ends quietly when the stream does, for whatever reason."""
+        patience = httpx.Timeout(_TIMEOUT.connect, read=_QUIET_SECONDS)
+        try:
+            with self._http.stream("GET", f"job/{job}/events", timeout=patience) as response:
+                if response.status_code == httpx.codes.OK:
+                    yield from _parsed(response.iter_lines())
+        except httpx.TransportError:
+            return
+
+
+class _Checked:
+    """A streamed answer; entering it raises Refused for an error."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> httpx.Response:
+        response: httpx.Response = self._stream.__enter__()
+        try:
+            if response.is_error:
+                response.read()
+            _check(response)
+        except BaseException:
+            self._stream.__exit__(None, None, None)
+            raise
+        return response
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stream.__exit__(*exc_info)
+
+
+def _check(response: httpx.Response) -> None:
+    """Raise Refused unless the answer is a success."""
+    if response.is_success:
+        return
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
+    detail = problem.get("detail") or problem.get("title") or response.reason_phrase
+    raise Refused(response.status_code, str(detail), problem.get("errors"))
+
+
+def _parsed(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Server-sent events: kind and JSON data. Comments, numbers and data that is no JSON object are passed over."""
+    kind, data = "message", ""
+    for line in lines:
+        if line.startswith("event:"):
+            kind = line.removeprefix("event:").strip()
+        elif line.startswith("data:"):
+            data += line.removeprefix("data:").strip()
+        elif not line:
+            with_data = _object(data)
+            if with_data is not None:
+                yield kind, with_data
+            kind, data = "message", ""
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
