@@ -104,11 +104,13 @@ def clean_environment() -> Iterator[dict[str, str]]:
 
 def coverage(environment: dict[str, str]) -> None:
     """Put the suites' measurements together and print the total; the details go to a file."""
+    for part in RESULTS.glob(".coverage.*"):
+        if part.stat().st_size == 0:  # of a process that a test killed in its first moments
+            part.unlink()
     with (RESULTS / "coverage.txt").open("w") as report:
         for arguments in (("combine", "--quiet"), ("report",)):
-            subprocess.run(
-                (PYTHON, "-m", "coverage", *arguments), cwd=ROOT, env=environment, stdout=report, check=False
-            )
+            command = (PYTHON, "-m", "coverage", *arguments)
+            subprocess.run(command, cwd=ROOT, env=environment, stdout=report, stderr=subprocess.STDOUT, check=False)
     total = [line for line in (RESULTS / "coverage.txt").read_text().splitlines() if line.startswith("TOTAL")]
     for line in total:
         print(f"coverage {line.split()[-1]} of lines and branches (test-results/coverage.txt)")
