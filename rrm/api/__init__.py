@@ -1,1 +1,1 @@
-"""HTTP: validate, call one use-case, answer. No state is written here."""
+"""The HTTP API: turns requests into use-cases of `rrm.farm` and their answers into JSON, files and streams."""

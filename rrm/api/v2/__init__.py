@@ -1,1 +1,1 @@
-"""The v2 API: one file per noun, serializers beside their views. Its contract is `docs/reference/api.md`."""
+"""Version 2 of the API, one file for each noun; what a noun looks like stands beside its views."""

@@ -1,0 +1,73 @@
+"""The farm in numbers for Prometheus, read from the database when asked: all web processes say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db.models import Count, Sum
+from django.utils import timezone
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from rrm.api import hub
+from rrm.domain.states import JobState, LeaseState
+from rrm.farm.models import Job, Lease, Node
+from rrm.farm.snapshot import loops
+
+
+class FarmCollector(Collector):
+    """A constant number of queries for each collection."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _nodes()
+        yield from _jobs()
+        yield GaugeMetricFamily(
+            "rrm_leases_active", "Ranges that nodes hold.", Lease.objects.filter(state=LeaseState.ACTIVE).count()
+        )
+        yield GaugeMetricFamily("rrm_sse_listeners", "Open event streams of this process.", hub.listeners())
+        yield from _loops()
+
+
+def _nodes() -> Iterator[Metric]:
+    nodes = GaugeMetricFamily("rrm_nodes", "Nodes by site and state.", labels=["site", "state"])
+    tiles = CounterMetricFamily("rrm_tiles_done", "Tiles rendered, by site.", labels=["site"])
+    busy = CounterMetricFamily("rrm_node_busy_seconds", "Time spent rendering, by site.", labels=["site"])
+    sums: dict[str, tuple[int, float]] = {}
+    for row in (
+        Node.objects.order_by()
+        .values("site", "state")
+        .annotate(count=Count("id"), tiles=Sum("tiles_done"), busy=Sum("busy_seconds"))
+    ):
+        nodes.add_metric([row["site"], row["state"]], row["count"])
+        done, spent = sums.get(row["site"], (0, 0.0))
+        sums[row["site"]] = done + row["tiles"], spent + row["busy"]
+    for site, (done, spent) in sums.items():
+        tiles.add_metric([site], done)
+        busy.add_metric([site], spent)
+    yield from (nodes, tiles, busy)
+
+
+def _jobs() -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("rrm_jobs", "Jobs by state.", labels=["state"])
+    warm = cold = 0
+    counts = dict.fromkeys(JobState, 0)
+    rows = (
+        Job.objects.order_by().values("state").annotate(count=Count("id"), warm=Sum("warm_hits"), cold=Sum("loads"))
+    )
+    for row in rows:
+        counts[JobState(row["state"])] = row["count"]
+        warm, cold = warm + row["warm"], cold + row["cold"]
+    for state, count in counts.items():
+        jobs.add_metric([state], count)
+    yield jobs
+    yield CounterMetricFamily("rrm_warm_hits", "Ranges given to a node that held the model.", warm)
+    yield CounterMetricFamily("rrm_model_loads", "Ranges for which a node had to load the model.", cold)
+    yield GaugeMetricFamily("rrm_hit_rate", "Share of warm ranges.", warm / (warm + cold) if warm + cold else 0.0)
+
+
+def _loops() -> Iterator[Metric]:
+    ages = GaugeMetricFamily("rrm_loop_age_seconds", "Time since each loop last came through.", labels=["loop"])
+    for loop in loops(timezone.now()):
+        if loop["age_seconds"] is not None:
+            ages.add_metric([loop["name"]], loop["age_seconds"])
+    yield ages

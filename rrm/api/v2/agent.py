@@ -1,0 +1,193 @@
+"""The routes of nodes: checking in, asking for work, delivering it. Nobody else may use them."""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO, cast
+from uuid import UUID
+
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import UnsupportedMediaType
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from rrm.api.auth import NodeAuthentication, bearer
+from rrm.api.fields import Flag, Number, StrictSerializer, Text, Whole
+from rrm.api.v2.waiting import wait_for_work
+from rrm.api.v2.models import RenderModelSerializer
+from rrm.api.views import NodeView, calling_node, valid
+from rrm.errors import Unauthorised
+from rrm.farm import leases, nodes
+from rrm.farm.models import RenderModel
+
+BUNDLE = "application/vnd.rrm.bundle"
+_MOST_MODELS = 1000
+_MOST_CORES = 100_000
+
+
+class RegistrationSerializer(StrictSerializer):
+    """What a node says of itself when it checks in."""
+
+    node = Text(max_length=100)
+    hostname = Text(max_length=255, allow_blank=True, default="")
+    address = Text(max_length=255, allow_null=True, allow_blank=True, default=None)
+    version = Text(max_length=50, allow_blank=True, default="")
+    cores = Whole(min_value=1, max_value=_MOST_CORES, default=1)
+    pid = Whole(required=False, allow_null=True)
+
+
+class RegisteredSerializer(serializers.Serializer[Any]):
+    """The node's own token, and the intervals it keeps to."""
+
+    node_id = serializers.UUIDField()
+    token = serializers.CharField()
+    heartbeat_seconds = serializers.FloatField()
+    lease_wait_seconds = serializers.FloatField()
+    give_up_seconds = serializers.FloatField()
+    max_upload_bytes = serializers.IntegerField()
+
+
+class HeartbeatSerializer(StrictSerializer):
+    """What a node has in hand and holds."""
+
+    leases = serializers.ListField(child=serializers.UUIDField(), max_length=100, default=list)
+    models = serializers.ListField(child=Text(max_length=64), max_length=_MOST_MODELS, default=list)
+    cores = Whole(min_value=1, max_value=_MOST_CORES, required=False)
+
+
+class HeartbeatAnswerSerializer(serializers.Serializer[Any]):
+    command = serializers.CharField(help_text="run, drain or stop")
+    revoked = serializers.ListField(child=serializers.UUIDField(), help_text="Leases to abandon.")
+
+
+class HeldModelSerializer(StrictSerializer):
+    digest = Text(max_length=64)
+    load_seconds = Number(min_value=0, required=False, allow_null=True)
+    size_bytes = Whole(max_value=2**62, required=False, allow_null=True)
+
+
+class WorkRequestSerializer(StrictSerializer):
+    """What a node has in hand and holds, and whether it would wait."""
+
+    leases = serializers.ListField(child=serializers.UUIDField(), max_length=100, default=list)
+    models = HeldModelSerializer(many=True, required=False)
+    cores = Whole(min_value=1, max_value=_MOST_CORES, required=False)
+    wait = Flag(default=False)
+
+
+class WorkAnswerSerializer(serializers.Serializer[Any]):
+    """What to do now. While the node waits, white space may come before the JSON."""
+
+    command = serializers.CharField(help_text="run, drain or stop")
+    lease = serializers.DictField(allow_null=True, help_text="The range, the view, the model and the colouring.")
+    retry_after = serializers.FloatField(help_text="Seconds after which to ask again.")
+
+
+class FailureSerializer(StrictSerializer):
+    tile = Whole(allow_null=True, default=None)
+    error = Text(max_length=10_000)
+
+
+class GoodbyeSerializer(StrictSerializer):
+    reason = Text(max_length=1000, allow_blank=True, default="")
+
+
+class CommandSerializer(serializers.Serializer[Any]):
+    command = serializers.CharField(help_text="run, drain or stop")
+
+
+class Register(NodeView):
+    permission_classes = [AllowAny]  # a launch token is no node token yet: the use-case knows it
+
+    def get_authenticators(self) -> list[Any]:
+        # Shown in the schema, but not run: the bearer here is the launch token.
+        return [] if self.request else [NodeAuthentication()]
+
+    @extend_schema(
+        operation_id="node_agent_register", request=RegistrationSerializer, responses={201: RegisteredSerializer}
+    )
+    def post(self, request: Request) -> Response:
+        """Check in with the launch token, and get a node token for it."""
+        secret = bearer(request)
+        if not secret:
+            raise Unauthorised("Give the launch token as Authorization: Bearer.")
+        report = valid(RegistrationSerializer(data=request.data))
+        return Response(nodes.register(secret, report), status=201, headers={"Cache-Control": "no-store"})
+
+
+class Heartbeat(NodeView):
+    @extend_schema(
+        operation_id="node_agent_heartbeat", request=HeartbeatSerializer, responses=HeartbeatAnswerSerializer
+    )
+    def post(self, request: Request) -> Response:
+        """Say that the node lives and works on its leases."""
+        report = _report(valid(HeartbeatSerializer(data=request.data)))
+        return Response(nodes.heartbeat(calling_node(request), report))
+
+
+class LeaseRequest(NodeView):
+    @extend_schema(operation_id="node_agent_lease", request=WorkRequestSerializer, responses=WorkAnswerSerializer)
+    def post(self, request: Request) -> HttpResponseBase:
+        """Ask for work; with `wait` and empty hands the answer comes when there is some, or after a while."""
+        report = _report(valid(WorkRequestSerializer(data=request.data)))
+        node, waits = calling_node(request), report.pop("wait") and not report["leases"]
+        answer = leases.next_lease(node, report, timezone.now())
+        if not waits or answer["lease"] or answer["command"] != "run":
+            return Response(answer)
+        return wait_for_work(node.pk, report)
+
+
+def _report(fields: dict[str, Any]) -> dict[str, Any]:
+    """As the use-cases take it: ids as text, and no empty entries."""
+    return {**fields, "leases": [str(lease) for lease in fields["leases"]]}
+
+
+class LeaseResult(NodeView):
+    def streams_body(self) -> bool:
+        return True
+
+    @extend_schema(
+        operation_id="node_agent_deliver",
+        request={BUNDLE: OpenApiTypes.BINARY},
+        responses={
+            200: CommandSerializer,
+            409: OpenApiResponse(description="`stale-lease`: the range belongs to another node now; nothing is kept."),
+            422: OpenApiResponse(description="`bad-bundle`: the results are not what the lease asked for."),
+        },
+    )
+    def put(self, request: Request, id: UUID) -> Response:
+        """Deliver the results of a whole range. Doing it twice is the same as doing it once."""
+        if request.content_type.partition(";")[0].strip() != BUNDLE:
+            raise UnsupportedMediaType(request.content_type)
+        # The body as the server received it: in memory, or in a file when it is large.
+        return Response(leases.complete(calling_node(request), id, cast(BinaryIO, request._request)))
+
+
+class LeaseFailure(NodeView):
+    @extend_schema(operation_id="node_agent_fail", request=FailureSerializer, responses=CommandSerializer)
+    def post(self, request: Request, id: UUID) -> Response:
+        """Give a range back that cannot be rendered, with the tile that fails if it is known."""
+        report = valid(FailureSerializer(data=request.data))
+        return Response(leases.fail(calling_node(request), id, report["tile"], report["error"]))
+
+
+class Goodbye(NodeView):
+    @extend_schema(operation_id="node_agent_goodbye", request=GoodbyeSerializer, responses=CommandSerializer)
+    def post(self, request: Request) -> Response:
+        """Leave in order."""
+        report = valid(GoodbyeSerializer(data=request.data))
+        nodes.goodbye(calling_node(request), report["reason"])
+        return Response({"command": "stop"})
+
+
+class AgentModel(NodeView):
+    @extend_schema(operation_id="node_agent_model", responses=RenderModelSerializer)
+    def get(self, request: Request, digest: str) -> Response:
+        """Fetch a render model by its digest."""
+        found = RenderModel.objects.prefetch_related("holders").filter(renderer="mandelbrot")
+        return Response(RenderModelSerializer(get_object_or_404(found, digest=digest)).data)

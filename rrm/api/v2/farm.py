@@ -1,0 +1,162 @@
+"""The farm as a whole: one snapshot, one stream; the palettes; and who is asking."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse, StreamingHttpResponse
+from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from rrm.api import streams
+from rrm.api.auth import Scope, access
+from rrm.api.schema import EVENT_STREAM, LAST_EVENT
+from rrm.api.v2.job_body import JobSerializer, job_bodies, jobs_of
+from rrm.api.v2.nodes import NodeSerializer
+from rrm.api.v2.tokens import TokenSerializer
+from rrm.api.views import ApiView
+from rrm.domain.palettes import PALETTES
+from rrm.farm.snapshot import farm_snapshot
+
+RECENT_JOBS = 20
+
+
+class FarmSiteSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    kind = serializers.CharField()
+    color = serializers.CharField()
+    enabled = serializers.BooleanField()
+    max_nodes = serializers.IntegerField()
+    nodes = serializers.DictField(child=serializers.IntegerField(), help_text="How many are in each state.")
+    tiles_done = serializers.IntegerField()
+
+
+class FarmResourceSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    name = serializers.CharField()
+    renderer = serializers.CharField()
+    status = serializers.CharField()
+    reason = serializers.CharField(allow_blank=True)
+    min_nodes = serializers.IntegerField()
+    max_nodes = serializers.IntegerField()
+    plan = serializers.DictField(allow_null=True, help_text="The autoscaler's last plan, with its reason.")
+
+
+class FarmQueueSerializer(serializers.Serializer[Any]):
+    model = serializers.UUIDField()
+    name = serializers.CharField(allow_null=True)
+    jobs = serializers.IntegerField()
+    tiles = serializers.IntegerField()
+
+
+class FarmLoopSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    age_seconds = serializers.FloatField(allow_null=True)
+    period_seconds = serializers.FloatField()
+    ok = serializers.BooleanField()
+    error = serializers.CharField(allow_blank=True)
+
+
+class FarmSerializer(serializers.Serializer[Any]):
+    """Everything that a dashboard shows, at one instant."""
+
+    time = serializers.DateTimeField()
+    status = serializers.CharField()
+    reason = serializers.CharField(allow_blank=True)
+    sites = FarmSiteSerializer(many=True)
+    resources = FarmResourceSerializer(many=True)
+    nodes = NodeSerializer(many=True)
+    queue = FarmQueueSerializer(many=True)
+    jobs = JobSerializer(many=True, help_text=f"The {RECENT_JOBS} newest that you may see.")
+    hit_rate = serializers.FloatField(allow_null=True)
+    seconds_saved = serializers.FloatField()
+    loads = serializers.IntegerField()
+    warm_hits = serializers.IntegerField()
+    loops = FarmLoopSerializer(many=True)
+
+
+class Farm(ApiView):
+    scopes = {"GET": Scope.READ}
+
+    @extend_schema(operation_id="farm_retrieve", responses=FarmSerializer)
+    def get(self, request: Request) -> Response:
+        """Show the whole farm at one instant."""
+        now = timezone.now()
+        recent = list(jobs_of(access(request)).order_by("-created_at", "id")[:RECENT_JOBS])
+        return Response({**farm_snapshot(now), "jobs": job_bodies(recent, now)})
+
+
+class FarmEvents(ApiView):
+    scopes = {"GET": Scope.READ}
+
+    @extend_schema(
+        operation_id="farm_events",
+        parameters=LAST_EVENT,
+        responses={
+            (200, EVENT_STREAM): OpenApiResponse(
+                OpenApiTypes.STR,
+                "`node`, `job`, `tiles`, `resource`, `site` and `log`. Those of jobs are your own jobs', or everybody's "
+                "for operators. While an earlier event may still appear, events come without an `id`.",
+            ),
+            422: OpenApiResponse(description="The last id is not a number."),
+        },
+    )
+    def get(self, request: Request) -> StreamingHttpResponse | HttpResponse:
+        """Follow the farm, from now on or from the last event seen (Server-Sent Events)."""
+        return streams.farm_events(request, access(request))
+
+
+class PaletteSerializer(serializers.Serializer[Any]):
+    """Colours at positions from 0 to 1."""
+
+    name = serializers.CharField()
+    stops = serializers.ListField(
+        child=serializers.ListField(child=serializers.JSONField()), help_text='[position, "#rrggbb"] each.'
+    )
+    interpolation = serializers.CharField(help_text="linear or cosine")
+
+
+class Palettes(ApiView):
+    scopes = {"GET": Scope.READ}
+    pagination_class = None
+
+    @extend_schema(operation_id="palette_list", responses=PaletteSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List the palettes."""
+        return Response(
+            [
+                {"name": palette.name, "stops": palette.stops, "interpolation": palette.interpolation}
+                for palette in PALETTES.values()
+            ]
+        )
+
+
+class MeSerializer(serializers.Serializer[Any]):
+    """Who the credentials belong to, and what they allow."""
+
+    user = serializers.CharField()
+    operator = serializers.BooleanField()
+    scopes = serializers.ListField(child=serializers.CharField())
+    token = TokenSerializer(allow_null=True, help_text="null for a login session")
+
+
+class Me(ApiView):
+    scopes = {"GET": Scope.READ}
+
+    @extend_schema(operation_id="me_retrieve", responses=MeSerializer)
+    def get(self, request: Request) -> Response:
+        """Show who you are to the service, and what you may do."""
+        caller = access(request)
+        return Response(
+            {
+                "user": caller.user.get_username(),
+                "operator": caller.operator,
+                "scopes": [scope.value for scope in Scope if scope in caller.scopes],
+                "token": TokenSerializer(caller.token).data if caller.token else None,
+            }
+        )

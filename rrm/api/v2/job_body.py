@@ -1,0 +1,207 @@
+"""Jobs as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework import serializers
+
+from rrm.api.auth import Access
+from rrm.api.v2.locations import at
+from rrm.domain.orders import OUTPUTS, POLICIES, PRIORITIES
+from rrm.domain.states import JobState
+from rrm.farm import jobs as use_cases
+from rrm.farm.models import Job
+from rrm.farm.transitions import iso
+
+
+def jobs_of(viewer: Access) -> QuerySet[Job]:
+    """The jobs that somebody may see, with what their bodies need."""
+    found = Job.objects.select_related("owner", "model", "resource")
+    return found if viewer.operator else found.filter(owner=viewer.user)
+
+
+def job_bodies(jobs: Sequence[Job], now: datetime) -> list[dict[str, Any]]:
+    """In a constant number of queries, for rows of `jobs_of`."""
+    by_site, waiting = use_cases.by_site(jobs), use_cases.pending_reasons(jobs)
+    return [
+        {
+            **_order(job),
+            "state": str(job.state),
+            "reason": job.reason,
+            "pending_reason": waiting[job.pk],
+            "progress": use_cases.progress(job, now),
+            "by_site": by_site[job.pk],
+            "warm_hits": job.warm_hits,
+            "loads": job.loads,
+            "created_at": iso(job.created_at),
+            "started_at": _iso(job.started_at),
+            "finished_at": _iso(job.finished_at),
+            "links": _links(job),
+        }
+        for job in jobs
+    ]
+
+
+def _order(job: Job) -> dict[str, Any]:
+    """What was asked for."""
+    return {
+        "id": str(job.pk),
+        "name": job.name,
+        "owner": job.owner.get_username(),
+        "resource": job.resource_id,
+        "model": str(job.model_id),
+        "model_name": job.model.name,
+        "params": job.model.params,
+        "kind": job.kind,
+        "width": job.width,
+        "height": job.height,
+        "tile_size": job.tile_size,
+        "tile_rows": job.tile_rows,
+        "tile_cols": job.tile_cols,
+        "view": job.view,
+        "preview_scale": job.preview_scale,
+        "outputs": job.outputs,
+        "coloring": job.coloring,
+        "supersample": job.supersample,
+        "priority": job.priority,
+        "sites": {"policy": job.site_policy, "ids": job.site_ids},
+        "deadline": _iso(job.deadline),
+        "callback_url": None,
+    }
+
+
+def _links(job: Job) -> dict[str, str | None]:
+    return {
+        "self": at("job", job.pk),
+        "image": at("job", job.pk, "image.png"),
+        "counts": at("job", job.pk, "counts.npy") if "counts" in job.outputs else None,
+        "smooth": at("job", job.pk, "smooth.npy") if "smooth" in job.outputs else None,
+        "pyramid": at("job", job.pk, "pyramid.dzi"),
+        "timeline": at("job", job.pk, "timeline"),
+        "events": at("job", job.pk, "events"),
+    }
+
+
+def _iso(instant: datetime | None) -> str | None:
+    return iso(instant) if instant else None
+
+
+class JobSitesSerializer(serializers.Serializer[Any]):
+    """Which sites render, and how they share."""
+
+    policy = serializers.ChoiceField(choices=POLICIES, default="any")
+    ids = serializers.ListField(child=serializers.CharField(), default=list)
+
+
+class JobOrderSerializer(serializers.Serializer[Any]):
+    """An image to render. Give `model` or `params`."""
+
+    name = serializers.CharField(required=False, max_length=200)
+    resource = serializers.CharField(required=False, help_text="May be left out when there is only one.")
+    model = serializers.CharField(required=False, help_text="The id or name of a model.")
+    params = serializers.DictField(required=False, help_text="The parameters of a model, in place of one.")
+    kind = serializers.ChoiceField(choices=["image"], default="image")
+    width = serializers.IntegerField(min_value=1)
+    height = serializers.IntegerField(min_value=1)
+    tile_size = serializers.IntegerField(default=256)
+    outputs = serializers.ListField(child=serializers.ChoiceField(choices=OUTPUTS), default=["png"])
+    coloring = serializers.DictField(required=False, help_text="palette, method, offset, scale, interior.")
+    supersample = serializers.IntegerField(default=1)
+    priority = serializers.ChoiceField(choices=PRIORITIES, default="normal")
+    sites = JobSitesSerializer(required=False)
+    deadline = serializers.DateTimeField(required=False, allow_null=True)
+    callback_url = serializers.URLField(required=False, allow_null=True)
+
+
+class JobChangeSerializer(serializers.Serializer[Any]):
+    """What can be changed about a job."""
+
+    name = serializers.CharField(required=False, max_length=200, allow_blank=True)
+    priority = serializers.ChoiceField(choices=PRIORITIES, required=False)
+
+
+class ProgressSerializer(serializers.Serializer[Any]):
+    tiles = serializers.IntegerField()
+    done = serializers.IntegerField()
+    percent = serializers.FloatField()
+    tiles_per_second = serializers.FloatField()
+    eta_seconds = serializers.FloatField(allow_null=True)
+
+
+class NodeShareSerializer(serializers.Serializer[Any]):
+    node = serializers.UUIDField()
+    name = serializers.CharField()
+    hostname = serializers.CharField(allow_blank=True)
+    tiles = serializers.IntegerField()
+    mean_render_ms = serializers.FloatField()
+
+
+class SiteShareSerializer(serializers.Serializer[Any]):
+    site = serializers.CharField()
+    color = serializers.CharField()
+    tiles = serializers.IntegerField()
+    mean_render_ms = serializers.FloatField()
+    nodes = NodeShareSerializer(many=True)
+
+
+class JobLinksSerializer(serializers.Serializer[Any]):
+    """Paths on this server; null for an output that the job does not have."""
+
+    self = serializers.CharField()
+    image = serializers.CharField()
+    counts = serializers.CharField(allow_null=True)
+    smooth = serializers.CharField(allow_null=True)
+    pyramid = serializers.CharField()
+    timeline = serializers.CharField()
+    events = serializers.CharField()
+
+
+class ViewSerializer(serializers.Serializer[Any]):
+    """Pixel (row, col) samples x0 + col*dx, y0 + row*dy."""
+
+    x0 = serializers.FloatField()
+    y0 = serializers.FloatField()
+    dx = serializers.FloatField()
+    dy = serializers.FloatField()
+
+
+class JobSerializer(serializers.Serializer[Any]):
+    """A job."""
+
+    id = serializers.UUIDField()
+    name = serializers.CharField(allow_blank=True)
+    owner = serializers.CharField()
+    resource = serializers.CharField()
+    model = serializers.UUIDField()
+    model_name = serializers.CharField(allow_null=True)
+    params = serializers.DictField()
+    kind = serializers.CharField()
+    width = serializers.IntegerField()
+    height = serializers.IntegerField()
+    tile_size = serializers.IntegerField()
+    tile_rows = serializers.IntegerField()
+    tile_cols = serializers.IntegerField()
+    view = ViewSerializer()
+    preview_scale = serializers.IntegerField()
+    outputs = serializers.ListField(child=serializers.CharField())
+    coloring = serializers.DictField()
+    supersample = serializers.IntegerField()
+    priority = serializers.CharField()
+    sites = JobSitesSerializer()
+    deadline = serializers.DateTimeField(allow_null=True)
+    callback_url = serializers.URLField(allow_null=True)
+    state = serializers.CharField(help_text=", ".join(JobState))
+    reason = serializers.CharField(allow_blank=True)
+    pending_reason = serializers.CharField(allow_blank=True, help_text="Why nothing is being rendered now.")
+    progress = ProgressSerializer()
+    by_site = SiteShareSerializer(many=True)
+    warm_hits = serializers.IntegerField()
+    loads = serializers.IntegerField()
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    links = JobLinksSerializer()

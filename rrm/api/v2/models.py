@@ -1,0 +1,137 @@
+"""Render models: what a node loads once and keeps. Equal parameters are one model."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import django_filters
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from rrm.api.auth import Scope
+from rrm.api.fields import Flag, Slug, StrictModelSerializer, StrictSerializer, Text
+from rrm.api.v2.locations import at
+from rrm.api.views import ApiView, ListView, valid
+from rrm.domain.orders import is_uuid
+from rrm.errors import Invalid, NotFound
+from rrm.farm import catalog
+from rrm.farm.models import RenderModel
+
+
+class RenderModelSerializer(StrictModelSerializer):
+    """What a node loads once and keeps."""
+
+    params = serializers.DictField(help_text="The canonical form: locating numbers are decimal strings.")
+    nodes = serializers.SerializerMethodField()
+
+    class Meta:
+        model = RenderModel
+        fields: ClassVar = [
+            "id",
+            "name",
+            "renderer",
+            "params",
+            "digest",
+            "pinned",
+            "size_bytes",
+            "load_seconds",
+            "nodes",
+            "created_at",
+        ]
+
+    def get_nodes(self, model: RenderModel) -> list[str]:
+        """The ids of the nodes that hold it."""
+        return [str(held.node_id) for held in model.holders.all()]
+
+
+class ModelOrderSerializer(StrictSerializer):
+    """The parameters of a model, and a name if it is to have one."""
+
+    renderer = Text(default="mandelbrot")
+    params = serializers.DictField()
+    name = Slug(max_length=100, required=False, allow_null=True, default=None)
+
+
+class ModelChangeSerializer(StrictSerializer):
+    """What can be changed about a model."""
+
+    pinned = Flag(required=False, help_text="A node that holds it keeps it, and is kept.")
+    name = Slug(max_length=100, required=False, allow_null=True)
+
+
+class ModelFilters(django_filters.FilterSet):
+    name = django_filters.CharFilter()
+    renderer = django_filters.CharFilter()
+    digest = django_filters.CharFilter()
+    pinned = django_filters.BooleanFilter()
+    named = django_filters.BooleanFilter(field_name="name", lookup_expr="isnull", exclude=True)
+
+
+def _all() -> QuerySet[RenderModel]:
+    return RenderModel.objects.prefetch_related("holders")
+
+
+def _found(ref: str) -> RenderModel:
+    """The model of this id or name."""
+    model = _all().filter(Q(pk=ref) if is_uuid(ref) else Q(name=ref.lower())).first()
+    if model is None:
+        raise NotFound(f"There is no model {ref!r}.")
+    return model
+
+
+class Models(ListView):
+    scopes = {"GET": Scope.READ, "POST": Scope.RENDER}
+    queryset = RenderModel.objects.all()
+    filterset_class = ModelFilters
+    serializer_class = RenderModelSerializer
+    ordering_fields = ("-created_at", "digest")
+
+    @extend_schema(operation_id="model_list", responses=RenderModelSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List the render models, the newest first."""
+        return self.page(_all())
+
+    @extend_schema(
+        operation_id="model_create",
+        request=ModelOrderSerializer,
+        responses={
+            200: OpenApiResponse(RenderModelSerializer, "A model with equal parameters exists: this is it."),
+            201: OpenApiResponse(RenderModelSerializer, "The new model."),
+        },
+    )
+    def post(self, request: Request) -> Response:
+        """Store the parameters of a model, or find the model that has them."""
+        order = valid(ModelOrderSerializer(data=request.data))
+        model, is_new = catalog.render_model(order["renderer"], order["params"], order["name"])
+        return Response(
+            RenderModelSerializer(model).data,
+            status=201 if is_new else 200,
+            headers={"Location": at("model", model.pk)},
+        )
+
+
+class ModelDetail(ApiView):
+    scopes = {"GET": Scope.READ, "PATCH": Scope.OPERATE}
+
+    @extend_schema(operation_id="model_retrieve", responses=RenderModelSerializer)
+    def get(self, request: Request, ref: str) -> Response:
+        """Show a render model, by its id or its name."""
+        return Response(RenderModelSerializer(_found(ref)).data)
+
+    @extend_schema(operation_id="model_update", request=ModelChangeSerializer, responses=RenderModelSerializer)
+    def patch(self, request: Request, ref: str) -> Response:
+        """Pin, unpin or rename a render model."""
+        model = _found(ref)
+        changes = valid(ModelChangeSerializer(data=request.data, partial=True))
+        for field, value in changes.items():
+            setattr(model, field, value)
+        try:
+            with transaction.atomic():
+                model.save(update_fields=list(changes))
+        except IntegrityError:
+            raise Invalid("name", "Another model has this name.") from None
+        return Response(RenderModelSerializer(model).data)

@@ -1,0 +1,164 @@
+"""Sites: where nodes can run."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django.db import transaction
+from django.db.models import ProtectedError
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from rrm.api.auth import Scope, access
+from rrm.api.fields import Slug, StrictModelSerializer, Text, Whole
+from rrm.api.v2 import site_checks
+from rrm.api.v2.locations import at
+from rrm.api.views import ApiView, ListView
+from rrm.errors import StateConflict
+from rrm.farm import wakeups
+from rrm.farm.models import Site
+from rrm.farm.transitions import record
+
+
+class SiteSerializer(StrictModelSerializer):
+    """Where nodes can run. `identity` names a file in the key directory, never its content."""
+
+    id = Slug()
+    port = Whole(min_value=1, max_value=65535, default=22)
+    identity = Text(max_length=255, required=False, allow_blank=True)
+
+    class Meta:
+        model = Site
+        fields: ClassVar = [
+            "id",
+            "name",
+            "kind",
+            "color",
+            "host",
+            "port",
+            "username",
+            "identity",
+            "host_key",
+            "connection",
+            "max_nodes",
+            "enabled",
+            "created_at",
+        ]
+        read_only_fields: ClassVar = ["created_at"]
+
+    def validate_id(self, value: str) -> str:
+        if self.instance is None and Site.objects.filter(pk=value).exists():
+            raise serializers.ValidationError("There is a site with this id.")
+        if self.instance is not None and self.instance.pk != value:
+            raise serializers.ValidationError("The id of a site cannot be changed.")
+        return value
+
+    def validate_identity(self, value: str) -> str:
+        if "/" in value or value.startswith("."):
+            raise serializers.ValidationError("Give the name of a file in the key directory, not a path.")
+        return value
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        kind = attrs.get("kind", getattr(self.instance, "kind", Site.Kind.LOCAL))
+        if kind != Site.Kind.LOCAL and not attrs.get("host", getattr(self.instance, "host", "")):
+            raise serializers.ValidationError({"host": "A site of this kind needs the name of its host."})
+        return attrs
+
+
+class CheckSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    ok = serializers.BooleanField()
+    detail = serializers.CharField()
+    seconds = serializers.FloatField()
+
+
+class SiteCheckSerializer(serializers.Serializer[Any]):
+    """What was tried at a site, and how it went."""
+
+    ok = serializers.BooleanField()
+    checks = CheckSerializer(many=True)
+
+
+class Sites(ListView):
+    scopes = {"GET": Scope.READ, "POST": Scope.OPERATE}
+    queryset = Site.objects.all()
+    serializer_class = SiteSerializer
+    ordering_fields = ("id", "name", "created_at")
+
+    @extend_schema(operation_id="site_list", responses=SiteSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """List the sites."""
+        return self.page(Site.objects.all())
+
+    @extend_schema(operation_id="site_create", request=SiteSerializer, responses={201: SiteSerializer})
+    def post(self, request: Request) -> Response:
+        """Add a site."""
+        serializer = SiteSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        site = _save(serializer, request)
+        return Response(SiteSerializer(site).data, status=201, headers={"Location": at("site", site.pk)})
+
+
+class SiteDetail(ApiView):
+    scopes = {"GET": Scope.READ, "PATCH": Scope.OPERATE, "DELETE": Scope.OPERATE}
+
+    @extend_schema(operation_id="site_retrieve", responses=SiteSerializer)
+    def get(self, request: Request, id: str) -> Response:
+        """Show a site."""
+        return Response(SiteSerializer(get_object_or_404(Site, pk=id)).data)
+
+    @extend_schema(operation_id="site_update", request=SiteSerializer(partial=True), responses=SiteSerializer)
+    def patch(self, request: Request, id: str) -> Response:
+        """Change a site."""
+        serializer = SiteSerializer(get_object_or_404(Site, pk=id), data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
+        return Response(SiteSerializer(_save(serializer, request)).data)
+
+    @extend_schema(
+        operation_id="site_delete",
+        responses={204: None, 409: OpenApiResponse(description="Resources or nodes belong to the site.")},
+    )
+    def delete(self, request: Request, id: str) -> Response:
+        """Remove a site that nothing belongs to."""
+        site = get_object_or_404(Site, pk=id)
+        try:
+            with transaction.atomic():
+                record(site, "site", _facts(site) | {"deleted": True}, actor=access(request).user.get_username())
+                site.delete()
+        except ProtectedError as error:
+            raise StateConflict(
+                f"{len(error.protected_objects)} resources, nodes or jobs belong to the site {id}; disable it instead."
+            ) from None
+        return Response(status=204)
+
+
+class SiteCheck(ApiView):
+    scopes = {"POST": Scope.OPERATE}
+
+    @extend_schema(operation_id="site_check", request=None, responses=SiteCheckSerializer)
+    def post(self, request: Request, id: str) -> Response:
+        """Try whether nodes could work at a site."""
+        checks = site_checks.check(get_object_or_404(Site, pk=id))
+        return Response({"ok": all(check["ok"] for check in checks), "checks": checks})
+
+
+def _save(serializer: serializers.BaseSerializer[Any], request: Request) -> Site:
+    with transaction.atomic():
+        site: Site = serializer.save()
+        record(site, "site", _facts(site), actor=access(request).user.get_username())
+        wakeups.wake("rrm.autoscale")
+    return site
+
+
+def _facts(site: Site) -> dict[str, Any]:
+    return {
+        "id": site.pk,
+        "name": site.name or site.pk,
+        "kind": site.kind,
+        "color": site.color,
+        "enabled": site.enabled,
+        "max_nodes": site.max_nodes,
+    }

@@ -1,0 +1,69 @@
+"""Holding a node's request for work until there is some."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.http import StreamingHttpResponse
+from django.utils import timezone
+
+from rrm.api.threads import in_database
+from rrm.api.views import release_connections
+from rrm.errors import RrmError
+from rrm.farm import leases
+from rrm.farm.models import Node
+from rrm.farm.wakeups import WORK
+
+logger = logging.getLogger(__name__)
+
+_KEEP_ALIVE_SECONDS = 5.0
+_LOOK_SECONDS = 2.0
+_LATER = {"command": "run", "lease": None, "retry_after": 1}
+
+
+def wait_for_work(node: UUID, report: Mapping[str, Any]) -> StreamingHttpResponse:
+    """Spaces while there is nothing (they keep the connection alive, and mean nothing to JSON), then the answer."""
+    release_connections()
+    content = _until_work(node, report, settings.RRM.lease_wait.total_seconds())
+    return StreamingHttpResponse(content, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def _until_work(node: UUID, report: Mapping[str, Any], patience: float) -> AsyncIterator[bytes]:
+    ends_at = time.monotonic() + patience
+    spoken_at = time.monotonic()
+    # Listening begins before the first look, so work that comes between the two is not missed.
+    async with WORK.listen() as bell:
+        while True:
+            answer = await _ask(node, report)
+            left = ends_at - time.monotonic()
+            if answer["lease"] or answer["command"] != "run" or answer is _LATER or left <= 0:
+                yield json.dumps(answer).encode()
+                return
+            await bell.wait(min(_LOOK_SECONDS, left))
+            if time.monotonic() - spoken_at >= _KEEP_ALIVE_SECONDS:
+                yield b" "
+                spoken_at = time.monotonic()
+
+
+async def _ask(node: UUID, report: Mapping[str, Any]) -> Mapping[str, Any]:
+    """One look. The status is sent already, so an error can only become an answer: ask again."""
+    try:
+        return await in_database(_next_lease, node, report)
+    except asyncio.CancelledError:
+        raise
+    except (RrmError, DatabaseError, Node.DoesNotExist):
+        logger.exception("Could not look for work for node %s", node)
+        return _LATER
+
+
+def _next_lease(node: UUID, report: Mapping[str, Any]) -> dict[str, Any]:
+    row = Node.objects.select_related("site", "resource").get(pk=node)
+    return leases.next_lease(row, report, timezone.now())
