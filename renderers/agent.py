@@ -97,7 +97,8 @@ class Agent:
         return outcome
 
     def close(self, timeout: float) -> bool:
-        """End the pool; False when a thread is still computing after so many seconds."""
+        """Release threads and connections; False when a thread is still computing after so many seconds."""
+        self._client.close()
         return self._renderer.close(timeout)
 
     def drain(self, reason: str) -> None:
@@ -136,6 +137,8 @@ class Agent:
             log.error("%s", error)
             self._finish(Exit.MANAGER_GONE)
         except Exception:
+            if self._over.is_set():  # the connections were closed under it
+                return
             log.exception("the node cannot go on")
             self._finish(Exit.BROKEN)
 

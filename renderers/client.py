@@ -1,6 +1,5 @@
 """Talks to the manager: one method per route, retries while the manager is away, typed errors for its refusals."""
 
-import itertools
 import json
 import logging
 import random
@@ -80,6 +79,8 @@ class Patience:
 
     def pause(self, attempt: int, reason: str) -> None:
         """Wait before the next attempt. Raises ManagerGone when it has been silent too long, Interrupted on leaving."""
+        if self.leaving.is_set():
+            raise Interrupted(reason)
         silent = time.monotonic() - self._last_answer
         if silent > self.give_up and attempt >= FEWEST_ATTEMPTS:
             raise ManagerGone(f"no answer for {silent:.0f} s: {reason}")
@@ -146,10 +147,15 @@ class ManagerClient:
         except (httpx.HTTPError, ManagerError) as error:
             log.warning("goodbye was not heard: %s", error)
 
+    def close(self) -> None:
+        """Give up all connections; calls in progress in other threads fail."""
+        self._http.close()
+
     def _call(self, method: str, route: str, **options: Any) -> dict[str, Any]:
         """Send until there is an answer. Raises ManagerError, ManagerGone, Interrupted."""
         started = time.monotonic()
-        for attempt in itertools.count():
+        attempt = 0
+        while True:
             try:
                 response = self._http.request(method, route, **options)
             except httpx.TransportError as error:
@@ -162,7 +168,7 @@ class ManagerClient:
                     return _read(response)
                 reason = f"{method} {route} answered {response.status_code}"
             self.patience.pause(attempt, reason)
-        raise AssertionError("unreachable")
+            attempt += 1
 
 
 def _worth_repeating(response: httpx.Response) -> bool:

@@ -36,10 +36,13 @@ class Lease:
     coloring: Coloring
 
     def window(self, tile: int) -> Window:
-        """The pixels of a tile; tiles at the right and upper edge may be smaller."""
+        """The pixels of a tile; tiles at the right and upper edge may be smaller. Raises ValueError outside the image."""
         row, col = divmod(tile, self.tile_cols)
         row0, col0 = row * self.tile_size, col * self.tile_size
-        return Window(row0, col0, min(self.tile_size, self.height - row0), min(self.tile_size, self.width - col0))
+        rows, cols = min(self.tile_size, self.height - row0), min(self.tile_size, self.width - col0)
+        if rows <= 0 or cols <= 0:
+            raise ValueError(f"tile {tile} lies outside the image of {self.width} x {self.height} pixels")
+        return Window(row0, col0, rows, cols)
 
 
 def parse_lease(document: Mapping[str, Any]) -> Lease:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from renderers.mandelbrot.layout import CHANNELS
 from renderers.mandelbrot.native import function
 from renderers.mandelbrot.palette import Bytes
 
@@ -20,7 +21,6 @@ with contextlib.suppress(ImportError):  # there are processor architectures with
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 RGB_8_BIT = (8, 2, 0, 0, 0)  # bit depth, colour type, compression, filter method, no interlace
-CHANNELS = 3
 
 # isal packs smooth values in 0.2 to 0.4 ms to a fifth or a half; zlib needs 1.5 to 5 ms for that, more than it saves.
 ENCODING = "raw" if fast_zlib is None else "zlib"

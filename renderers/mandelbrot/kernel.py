@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from renderers.mandelbrot.layout import SCRATCH
 from renderers.mandelbrot.native import function
 
 Counts = NDArray[np.uint32]
 Smooth = NDArray[np.float32]
 Flag = NDArray[np.uint8]
-
-SCRATCH = 4032  # doubles of working memory; lanes.SCRATCH is this number, and a test compares them
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ Count of a pixel: z = 0; for i = 0, 1, … max_iter - 1: z <- z² + c, and if th
 If no i qualifies the count is max_iter (inside). A step is xx = x·x, yy = y·y, y = 2·(x·y) + ci, x = (xx - yy) + cr.
 
 Smooth value of an outside pixel: count + fraction, fraction = e - log2(log2 |z|), where z is the orbit e - 1 steps
-after the escape and e = 4 (fewer where |z| would overflow). Its limit for large e is continuous across the counts and
-does not depend on the escape radius; three further steps come within 1.1e-5 of it. Inside pixels get max_iter.
+after the escape and e ≤ 12 the first for which |z| ≥ 1e5. The limit for large e is continuous across the counts and
+does not depend on the escape radius; this is within about 1e-10 of it. Inside pixels get max_iter.
 
 How it is fast: pixels live in lanes. All lanes advance by blocks of untested steps, which the compiler turns into
 vector instructions; only lanes that are still within the escape radius after a block commit it. An orbit that left the
@@ -19,6 +19,27 @@ from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
+from renderers.mandelbrot.layout import (
+    BLOCK,
+    CX,
+    CY,
+    DONE_AT,
+    FAR,
+    FLAG,
+    FURTHER,
+    GROUP,
+    GROUP_AT,
+    HEAD,
+    ID,
+    LANES,
+    STACK,
+    VALUE,
+    WAITING,
+    WORK_AT,
+    N,
+    Y,
+)
+
 # Buffers are plain pointers in the compiled code. They are only indexed, so lists describe them to a type checker.
 pointer_to: Any = types.CPointer
 
@@ -28,22 +49,6 @@ Flag = list[int]
 Grid = tuple[Doubles, Doubles, int, int]  # x of each column, y of each row, columns, pixels
 Limits = tuple[float, float]  # max_iter, escape_radius²
 Results = tuple[Counts, Doubles]  # counts, smooth values; row-major
-
-LANES = 64
-GROUP = 64
-BLOCK = 16  # untested steps
-HEAD = 24  # tested steps before a pixel gets a lane: most pixels of an overview end here
-WAITING = 6  # lanes that may wait for their replay before all lanes are gone through
-FURTHER = 4.0  # smooth value: the escaping step and three more
-HUGE = 1e60  # |z|² beyond which one more step could overflow
-STACK = LANES + GROUP
-
-# Fields of a pixel in flight. A buffer holds them as consecutive arrays: the compiler can see that they do not overlap.
-X, Y, CX, CY, N, ID, FLAG, VALUE, FIELDS = range(9)
-GROUP_AT = FIELDS * LANES  # where the buffers begin in the scratch memory, after the lanes
-WORK_AT = GROUP_AT + FIELDS * STACK
-DONE_AT = WORK_AT + FIELDS * STACK
-SCRATCH = DONE_AT + FIELDS * STACK  # doubles
 
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 MANTISSA_BITS = 52
@@ -119,7 +124,7 @@ def _replay(pixels: Doubles, first: int, limit: float, radius2: float, steps: in
             n = pixels[N * STACK + k]
             e = pixels[FLAG * STACK + k]
             fresh = e == 0.0
-            goes = (fresh & (n < limit)) | ((e > 0.0) & (e < FURTHER) & (x * x + y * y < HUGE))
+            goes = (fresh & (n < limit)) | ((e > 0.0) & (e < FURTHER) & (x * x + y * y < FAR))
             product = x * y
             a = (x * x - y * y) + pixels[CX * STACK + k]
             b = (product + product) + pixels[CY * STACK + k]

@@ -21,7 +21,7 @@ import llvmlite.binding as llvm
 
 Function = Callable[..., int]
 
-SOURCES = ("lanes.py", "pixels.py", "machine_code.py", "native.py")
+SOURCES = ("layout.py", "lanes.py", "pixels.py", "machine_code.py", "native.py")
 POINTER, INTEGER, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "render_lanes": (POINTER,) * 6 + (INTEGER,) * 2 + (DOUBLE,) * 2,

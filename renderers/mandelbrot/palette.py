@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderers.mandelbrot.kernel import Counts, Smooth
+from renderers.mandelbrot.layout import CHANNELS, TABLE_SIZE
 from renderers.mandelbrot.native import function
-
-TABLE_SIZE = 4096  # entry i is the colour at t = i / TABLE_SIZE; the compiled code has the same number
 
 Bytes = NDArray[np.uint8]
 
@@ -38,7 +37,7 @@ def rgb(color: str) -> tuple[int, int, int]:
 
 
 def color_table(stops: Sequence[tuple[float, str]], interpolation: str) -> Bytes:
-    """TABLE_SIZE x 3 colours; between the last stop and the first one of the next cycle it is interpolated as well."""
+    """TABLE_SIZE x 3 colours, entry i at t = i / TABLE_SIZE; the last stop leads to the first of the next cycle."""
     positions = np.array([position for position, _ in stops])
     channels = np.array([rgb(color) for _, color in stops], dtype=np.float64)
     positions = np.concatenate(([positions[-1] - 1.0], positions, [positions[0] + 1.0]))
@@ -67,7 +66,7 @@ class Painter:
     def paint(self, counts: Counts, smooth: Smooth) -> Bytes:
         """RGB rows in picture order (rows x 3·cols, highest y first) of arrays in data order (lowest y first)."""
         rows, cols = counts.shape
-        picture = np.empty((rows, 3 * cols), np.uint8)
+        picture = np.empty((rows, CHANNELS * cols), np.uint8)
         pointers = (array.ctypes.data for array in (smooth, counts, self._colors, picture))
         function("paint")(*pointers, rows, cols, self._limit, self._offset, self._scale, self._bands)
         return picture

@@ -5,10 +5,10 @@ from typing import Any
 
 from numba import cfunc, types
 
-TABLE_SIZE = 4096  # colours of one cycle; one more entry is the interior's
+from renderers.mandelbrot.layout import CHANNELS, TABLE_SIZE
+
 INDEX_MASK = TABLE_SIZE - 1
 SUB_FILTER = 1
-CHANNELS = 3
 
 pointer_to: Any = types.CPointer
 BYTES = pointer_to(types.uint8)

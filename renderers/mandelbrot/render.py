@@ -93,7 +93,7 @@ def _encode(lease: Lease, painter: Painter, counts: Counts, smooth: Smooth) -> d
 class Renderer:
     """A pool of threads over the leases in hand.
 
-    `on_begin` is called when a thread has taken a tile, `on_end` when the last tile of a lease has ended; under no lock.
+    `on_begin` is called when a thread has taken a tile, `on_end` when the last tile of a lease ended; under no lock.
     """
 
     def __init__(self, threads: int, on_begin: Callable[[], None], on_end: Callable[[Work], None]) -> None:

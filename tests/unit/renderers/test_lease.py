@@ -1,0 +1,51 @@
+"""Reading a lease."""
+
+from typing import Any
+
+import pytest
+
+from renderers.lease import BadLease, parse_lease
+from renderers.mandelbrot.kernel import Limits, View, Window
+from tests.unit.renderers.manager_server import lease_document
+
+
+def test_a_lease_is_read() -> None:
+    lease = parse_lease(lease_document())
+    assert (lease.id, lease.job, lease.start, lease.stop) == ("lease-1", "job-1", 0, 4)
+    assert lease.view == View(-2.5, -1.25, 3.5 / 64, 2.5 / 64)
+    assert lease.limits == Limits(100, 2.0)
+    assert lease.outputs == {"png", "counts", "smooth"}
+    assert lease.coloring.stops[1] == (0.5, "#ff8000")
+
+
+def test_tiles_at_the_right_and_upper_edge_are_smaller() -> None:
+    lease = parse_lease(lease_document(width=70, height=50, tile_cols=3, tile_rows=2, stop=6))
+    assert lease.window(0) == Window(0, 0, 32, 32)
+    assert lease.window(2) == Window(0, 64, 32, 6)
+    assert lease.window(5) == Window(32, 64, 18, 6)
+
+
+def _with_params(**changes: Any) -> dict[str, Any]:
+    model = lease_document()["model"]
+    return lease_document(model=model | {"params": model["params"] | changes})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        _with_params(formula="julia"),
+        _with_params(max_iter=0),
+        _with_params(escape_radius=1.9),
+        _with_params(escape_radius=1e200),
+        lease_document(model={"digest": "d", "renderer": "volume", "params": {}}),
+        lease_document(view={"x0": 0.0}),
+        lease_document(coloring=lease_document()["coloring"] | {"cycle": 0.0}),
+        lease_document(coloring=lease_document()["coloring"] | {"stops": []}),
+        lease_document(coloring=lease_document()["coloring"] | {"method": "histogram"}),
+        lease_document(width="wide"),
+    ],
+)
+def test_a_lease_that_cannot_be_rendered_is_refused_by_name(document: dict[str, Any]) -> None:
+    with pytest.raises(BadLease) as refusal:
+        parse_lease(document)
+    assert refusal.value.lease_id == "lease-1"

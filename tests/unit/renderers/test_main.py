@@ -1,0 +1,102 @@
+"""The node as a process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from renderers import __version__
+from renderers.mandelbrot.native import load
+from tests.unit.renderers.manager_server import LAUNCH_TOKEN, Manager, endless_lease, lease_document, serving
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@contextmanager
+def node(manager: Manager, *options: str, token: str = LAUNCH_TOKEN) -> Iterator["subprocess.Popen[str]"]:
+    load()  # the code is kept, so that the process does not compile
+    command = [sys.executable, "-m", "renderers", "mandelbrot", "--manager", manager.url, "--threads", "1", *options]
+    environment = os.environ | {"RRM_NODE_NAME": "rrm-from-environment"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdin is not None
+    process.stdin.write(token + "\n")
+    process.stdin.close()
+    process.stdin = None
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def manager() -> Iterator[Manager]:
+    with serving(Manager(leases=[lease_document("a")])) as running:
+        yield running
+
+
+def test_a_node_starts_works_and_drains_on_sigterm(manager: Manager) -> None:
+    with node(manager) as process:
+        manager.wait_for(lambda: "a" in manager.uploads)
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=10)
+        assert process.returncode == 0
+        assert manager.bodies("goodbye") == [{"reason": "done"}]
+        assert manager.bodies("register")[0]["node"] == "rrm-from-environment"
+        assert manager.bodies("register")[0]["pid"] == process.pid
+        assert LAUNCH_TOKEN not in log
+
+
+def test_the_token_is_read_from_a_file(manager: Manager, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(LAUNCH_TOKEN + "\n")
+    with node(manager, "--token-file", str(tmp_path / "token"), "--name", "rrm-named", token="") as process:
+        manager.wait_for(lambda: "a" in manager.uploads)
+        assert manager.bodies("register")[0]["node"] == "rrm-named"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT]])
+def test_a_second_sigterm_or_sigint_leaves_within_two_seconds(manager: Manager, signals: list[signal.Signals]) -> None:
+    manager.leases[:] = [endless_lease()]
+    with node(manager) as process:
+        manager.wait_for(lambda: any(beat["leases"] for beat in manager.bodies("heartbeat")))
+        started = time.monotonic()
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.2)
+        process.communicate(timeout=10)
+        assert process.returncode == 130
+        assert time.monotonic() - started < 2.5
+        assert not manager.uploads
+
+
+def test_a_refused_token_ends_the_process_with_4(manager: Manager) -> None:
+    with node(manager, token="wrong") as process:
+        _, log = process.communicate(timeout=10)
+        assert process.returncode == 4
+        assert "wrong" not in log
+
+
+def test_the_version_is_printed() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "renderers", "--version"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == __version__
+
+
+def test_warm_makes_the_kernel_ready() -> None:
+    load()
+    result = subprocess.run(
+        [sys.executable, "-m", "renderers", "warm"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("kernel ready in 0.")

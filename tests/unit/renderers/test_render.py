@@ -1,0 +1,103 @@
+"""The pool: leases in, bundles out."""
+
+import queue
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from renderers.lease import parse_lease
+from renderers.mandelbrot.kernel import Limits, View
+from renderers.mandelbrot.render import Renderer, Work
+from tests.unit.renderers.bundles import Bundle
+from tests.unit.renderers.manager_server import endless_lease, lease_document
+from tests.unit.renderers.orbits import escape
+
+
+@contextmanager
+def pool(threads: int = 2) -> Iterator[tuple[Renderer, "queue.Queue[Work]"]]:
+    ended: queue.Queue[Work] = queue.Queue()
+    renderer = Renderer(threads, lambda: None, ended.put)
+    try:
+        yield renderer, ended
+    finally:
+        assert renderer.close(5.0)
+
+
+def rendered(**changes: Any) -> Work:
+    with pool() as (renderer, ended):
+        renderer.submit(parse_lease(lease_document(**changes)))
+        return ended.get(timeout=10)
+
+
+def test_a_lease_is_rendered_with_counts_and_pictures_that_agree() -> None:
+    bundle = Bundle.read(rendered(width=70, height=50, tile_cols=3, stop=6, start=1).bundle())
+    assert [entry["tile"] for entry in bundle.header["tiles"]] == [1, 2, 3, 4, 5]
+    view, limits = View(-2.5, -1.25, 3.5 / 64, 2.5 / 64), Limits(100, 2.0)
+    counts = bundle.array(5, "counts", (18, 6))
+    for row, col in ((0, 0), (17, 5), (9, 3), (17, 0)):
+        assert counts[row, col] == escape(view, 32 + row, 64 + col, limits)[0]
+    inside_counts = bundle.array(1, "counts", (32, 32)) == 100
+    inside_picture = (bundle.picture(1, "png") == (0x10, 0x20, 0x30)).all(axis=2)
+    assert inside_counts.any()
+    assert np.array_equal(inside_counts[::-1], inside_picture)
+
+
+def test_previews_come_with_or_without_the_full_picture() -> None:
+    both = Bundle.read(rendered(preview_scale=4).bundle())
+    assert both.picture(0, "preview").shape == (8, 8, 3)
+    assert both.picture(0, "png").shape == (32, 32, 3)
+    alone = Bundle.read(rendered(preview_scale=4, outputs=["counts"]).bundle())
+    assert "png" not in alone.header["tiles"][0]
+    assert alone.header["smooth"] is None
+
+
+def test_pictures_are_sent_unasked_when_there_is_no_preview() -> None:
+    assert "png" in Bundle.read(rendered(outputs=["counts"]).bundle()).header["tiles"][0]
+
+
+def test_large_limits_make_four_byte_counts() -> None:
+    model = lease_document()["model"]
+    bundle = Bundle.read(rendered(model=model | {"params": {"max_iter": 70_000}}).bundle())
+    assert bundle.header["counts"]["dtype"] == "<u4"
+    assert bundle.array(1, "counts", (32, 32)).max() == 70_000
+
+
+def test_leases_in_hand_are_rendered_in_order() -> None:
+    with pool() as (renderer, ended):
+        for name in "abc":
+            renderer.submit(parse_lease(lease_document(name)))
+        assert {ended.get(timeout=10).lease.id for _ in range(3)} == set("abc")
+        assert renderer.unstarted() == 0
+
+
+def test_a_tile_that_fails_ends_its_lease_with_the_tile_named_and_the_pool_goes_on() -> None:
+    with pool() as (renderer, ended):
+        renderer.submit(parse_lease(lease_document("outside the picture", start=6, stop=8)))
+        work = ended.get(timeout=10)
+        assert work.failed_tile in (6, 7)
+        assert work.error
+        renderer.submit(parse_lease(lease_document("good")))
+        assert ended.get(timeout=10).error is None
+
+
+def test_an_abandoned_lease_ends_soon_and_says_so() -> None:
+    with pool() as (renderer, ended):
+        renderer.submit(parse_lease(endless_lease()))
+        time.sleep(0.1)
+        started = time.monotonic()
+        renderer.abandon("endless")
+        work = ended.get(timeout=5)
+        assert work.abandoned
+        assert not work.results
+        assert time.monotonic() - started < 1.0
+
+
+def test_an_abandoned_lease_that_has_not_begun_ends_at_once() -> None:
+    with pool(1) as (renderer, ended):
+        renderer.submit(parse_lease(endless_lease()))
+        renderer.submit(parse_lease(lease_document("waiting")))
+        renderer.abandon("waiting")
+        assert ended.get(timeout=5).lease.id == "waiting"
