@@ -50,6 +50,14 @@ class Internal(RrmError):
     title = "An error inside the server"
 
 
+_MEANINGS: Mapping[type[Exception], type[RrmError]] = {
+    Http404: NotFound,
+    PermissionDenied: Forbidden,
+    RequestDataTooBig: TooLarge,
+    SuspiciousOperation: BadRequest,
+}
+
+
 def problem(
     status: int, code: str, title: str, detail: str, errors: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, Any]:
@@ -72,14 +80,9 @@ def _as_rrm_error(exc: Exception) -> RrmError | exceptions.APIException:
         return Invalid(flat_errors(exc.detail))
     if isinstance(exc, RrmError | exceptions.APIException):
         return exc
-    if isinstance(exc, Http404):
-        return NotFound()
-    if isinstance(exc, PermissionDenied):
-        return Forbidden(str(exc))
-    if isinstance(exc, RequestDataTooBig):
-        return TooLarge()
-    if isinstance(exc, SuspiciousOperation):
-        return BadRequest(str(exc))
+    for kind, meaning in _MEANINGS.items():
+        if isinstance(exc, kind):
+            return meaning()
     logger.error("Unforeseen error in a view", exc_info=exc)
     return Internal("The cause is in the server's log.")
 

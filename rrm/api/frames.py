@@ -43,7 +43,7 @@ def frames(rows: Iterable[Mapping[str, Any]], open_from: float) -> list[Frame]:
     return [_frame(row, open_from) for row in rows]
 
 
-def columns(events: QuerySet[Event]) -> QuerySet[Event, dict[str, Any]]:
+def columns(events: QuerySet[Event]) -> Any:
     return events.order_by("id").values(*_COLUMNS)
 
 

@@ -15,7 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from rest_framework.permissions import AllowAny, BasePermission
+from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 
 from rrm.api.auth import Scope
@@ -39,7 +39,8 @@ def ready(request: HttpRequest) -> HttpResponse:
     """200 when the database, the broker and every loop are well; 503 with what is wrong otherwise."""
     checks = [_checked("database", _ask_database), _checked("broker", _ask_broker), _checked("loops", _ask_loops)]
     is_ready = all(check["ok"] for check in checks)
-    return JsonResponse({"status": "ready" if is_ready else "not ready", "checks": checks}, status=200 if is_ready else 503)
+    status, word = (200, "ready") if is_ready else (503, "not ready")
+    return JsonResponse({"status": word, "checks": checks}, status=status)
 
 
 class Metrics(ApiView):
@@ -48,7 +49,7 @@ class Metrics(ApiView):
     scopes = {"GET": Scope.READ}
     schema = None
 
-    def get_permissions(self) -> list[BasePermission]:
+    def get_permissions(self) -> Any:
         # The embedded mode listens on loopback, for one user.
         return [AllowAny()] if settings.RRM.embedded else super().get_permissions()
 

@@ -14,6 +14,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable
+from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -159,9 +160,7 @@ class Hub:
         for frame in batch:
             if frame.job in self._jobs:
                 by_job.setdefault(frame.job, []).append(frame)
-                self._unreported.setdefault(frame.job, self._reported.get(frame.job, 0.0) + _PROGRESS_SECONDS)
-                if frame.is_final:
-                    self._unreported[frame.job] = 0.0
+                self._note_progress(frame.job, is_urgent=frame.is_final)
         for job, told in (await self._due_progress()).items():
             by_job.setdefault(job, []).append(told)
         for job, items in by_job.items():
@@ -170,6 +169,11 @@ class Hub:
         if batch:
             for subscription in self._farm:
                 subscription.put(batch)
+
+    def _note_progress(self, job: UUID, *, is_urgent: bool) -> None:
+        """The job's progress is to be told: at once at its end, else half a second after it was told last."""
+        earliest = 0.0 if is_urgent else self._reported.get(job, 0.0) + _PROGRESS_SECONDS
+        self._unreported[job] = min(self._unreported.get(job, earliest), earliest)
 
     async def _due_progress(self) -> dict[UUID, bytes]:
         now = time.monotonic()
@@ -187,7 +191,7 @@ def _newest() -> tuple[int, set[int]]:
     return high, set(range(low + 1, high)) - set(Event.objects.filter(id__gt=low).values_list("id", flat=True))
 
 
-def _read(high: int, gaps: Collection[int]) -> list[dict[str, object]]:
+def _read(high: int, gaps: Collection[int]) -> list[dict[str, Any]]:
     wanted = Q(id__gt=high) | Q(id__in=gaps) if gaps else Q(id__gt=high)
     return list(columns(Event.objects.filter(wanted))[:_BATCH])
 

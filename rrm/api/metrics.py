@@ -51,9 +51,7 @@ def _jobs() -> Iterator[Metric]:
     jobs = GaugeMetricFamily("rrm_jobs", "Jobs by state.", labels=["state"])
     warm = cold = 0
     counts = dict.fromkeys(JobState, 0)
-    rows = (
-        Job.objects.order_by().values("state").annotate(count=Count("id"), warm=Sum("warm_hits"), cold=Sum("loads"))
-    )
+    rows = Job.objects.order_by().values("state").annotate(count=Count("id"), warm=Sum("warm_hits"), cold=Sum("loads"))
     for row in rows:
         counts[JobState(row["state"])] = row["count"]
         warm, cold = warm + row["warm"], cold + row["cold"]

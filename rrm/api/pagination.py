@@ -56,7 +56,7 @@ class CursorPages(BasePagination):
 
     _links: tuple[str | None, str | None] = (None, None)
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: APIView | None = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
         allowed = getattr(view, "ordering_fields", ("id",))
         order = _order(request.query_params.get("ordering", allowed[0]), allowed)
         size = _size(request.query_params.get("page_size"))
@@ -76,9 +76,8 @@ class CursorPages(BasePagination):
         return {"type": "object", "required": list(members), "properties": members}
 
     def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
-        names = [sign + name for name in getattr(view, "ordering_fields", ("id",)) for sign in ("", "-") if name[0] != "-"]
-        names += [name.lstrip("-") for name in getattr(view, "ordering_fields", ()) if name[0] == "-"]
-        names += [name for name in getattr(view, "ordering_fields", ()) if name[0] == "-"]
+        allowed = getattr(view, "ordering_fields", ("id",))
+        names = [sign + name.removeprefix("-") for name in allowed for sign in ("", "-")]
         size = {"type": "integer", "minimum": 1, "default": DEFAULT_SIZE}
         return [
             _parameter("cursor", "Where a page begins, from `next` or `previous`.", {"type": "string"}),
@@ -103,7 +102,7 @@ def _order(asked: str, allowed: Sequence[str]) -> tuple[str, ...]:
 def _size(asked: str | None) -> int:
     if asked is None:
         return DEFAULT_SIZE
-    if not (asked.isascii() and asked.isdigit() and 0 < int(asked[:9])):
+    if not (asked.isascii() and asked.isdigit() and int(asked[:9]) > 0):
         raise Invalid("page_size", "Give a whole number from 1.")
     return min(int(asked[:9]), LARGEST_SIZE)
 

@@ -89,5 +89,5 @@ def _check(found: Any) -> None:
 
 
 def _check_text(text: str) -> None:
-    if "\0" in text or not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise MalformedJson("Text must not contain NUL characters or lone surrogates.")

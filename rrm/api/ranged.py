@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, StreamingHttpResponse
@@ -38,6 +38,18 @@ class Span:
 
 class Unsatisfiable(Exception):
     """A byte range that lies outside the file."""
+
+
+class _FileAnswer(StreamingHttpResponse):
+    """Closes the file when the answer is over, however it ends."""
+
+    def __init__(self, file: BinaryIO, content: Iterator[bytes] | AsyncIterator[bytes], **options: Any) -> None:
+        super().__init__(content, **options)
+        self._file = file
+
+    def close(self) -> None:
+        super().close()
+        self._file.close()
 
 
 def serve_file(
@@ -91,11 +103,9 @@ def _answer(request: Request, file: BinaryIO, size: int, etag: str, media_type: 
         return HttpResponse(status=206 if span else 200, headers=headers, content_type=media_type)
     # Under ASGI Django would collect an ordinary iterator into a list: the whole file in memory.
     read = _read_async if isinstance(request._request, ASGIRequest) else _read
-    response = StreamingHttpResponse(
-        read(file, span or whole), status=206 if span else 200, headers=headers, content_type=media_type
+    return _FileAnswer(
+        file, read(file, span or whole), status=206 if span else 200, headers=headers, content_type=media_type
     )
-    response._resource_closers.append(file.close)
-    return response
 
 
 def requested_span(header: str, size: int) -> Span | None:

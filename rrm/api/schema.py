@@ -36,7 +36,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     status = serializers.IntegerField()
     detail = serializers.CharField()
     code = serializers.CharField(help_text="Stable and meant for programs.")
-    errors = serializers.DictField(
+    errors = serializers.DictField(  # type: ignore[assignment]  # a field, not the serializer's own attribute
         child=serializers.ListField(child=serializers.CharField()),
         required=False,
         help_text="For a body or query that was refused: messages by dotted field.",

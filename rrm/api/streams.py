@@ -69,7 +69,8 @@ async def job_stream(job: UUID, last: int) -> AsyncIterator[bytes]:
             if is_over:
                 yield END
                 return
-            async for last, content in _follow(subscription, last, ends_at):
+            async for reached, content in _follow(subscription, last, ends_at):
+                last = reached
                 yield content
             yield KEEP_ALIVE
 

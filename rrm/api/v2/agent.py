@@ -16,10 +16,10 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from rrm.api.auth import NodeAuthentication, bearer
+from rrm.api.auth import bearer
 from rrm.api.fields import Flag, Number, StrictSerializer, Text, Whole
-from rrm.api.v2.waiting import wait_for_work
 from rrm.api.v2.models import RenderModelSerializer
+from rrm.api.v2.waiting import wait_for_work
 from rrm.api.views import NodeView, calling_node, valid
 from rrm.errors import Unauthorised
 from rrm.farm import leases, nodes
@@ -102,14 +102,14 @@ class CommandSerializer(serializers.Serializer[Any]):
 
 
 class Register(NodeView):
-    permission_classes = [AllowAny]  # a launch token is no node token yet: the use-case knows it
-
-    def get_authenticators(self) -> list[Any]:
-        # Shown in the schema, but not run: the bearer here is the launch token.
-        return [] if self.request else [NodeAuthentication()]
+    authentication_classes = []  # the bearer is a launch token, which the use-case knows
+    permission_classes = [AllowAny]
 
     @extend_schema(
-        operation_id="node_agent_register", request=RegistrationSerializer, responses={201: RegisteredSerializer}
+        operation_id="node_agent_register",
+        auth=[{"node": []}],
+        request=RegistrationSerializer,
+        responses={201: RegisteredSerializer},
     )
     def post(self, request: Request) -> Response:
         """Check in with the launch token, and get a node token for it."""

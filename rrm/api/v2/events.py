@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import django_filters
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
 from rrm.api.fields import StrictModelSerializer
+from rrm.api.filters import Filters
 from rrm.api.views import ListView
 from rrm.farm.models import Event
 
@@ -20,14 +20,12 @@ from rrm.farm.models import Event
 class EventSerializer(StrictModelSerializer):
     """Something that happened. `seq` counts the events of one job without a gap."""
 
-    data = serializers.DictField()
-
     class Meta:
         model = Event
         fields: ClassVar = ["id", "created_at", "kind", "subject_type", "subject_id", "job", "seq", "actor", "data"]
 
 
-class EventFilters(django_filters.FilterSet):
+class EventFilters(Filters):
     kind = django_filters.CharFilter()
     subject = django_filters.CharFilter(method="by_subject", help_text="A type, or type:id, as in `node:<id>`.")
     job = django_filters.UUIDFilter(field_name="job_id")

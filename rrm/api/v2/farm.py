@@ -100,8 +100,8 @@ class FarmEvents(ApiView):
         responses={
             (200, EVENT_STREAM): OpenApiResponse(
                 OpenApiTypes.STR,
-                "`node`, `job`, `tiles`, `resource`, `site` and `log`. Those of jobs are your own jobs', or everybody's "
-                "for operators. While an earlier event may still appear, events come without an `id`.",
+                "`node`, `job`, `tiles`, `resource`, `site` and `log`. You get those of your own jobs, operators "
+                "everybody's. While an earlier event may still appear, events come without an `id`.",
             ),
             422: OpenApiResponse(description="The last id is not a number."),
         },

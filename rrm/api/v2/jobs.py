@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
+from rrm.api.filters import Filters
 from rrm.api.v2.job_body import JobChangeSerializer, JobOrderSerializer, JobSerializer, job_bodies, jobs_of
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView
@@ -26,7 +26,7 @@ _LONGEST_KEY = 255
 _CONFLICT = OpenApiResponse(description="`state-conflict`: the present state does not allow this.")
 
 
-class JobFilters(django_filters.FilterSet):
+class JobFilters(Filters):
     state = django_filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in JobState])
     owner = django_filters.CharFilter(field_name="owner__username")
     resource = django_filters.CharFilter(field_name="resource_id")
@@ -108,7 +108,7 @@ class JobDetail(ApiView):
     @extend_schema(operation_id="job_update", request=JobChangeSerializer, responses=JobSerializer)
     def patch(self, request: Request, id: UUID) -> Response:
         """Change a job's name or priority."""
-        jobs.edit(job_of(request, id), request.data, access(request).user.get_username())
+        jobs.edit(job_of(request, id), dict(request.data), access(request).user.get_username())
         return Response(_body(request, id))
 
     @extend_schema(operation_id="job_delete", responses={204: None, 409: _CONFLICT})
@@ -120,15 +120,15 @@ class JobDetail(ApiView):
 
 class _JobAction(ApiView):
     scopes = {"POST": Scope.RENDER}
-    use_case: Callable[[Job, str], None]
+    use_case: staticmethod[[Job, str], None]
 
     def act(self, request: Request, id: UUID) -> Response:
-        type(self).use_case(job_of(request, id), access(request).user.get_username())
+        self.use_case(job_of(request, id), access(request).user.get_username())
         return Response(_body(request, id))
 
 
 class JobCancel(_JobAction):
-    use_case = jobs.cancel
+    use_case = staticmethod(jobs.cancel)
 
     @extend_schema(operation_id="job_cancel", request=None, responses={200: JobSerializer, 409: _CONFLICT})
     def post(self, request: Request, id: UUID) -> Response:
@@ -137,7 +137,7 @@ class JobCancel(_JobAction):
 
 
 class JobPause(_JobAction):
-    use_case = jobs.pause
+    use_case = staticmethod(jobs.pause)
 
     @extend_schema(operation_id="job_pause", request=None, responses={200: JobSerializer, 409: _CONFLICT})
     def post(self, request: Request, id: UUID) -> Response:
@@ -146,7 +146,7 @@ class JobPause(_JobAction):
 
 
 class JobResume(_JobAction):
-    use_case = jobs.resume
+    use_case = staticmethod(jobs.resume)
 
     @extend_schema(operation_id="job_resume", request=None, responses={200: JobSerializer, 409: _CONFLICT})
     def post(self, request: Request, id: UUID) -> Response:
@@ -155,7 +155,7 @@ class JobResume(_JobAction):
 
 
 class JobRetry(_JobAction):
-    use_case = jobs.retry
+    use_case = staticmethod(jobs.retry)
 
     @extend_schema(operation_id="job_retry", request=None, responses={200: JobSerializer, 409: _CONFLICT})
     def post(self, request: Request, id: UUID) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import django_filters
 from django.db import IntegrityError, transaction
@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from rrm.api.auth import Scope
 from rrm.api.fields import Flag, Slug, StrictModelSerializer, StrictSerializer, Text
+from rrm.api.filters import Filters
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, valid
 from rrm.domain.orders import is_uuid
@@ -63,7 +64,7 @@ class ModelChangeSerializer(StrictSerializer):
     name = Slug(max_length=100, required=False, allow_null=True)
 
 
-class ModelFilters(django_filters.FilterSet):
+class ModelFilters(Filters):
     name = django_filters.CharFilter()
     renderer = django_filters.CharFilter()
     digest = django_filters.CharFilter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
 from rrm.api.fields import Slug, StrictSerializer
+from rrm.api.filters import Filters
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, valid
 from rrm.domain.states import NodeState
@@ -65,7 +65,7 @@ class NodeOrderSerializer(StrictSerializer):
     site = Slug(required=False, allow_null=True, default=None)
 
 
-class NodeFilters(django_filters.FilterSet):
+class NodeFilters(Filters):
     state = django_filters.MultipleChoiceFilter(choices=_STATES)
     resource = django_filters.CharFilter(field_name="resource_id")
     site = django_filters.CharFilter(field_name="site_id")
@@ -127,16 +127,16 @@ class NodeDetail(ApiView):
 
 class _NodeAction(ApiView):
     scopes = {"POST": Scope.OPERATE}
-    use_case: Callable[[Node, str], None]
+    use_case: staticmethod[[Node, str], None]
 
     def act(self, request: Request, id: UUID) -> Response:
         node = get_object_or_404(_all().select_related("resource"), pk=id)
-        type(self).use_case(node, access(request).user.get_username())
+        self.use_case(node, access(request).user.get_username())
         return _one(id)
 
 
 class NodeDrain(_NodeAction):
-    use_case = nodes.drain
+    use_case = staticmethod(nodes.drain)
 
     @extend_schema(operation_id="node_drain", request=None, responses={200: NodeSerializer, 409: _CONFLICT})
     def post(self, request: Request, id: UUID) -> Response:
@@ -145,7 +145,7 @@ class NodeDrain(_NodeAction):
 
 
 class NodeStop(_NodeAction):
-    use_case = nodes.stop
+    use_case = staticmethod(nodes.stop)
 
     @extend_schema(operation_id="node_stop", request=None, responses={200: NodeSerializer, 409: _CONFLICT})
     def post(self, request: Request, id: UUID) -> Response:

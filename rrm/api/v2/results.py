@@ -80,9 +80,7 @@ class JobSmooth(JobArray):
 
 
 class JobPyramid(_Result):
-    @extend_schema(
-        operation_id="job_pyramid", responses={(200, DZI): OpenApiTypes.STR, 304: None, 409: NOT_READY}
-    )
+    @extend_schema(operation_id="job_pyramid", responses={(200, DZI): OpenApiTypes.STR, 304: None, 409: NOT_READY})
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the descriptor of the zoomable picture (Deep Zoom)."""
         job = _completed(request, id)
