@@ -72,8 +72,8 @@ class Shelf:
         self._bundles: dict[int, Bundle] = {}
 
     def holds(self, kind: str) -> bool:
-        """Whether every range has this kind of part for its tiles."""
-        return all(self._bundle(number).header.holds(kind) for number in range(len(self._ranges)))
+        """Whether all tiles have this kind of part."""
+        return all(self._bundle(int(number)).header.holds(kind) for number in np.unique(self._owners))
 
     def scanlines(self, slab: Slab) -> Iterator[tuple[slice, png.Bytes]]:
         """(columns, Sub-filtered scanlines) of each tile's picture. CorruptRange names a file that cannot be used."""
