@@ -10,6 +10,7 @@ import os
 
 from celery import Celery
 from celery.signals import worker_ready
+from celery.signals import worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rrm.settings")
 
@@ -61,3 +62,10 @@ def tick_at_once(**_: object) -> None:
     """A worker that has just started need not wait a whole period to find out what there is to do."""
     for loop in ("rrm.autoscale", "rrm.reconcile"):
         app.send_task(loop)
+
+
+@worker_ready.connect
+def take_first_turn(**_: object) -> None:
+    """Repair and scale as soon as there is a worker, not a period later."""
+    app.send_task("rrm.reconcile")
+    app.send_task("rrm.autoscale")

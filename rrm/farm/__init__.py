@@ -1,1 +1,4 @@
-"""State and the use-cases that change it. Only `transitions.advance` writes a state; only use-cases open transactions."""
+"""State, and the use-cases that change it.
+
+Only `transitions.advance` writes a state, and only use-cases open transactions.
+"""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import math
 import os
 import threading
 import time
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 _CHANNEL = "rrm:bell"
 _RETRY_SECONDS = 1.0
 _QUEUE_LIMIT = 1000
+_WORTH_A_WARNING = 5.0
 
 
 class Bell:
@@ -110,6 +112,7 @@ class _Courier:
         self._pending: dict[tuple[str, ...], None] = {}
         self._changed = threading.Condition()
         self._busy = False
+        self._down_since: float | None = None
         self._redis = redis.Redis.from_url(
             settings.RRM.pubsub_url, socket_connect_timeout=1, socket_timeout=2, retry_on_timeout=False
         )
@@ -145,7 +148,18 @@ class _Courier:
             else:
                 current_app.send_task(message[1], args=message[2:], retry=False, expires=600)
         except Exception as error:  # whatever the broker's fault is called, the loops will find the work
-            logger.warning("Could not send %s: %s", " ".join(message), error)
+            self._note_failure(error)
+        else:
+            self._down_since = None
+
+    def _note_failure(self, error: Exception) -> None:
+        """One line for a broker that stays away, none for one that is just starting."""
+        now = time.monotonic()
+        if self._down_since is None:
+            self._down_since = now
+        elif self._down_since < now - _WORTH_A_WARNING:
+            logger.warning("The broker cannot be reached: %s. Work goes on, at the pace of the loops", error)
+            self._down_since = math.inf
 
 
 _lock = threading.Lock()

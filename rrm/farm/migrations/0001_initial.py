@@ -10,7 +10,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -19,347 +18,691 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Loop',
+            name="Loop",
             fields=[
-                ('name', models.CharField(max_length=50, primary_key=True, serialize=False)),
-                ('running_until', models.DateTimeField(blank=True, null=True)),
-                ('last_finished', models.DateTimeField(blank=True, null=True)),
-                ('last_error', models.CharField(blank=True, max_length=500)),
+                ("name", models.CharField(max_length=50, primary_key=True, serialize=False)),
+                ("running_until", models.DateTimeField(blank=True, null=True)),
+                ("last_finished", models.DateTimeField(blank=True, null=True)),
+                ("last_error", models.CharField(blank=True, max_length=500)),
             ],
         ),
         migrations.CreateModel(
-            name='Resource',
+            name="Resource",
             fields=[
-                ('id', models.CharField(max_length=50, primary_key=True, serialize=False, validators=[django.core.validators.RegexValidator('\\A[a-z0-9][a-z0-9_.-]*\\Z', "Use lower-case letters, digits, '-', '_' and '.'.")])),
-                ('name', models.CharField(blank=True, max_length=4096)),
-                ('description', models.CharField(blank=True, max_length=4096)),
-                ('renderer', models.CharField(choices=[('mandelbrot', 'Mandelbrot (ships with RRM)'), ('external', 'Any HTTP program')], default='mandelbrot', max_length=20)),
-                ('enabled', models.BooleanField(default=True)),
-                ('command_line', models.CharField(blank=True, max_length=1024)),
-                ('environment_variables', models.CharField(blank=True, max_length=4096)),
-                ('modules', models.CharField(blank=True, max_length=4096)),
-                ('process_rest_parameters_format', models.CharField(blank=True, max_length=1024)),
-                ('scheduler_rest_parameters_format', models.CharField(blank=True, max_length=1024)),
-                ('project', models.CharField(blank=True, max_length=256)),
-                ('queue', models.CharField(blank=True, max_length=256)),
-                ('exclusive', models.BooleanField(default=False)),
-                ('nb_nodes', models.PositiveIntegerField(default=0)),
-                ('nb_cpus', models.PositiveIntegerField(default=1)),
-                ('nb_gpus', models.PositiveIntegerField(default=0)),
-                ('memory', models.PositiveIntegerField(default=0, help_text='MiB; 0 leaves it to the site.')),
-                ('graceful_exit', models.BooleanField(default=True)),
-                ('wait_until_running', models.BooleanField(default=True)),
-                ('min_nodes', models.PositiveIntegerField(default=0)),
-                ('max_nodes', models.PositiveIntegerField(default=1)),
-                ('standby', models.PositiveIntegerField(default=0, help_text='Nodes kept beyond what the work needs.')),
-                ('idle_timeout', models.PositiveIntegerField(blank=True, help_text='Seconds; empty lets RRM choose.', null=True)),
-                ('time_limit', models.PositiveIntegerField(default=0, help_text='Seconds a node may live; 0 is no limit.')),
-                ('prologue', models.TextField(blank=True)),
-                ('extra_directives', models.JSONField(blank=True, default=list)),
-                ('skip_directives', models.JSONField(blank=True, default=list)),
-                ('reason', models.CharField(blank=True, editable=False, max_length=500)),
-                ('launch_failures', models.PositiveIntegerField(default=0, editable=False)),
-                ('retry_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('up_since', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('demand_history', models.JSONField(blank=True, default=list, editable=False)),
-                ('last_plan', models.JSONField(blank=True, default=dict, editable=False)),
-                ('start_seconds', models.FloatField(blank=True, editable=False, null=True)),
+                (
+                    "id",
+                    models.CharField(
+                        max_length=50,
+                        primary_key=True,
+                        serialize=False,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z0-9][a-z0-9_.-]*\\Z", "Use lower-case letters, digits, '-', '_' and '.'."
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=4096)),
+                ("description", models.CharField(blank=True, max_length=4096)),
+                (
+                    "renderer",
+                    models.CharField(
+                        choices=[("mandelbrot", "Mandelbrot (ships with RRM)"), ("external", "Any HTTP program")],
+                        default="mandelbrot",
+                        max_length=20,
+                    ),
+                ),
+                ("enabled", models.BooleanField(default=True)),
+                ("command_line", models.CharField(blank=True, max_length=1024)),
+                ("environment_variables", models.CharField(blank=True, max_length=4096)),
+                ("modules", models.CharField(blank=True, max_length=4096)),
+                ("process_rest_parameters_format", models.CharField(blank=True, max_length=1024)),
+                ("scheduler_rest_parameters_format", models.CharField(blank=True, max_length=1024)),
+                ("project", models.CharField(blank=True, max_length=256)),
+                ("queue", models.CharField(blank=True, max_length=256)),
+                ("exclusive", models.BooleanField(default=False)),
+                ("nb_nodes", models.PositiveIntegerField(default=0)),
+                ("nb_cpus", models.PositiveIntegerField(default=1)),
+                ("nb_gpus", models.PositiveIntegerField(default=0)),
+                ("memory", models.PositiveIntegerField(default=0, help_text="MiB; 0 leaves it to the site.")),
+                ("graceful_exit", models.BooleanField(default=True)),
+                ("wait_until_running", models.BooleanField(default=True)),
+                ("min_nodes", models.PositiveIntegerField(default=0)),
+                ("max_nodes", models.PositiveIntegerField(default=1)),
+                ("standby", models.PositiveIntegerField(default=0, help_text="Nodes kept beyond what the work needs.")),
+                (
+                    "idle_timeout",
+                    models.PositiveIntegerField(blank=True, help_text="Seconds; empty lets RRM choose.", null=True),
+                ),
+                (
+                    "time_limit",
+                    models.PositiveIntegerField(default=0, help_text="Seconds a node may live; 0 is no limit."),
+                ),
+                ("prologue", models.TextField(blank=True)),
+                ("extra_directives", models.JSONField(blank=True, default=list)),
+                ("skip_directives", models.JSONField(blank=True, default=list)),
+                ("reason", models.CharField(blank=True, editable=False, max_length=500)),
+                ("launch_failures", models.PositiveIntegerField(default=0, editable=False)),
+                ("retry_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("up_since", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("demand_history", models.JSONField(blank=True, default=list, editable=False)),
+                ("last_plan", models.JSONField(blank=True, default=dict, editable=False)),
+                ("start_seconds", models.FloatField(blank=True, editable=False, null=True)),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Site',
+            name="Site",
             fields=[
-                ('id', models.CharField(max_length=50, primary_key=True, serialize=False, validators=[django.core.validators.RegexValidator('\\A[a-z0-9][a-z0-9_.-]*\\Z', "Use lower-case letters, digits, '-', '_' and '.'.")])),
-                ('name', models.CharField(blank=True, max_length=200)),
-                ('kind', models.CharField(choices=[('local', 'This machine'), ('ssh', 'SSH host'), ('slurm', 'Slurm cluster over SSH')], default='local', max_length=10)),
-                ('color', models.CharField(default='#3b82f6', max_length=7, validators=[django.core.validators.RegexValidator('\\A#[0-9a-fA-F]{6}\\Z', 'Use a colour like #1f77b4.')])),
-                ('host', models.CharField(blank=True, max_length=255)),
-                ('port', models.PositiveIntegerField(default=22)),
-                ('username', models.CharField(blank=True, max_length=100)),
-                ('identity', models.CharField(blank=True, help_text='Name of a key file in the key directory.', max_length=255)),
-                ('host_key', models.TextField(blank=True)),
-                ('connection', models.CharField(choices=[('direct', 'Direct'), ('tunnel', "Through the site's SSH connection")], default='direct', max_length=10)),
-                ('max_nodes', models.PositiveIntegerField(default=1)),
-                ('enabled', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "id",
+                    models.CharField(
+                        max_length=50,
+                        primary_key=True,
+                        serialize=False,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z0-9][a-z0-9_.-]*\\Z", "Use lower-case letters, digits, '-', '_' and '.'."
+                            )
+                        ],
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=200)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("local", "This machine"), ("ssh", "SSH host"), ("slurm", "Slurm cluster over SSH")],
+                        default="local",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "color",
+                    models.CharField(
+                        default="#3b82f6",
+                        max_length=7,
+                        validators=[
+                            django.core.validators.RegexValidator("\\A#[0-9a-fA-F]{6}\\Z", "Use a colour like #1f77b4.")
+                        ],
+                    ),
+                ),
+                ("host", models.CharField(blank=True, max_length=255)),
+                ("port", models.PositiveIntegerField(default=22)),
+                ("username", models.CharField(blank=True, max_length=100)),
+                (
+                    "identity",
+                    models.CharField(blank=True, help_text="Name of a key file in the key directory.", max_length=255),
+                ),
+                ("host_key", models.TextField(blank=True)),
+                (
+                    "connection",
+                    models.CharField(
+                        choices=[("direct", "Direct"), ("tunnel", "Through the site's SSH connection")],
+                        default="direct",
+                        max_length=10,
+                    ),
+                ),
+                ("max_nodes", models.PositiveIntegerField(default=1)),
+                ("enabled", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(blank=True, max_length=200)),
-                ('kind', models.CharField(default='image', max_length=10)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('tile_size', models.PositiveIntegerField()),
-                ('tile_cols', models.PositiveIntegerField()),
-                ('tile_rows', models.PositiveIntegerField()),
-                ('tiles', models.PositiveIntegerField()),
-                ('outputs', models.JSONField(default=list)),
-                ('coloring', models.JSONField(default=dict)),
-                ('palette', models.JSONField(default=dict, help_text='The colouring as nodes get it.')),
-                ('view', models.JSONField(default=dict, help_text='x0, y0, dx, dy of the sample grid.')),
-                ('preview_scale', models.PositiveIntegerField(default=1)),
-                ('supersample', models.PositiveIntegerField(default=1)),
-                ('priority', models.CharField(choices=[('low', 'Low'), ('normal', 'Normal'), ('high', 'High'), ('urgent', 'Urgent')], default='normal', max_length=10)),
-                ('site_policy', models.CharField(choices=[('any', 'Any site; the faster takes more'), ('split', 'Equal parts for the sites named'), ('only', 'Only the sites named')], default='any', max_length=10)),
-                ('site_ids', models.JSONField(blank=True, default=list)),
-                ('deadline', models.DateTimeField(blank=True, null=True)),
-                ('state', models.CharField(choices=[('QUEUED', 'Queued'), ('RUNNING', 'Running'), ('PAUSED', 'Paused'), ('COMPOSING', 'Composing'), ('COMPLETED', 'Completed'), ('FAILED', 'Failed'), ('CANCELLED', 'Cancelled')], default=rrm.domain.states.JobState['QUEUED'], max_length=12)),
-                ('state_since', models.DateTimeField(default=django.utils.timezone.now)),
-                ('reason', models.CharField(blank=True, max_length=500)),
-                ('tiles_done', models.PositiveIntegerField(default=0)),
-                ('event_seq', models.PositiveIntegerField(default=0)),
-                ('warm_hits', models.PositiveIntegerField(default=0)),
-                ('loads', models.PositiveIntegerField(default=0)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(blank=True, max_length=200)),
+                ("kind", models.CharField(default="image", max_length=10)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("tile_size", models.PositiveIntegerField()),
+                ("tile_cols", models.PositiveIntegerField()),
+                ("tile_rows", models.PositiveIntegerField()),
+                ("tiles", models.PositiveIntegerField()),
+                ("outputs", models.JSONField(default=list)),
+                ("coloring", models.JSONField(default=dict)),
+                ("palette", models.JSONField(default=dict, help_text="The colouring as nodes get it.")),
+                ("view", models.JSONField(default=dict, help_text="x0, y0, dx, dy of the sample grid.")),
+                ("preview_scale", models.PositiveIntegerField(default=1)),
+                ("supersample", models.PositiveIntegerField(default=1)),
+                (
+                    "priority",
+                    models.CharField(
+                        choices=[("low", "Low"), ("normal", "Normal"), ("high", "High"), ("urgent", "Urgent")],
+                        default="normal",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "site_policy",
+                    models.CharField(
+                        choices=[
+                            ("any", "Any site; the faster takes more"),
+                            ("split", "Equal parts for the sites named"),
+                            ("only", "Only the sites named"),
+                        ],
+                        default="any",
+                        max_length=10,
+                    ),
+                ),
+                ("site_ids", models.JSONField(blank=True, default=list)),
+                ("deadline", models.DateTimeField(blank=True, null=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("QUEUED", "Queued"),
+                            ("RUNNING", "Running"),
+                            ("PAUSED", "Paused"),
+                            ("COMPOSING", "Composing"),
+                            ("COMPLETED", "Completed"),
+                            ("FAILED", "Failed"),
+                            ("CANCELLED", "Cancelled"),
+                        ],
+                        default=rrm.domain.states.JobState["QUEUED"],
+                        max_length=12,
+                    ),
+                ),
+                ("state_since", models.DateTimeField(default=django.utils.timezone.now)),
+                ("reason", models.CharField(blank=True, max_length=500)),
+                ("tiles_done", models.PositiveIntegerField(default=0)),
+                ("event_seq", models.PositiveIntegerField(default=0)),
+                ("warm_hits", models.PositiveIntegerField(default=0)),
+                ("loads", models.PositiveIntegerField(default=0)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', 'id'],
+                "ordering": ["-created_at", "id"],
             },
         ),
         migrations.CreateModel(
-            name='JobShare',
+            name="JobShare",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('start', models.PositiveIntegerField()),
-                ('stop', models.PositiveIntegerField()),
-                ('cursor', models.PositiveIntegerField()),
-                ('at_most', models.PositiveIntegerField(blank=True, help_text='Tiles per lease, to find one that fails.', null=True)),
-                ('failures', models.PositiveIntegerField(default=0, help_text='How often these tiles have failed.')),
-                ('failed_on', models.JSONField(blank=True, default=list, help_text='Names of the nodes they failed on.')),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='shares', to='farm.job')),
-                ('site', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='farm.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("start", models.PositiveIntegerField()),
+                ("stop", models.PositiveIntegerField()),
+                ("cursor", models.PositiveIntegerField()),
+                (
+                    "at_most",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="Tiles per lease, to find one that fails.", null=True
+                    ),
+                ),
+                ("failures", models.PositiveIntegerField(default=0, help_text="How often these tiles have failed.")),
+                (
+                    "failed_on",
+                    models.JSONField(blank=True, default=list, help_text="Names of the nodes they failed on."),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="shares", to="farm.job"
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="farm.site",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['start', 'id'],
+                "ordering": ["start", "id"],
             },
         ),
         migrations.CreateModel(
-            name='RenderModel',
+            name="RenderModel",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(blank=True, max_length=100, null=True, unique=True, validators=[django.core.validators.RegexValidator('\\A[a-z0-9][a-z0-9_.-]*\\Z', "Use lower-case letters, digits, '-', '_' and '.'.")])),
-                ('renderer', models.CharField(default='mandelbrot', max_length=20)),
-                ('params', models.JSONField()),
-                ('digest', models.CharField(editable=False, max_length=64)),
-                ('pinned', models.BooleanField(default=False, help_text='A node that holds it keeps it, and is kept.')),
-                ('size_bytes', models.BigIntegerField(blank=True, editable=False, null=True)),
-                ('load_seconds', models.FloatField(blank=True, editable=False, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                (
+                    "name",
+                    models.CharField(
+                        blank=True,
+                        max_length=100,
+                        null=True,
+                        unique=True,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "\\A[a-z0-9][a-z0-9_.-]*\\Z", "Use lower-case letters, digits, '-', '_' and '.'."
+                            )
+                        ],
+                    ),
+                ),
+                ("renderer", models.CharField(default="mandelbrot", max_length=20)),
+                ("params", models.JSONField()),
+                ("digest", models.CharField(editable=False, max_length=64)),
+                ("pinned", models.BooleanField(default=False, help_text="A node that holds it keeps it, and is kept.")),
+                ("size_bytes", models.BigIntegerField(blank=True, editable=False, null=True)),
+                ("load_seconds", models.FloatField(blank=True, editable=False, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
             ],
             options={
-                'ordering': ['-created_at', 'id'],
-                'constraints': [models.UniqueConstraint(fields=('renderer', 'digest'), name='model_content_addressed')],
+                "ordering": ["-created_at", "id"],
+                "constraints": [models.UniqueConstraint(fields=("renderer", "digest"), name="model_content_addressed")],
             },
         ),
         migrations.AddField(
-            model_name='job',
-            name='model',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='farm.rendermodel'),
+            model_name="job",
+            name="model",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to="farm.rendermodel"
+            ),
         ),
         migrations.AddField(
-            model_name='job',
-            name='resource',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='farm.resource'),
+            model_name="job",
+            name="resource",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to="farm.resource"
+            ),
         ),
         migrations.CreateModel(
-            name='ResourceSite',
+            name="ResourceSite",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveIntegerField(default=0)),
-                ('resource', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='placements', to='farm.resource')),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='placements', to='farm.site')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.PositiveIntegerField(default=0)),
+                (
+                    "resource",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="placements", to="farm.resource"
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="placements", to="farm.site"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['position', 'id'],
+                "ordering": ["position", "id"],
             },
         ),
         migrations.AddField(
-            model_name='resource',
-            name='sites',
-            field=models.ManyToManyField(related_name='resources', through='farm.ResourceSite', to='farm.site'),
+            model_name="resource",
+            name="sites",
+            field=models.ManyToManyField(related_name="resources", through="farm.ResourceSite", to="farm.site"),
         ),
         migrations.CreateModel(
-            name='Node',
+            name="Node",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=100, unique=True)),
-                ('state', models.CharField(choices=[('REQUESTED', 'Requested'), ('SUBMITTED', 'Submitted'), ('IDLE', 'Idle'), ('BUSY', 'Busy'), ('BOOKED', 'Booked'), ('DRAINING', 'Draining'), ('STOPPING', 'Stopping'), ('STOPPED', 'Stopped'), ('FAILED', 'Failed')], default=rrm.domain.states.NodeState['REQUESTED'], max_length=12)),
-                ('state_since', models.DateTimeField(default=django.utils.timezone.now)),
-                ('reason', models.CharField(blank=True, max_length=500)),
-                ('handle', models.JSONField(blank=True, default=dict)),
-                ('hostname', models.CharField(blank=True, max_length=255)),
-                ('address', models.CharField(blank=True, max_length=255)),
-                ('version', models.CharField(blank=True, max_length=50)),
-                ('cores', models.PositiveIntegerField(default=1, validators=[django.core.validators.MinValueValidator(1)])),
-                ('launch_digest', models.CharField(blank=True, editable=False, max_length=64)),
-                ('token_digest', models.CharField(blank=True, editable=False, max_length=64)),
-                ('streak', models.PositiveIntegerField(default=0)),
-                ('tiles_done', models.PositiveIntegerField(default=0)),
-                ('busy_seconds', models.FloatField(default=0)),
-                ('requested_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('last_heartbeat', models.DateTimeField(blank=True, null=True)),
-                ('idle_since', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('resource', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='nodes', to='farm.resource')),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='nodes', to='farm.site')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=100, unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("REQUESTED", "Requested"),
+                            ("SUBMITTED", "Submitted"),
+                            ("IDLE", "Idle"),
+                            ("BUSY", "Busy"),
+                            ("BOOKED", "Booked"),
+                            ("DRAINING", "Draining"),
+                            ("STOPPING", "Stopping"),
+                            ("STOPPED", "Stopped"),
+                            ("FAILED", "Failed"),
+                        ],
+                        default=rrm.domain.states.NodeState["REQUESTED"],
+                        max_length=12,
+                    ),
+                ),
+                ("state_since", models.DateTimeField(default=django.utils.timezone.now)),
+                ("reason", models.CharField(blank=True, max_length=500)),
+                ("handle", models.JSONField(blank=True, default=dict)),
+                ("hostname", models.CharField(blank=True, max_length=255)),
+                ("address", models.CharField(blank=True, max_length=255)),
+                ("version", models.CharField(blank=True, max_length=50)),
+                (
+                    "cores",
+                    models.PositiveIntegerField(default=1, validators=[django.core.validators.MinValueValidator(1)]),
+                ),
+                ("launch_digest", models.CharField(blank=True, editable=False, max_length=64)),
+                ("token_digest", models.CharField(blank=True, editable=False, max_length=64)),
+                ("streak", models.PositiveIntegerField(default=0)),
+                ("tiles_done", models.PositiveIntegerField(default=0)),
+                ("busy_seconds", models.FloatField(default=0)),
+                ("requested_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("last_heartbeat", models.DateTimeField(blank=True, null=True)),
+                ("idle_since", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "resource",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="nodes", to="farm.resource"
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="nodes", to="farm.site"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-requested_at', 'id'],
+                "ordering": ["-requested_at", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Token',
+            name="Token",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=100)),
-                ('prefix', models.CharField(editable=False, max_length=12)),
-                ('digest', models.CharField(editable=False, max_length=64, unique=True)),
-                ('scopes', models.JSONField(default=list)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(blank=True, editable=False, null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tokens', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=100)),
+                ("prefix", models.CharField(editable=False, max_length=12)),
+                ("digest", models.CharField(editable=False, max_length=64, unique=True)),
+                ("scopes", models.JSONField(default=list)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tokens", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', 'id'],
+                "ordering": ["-created_at", "id"],
             },
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=255)),
-                ('fingerprint', models.CharField(max_length=64)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='farm.job')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(max_length=255)),
+                ("fingerprint", models.CharField(max_length=64)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="+", to="farm.job"),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('user', 'key'), name='idempotency_key_once')],
+                "constraints": [models.UniqueConstraint(fields=("user", "key"), name="idempotency_key_once")],
             },
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
-                ('kind', models.CharField(max_length=20)),
-                ('subject_type', models.CharField(max_length=20)),
-                ('subject_id', models.CharField(max_length=50)),
-                ('seq', models.PositiveIntegerField(blank=True, help_text="Position in the job's own stream, gapless.", null=True)),
-                ('actor', models.CharField(blank=True, max_length=150)),
-                ('data', models.JSONField(default=dict)),
-                ('job', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='farm.job')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("created_at", models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
+                ("kind", models.CharField(max_length=20)),
+                ("subject_type", models.CharField(max_length=20)),
+                ("subject_id", models.CharField(max_length=50)),
+                (
+                    "seq",
+                    models.PositiveIntegerField(
+                        blank=True, help_text="Position in the job's own stream, gapless.", null=True
+                    ),
+                ),
+                ("actor", models.CharField(blank=True, max_length=150)),
+                ("data", models.JSONField(default=dict)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="events",
+                        to="farm.job",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
-                'indexes': [models.Index(fields=['subject_type', 'subject_id', 'id'], name='event_subject')],
-                'constraints': [models.UniqueConstraint(fields=('job', 'seq'), name='event_seq_once')],
+                "ordering": ["id"],
+                "indexes": [models.Index(fields=["subject_type", "subject_id", "id"], name="event_subject")],
+                "constraints": [models.UniqueConstraint(fields=("job", "seq"), name="event_seq_once")],
             },
         ),
         migrations.CreateModel(
-            name='Lease',
+            name="Lease",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('start', models.PositiveIntegerField()),
-                ('stop', models.PositiveIntegerField()),
-                ('state', models.CharField(choices=[('ACTIVE', 'Active'), ('DONE', 'Done'), ('RETURNED', 'Returned')], default=rrm.domain.states.LeaseState['ACTIVE'], max_length=10)),
-                ('state_since', models.DateTimeField(default=django.utils.timezone.now)),
-                ('reason', models.CharField(blank=True, max_length=500)),
-                ('decision', models.CharField(help_text='Why this node got this work.', max_length=20)),
-                ('warm', models.BooleanField(default=False)),
-                ('deadline', models.DateTimeField()),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('render_ms', models.FloatField(default=0)),
-                ('size_bytes', models.BigIntegerField(default=0)),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='leases', to='farm.job')),
-                ('share', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='leases', to='farm.jobshare')),
-                ('node', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='leases', to='farm.node')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("start", models.PositiveIntegerField()),
+                ("stop", models.PositiveIntegerField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("ACTIVE", "Active"), ("DONE", "Done"), ("RETURNED", "Returned")],
+                        default=rrm.domain.states.LeaseState["ACTIVE"],
+                        max_length=10,
+                    ),
+                ),
+                ("state_since", models.DateTimeField(default=django.utils.timezone.now)),
+                ("reason", models.CharField(blank=True, max_length=500)),
+                ("decision", models.CharField(help_text="Why this node got this work.", max_length=20)),
+                ("warm", models.BooleanField(default=False)),
+                ("deadline", models.DateTimeField()),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                ("render_ms", models.FloatField(default=0)),
+                ("size_bytes", models.BigIntegerField(default=0)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="leases", to="farm.job"
+                    ),
+                ),
+                (
+                    "share",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="leases", to="farm.jobshare"
+                    ),
+                ),
+                (
+                    "node",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="leases", to="farm.node"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['created_at', 'id'],
-                'indexes': [models.Index(fields=['job', 'state', 'start'], name='lease_job_range'), models.Index(fields=['node', 'state'], name='lease_node_state'), models.Index(fields=['state', 'deadline'], name='lease_deadline')],
-                'constraints': [models.CheckConstraint(condition=models.Q(('state__in', [rrm.domain.states.LeaseState['ACTIVE'], rrm.domain.states.LeaseState['DONE'], rrm.domain.states.LeaseState['RETURNED']])), name='lease_state_known'), models.CheckConstraint(condition=models.Q(('start__lt', models.F('stop'))), name='lease_not_empty'), models.UniqueConstraint(condition=models.Q(('state__in', [rrm.domain.states.LeaseState['ACTIVE'], rrm.domain.states.LeaseState['DONE']])), fields=('job', 'start'), name='lease_one_holder')],
+                "ordering": ["created_at", "id"],
+                "indexes": [
+                    models.Index(fields=["job", "state", "start"], name="lease_job_range"),
+                    models.Index(fields=["node", "state"], name="lease_node_state"),
+                    models.Index(fields=["state", "deadline"], name="lease_deadline"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "state__in",
+                                [
+                                    rrm.domain.states.LeaseState["ACTIVE"],
+                                    rrm.domain.states.LeaseState["DONE"],
+                                    rrm.domain.states.LeaseState["RETURNED"],
+                                ],
+                            )
+                        ),
+                        name="lease_state_known",
+                    ),
+                    models.CheckConstraint(condition=models.Q(("start__lt", models.F("stop"))), name="lease_not_empty"),
+                    models.UniqueConstraint(
+                        condition=models.Q(
+                            (
+                                "state__in",
+                                [rrm.domain.states.LeaseState["ACTIVE"], rrm.domain.states.LeaseState["DONE"]],
+                            )
+                        ),
+                        fields=("job", "start"),
+                        name="lease_one_holder",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='HeldModel',
+            name="HeldModel",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('loaded_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('last_used', models.DateTimeField(default=django.utils.timezone.now)),
-                ('pixel_seconds', models.FloatField(blank=True, help_text='Measured seconds per pixel, moving average.', null=True)),
-                ('node', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='held', to='farm.node')),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='holders', to='farm.rendermodel')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("loaded_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("last_used", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "pixel_seconds",
+                    models.FloatField(blank=True, help_text="Measured seconds per pixel, moving average.", null=True),
+                ),
+                (
+                    "node",
+                    models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name="held", to="farm.node"),
+                ),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="holders", to="farm.rendermodel"
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('node', 'model'), name='held_once')],
+                "constraints": [models.UniqueConstraint(fields=("node", "model"), name="held_once")],
             },
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['state', 'created_at'], name='job_state_age'),
+            model_name="job",
+            index=models.Index(fields=["state", "created_at"], name="job_state_age"),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['owner', 'created_at'], name='job_owner_age'),
+            model_name="job",
+            index=models.Index(fields=["owner", "created_at"], name="job_owner_age"),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', [rrm.domain.states.JobState['QUEUED'], rrm.domain.states.JobState['RUNNING'], rrm.domain.states.JobState['PAUSED'], rrm.domain.states.JobState['COMPOSING'], rrm.domain.states.JobState['COMPLETED'], rrm.domain.states.JobState['FAILED'], rrm.domain.states.JobState['CANCELLED']])), name='job_state_known'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            rrm.domain.states.JobState["QUEUED"],
+                            rrm.domain.states.JobState["RUNNING"],
+                            rrm.domain.states.JobState["PAUSED"],
+                            rrm.domain.states.JobState["COMPOSING"],
+                            rrm.domain.states.JobState["COMPLETED"],
+                            rrm.domain.states.JobState["FAILED"],
+                            rrm.domain.states.JobState["CANCELLED"],
+                        ],
+                    )
+                ),
+                name="job_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(('tiles__gt', 0), ('tiles_done__lte', models.F('tiles'))), name='job_tiles_within'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("tiles__gt", 0), ("tiles_done__lte", models.F("tiles"))), name="job_tiles_within"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', [rrm.domain.states.JobState['COMPOSING'], rrm.domain.states.JobState['COMPLETED']]), _negated=True), ('tiles_done', models.F('tiles')), _connector='OR'), name='job_complete_has_all_tiles'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        (
+                            "state__in",
+                            [rrm.domain.states.JobState["COMPOSING"], rrm.domain.states.JobState["COMPLETED"]],
+                        ),
+                        _negated=True,
+                    ),
+                    ("tiles_done", models.F("tiles")),
+                    _connector="OR",
+                ),
+                name="job_complete_has_all_tiles",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='resourcesite',
-            constraint=models.UniqueConstraint(fields=('resource', 'site'), name='resource_site_once'),
+            model_name="resourcesite",
+            constraint=models.UniqueConstraint(fields=("resource", "site"), name="resource_site_once"),
         ),
         migrations.AddConstraint(
-            model_name='resource',
-            constraint=models.CheckConstraint(condition=models.Q(('min_nodes__lte', models.F('max_nodes'))), name='resource_min_within_max'),
+            model_name="resource",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("min_nodes__lte", models.F("max_nodes"))), name="resource_min_within_max"
+            ),
         ),
         migrations.AddIndex(
-            model_name='node',
-            index=models.Index(fields=['state', 'resource'], name='node_state_resource'),
+            model_name="node",
+            index=models.Index(fields=["state", "resource"], name="node_state_resource"),
         ),
         migrations.AddIndex(
-            model_name='node',
-            index=models.Index(fields=['token_digest'], name='node_token'),
+            model_name="node",
+            index=models.Index(fields=["token_digest"], name="node_token"),
         ),
         migrations.AddIndex(
-            model_name='node',
-            index=models.Index(fields=['launch_digest'], name='node_launch_token'),
+            model_name="node",
+            index=models.Index(fields=["launch_digest"], name="node_launch_token"),
         ),
         migrations.AddConstraint(
-            model_name='node',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', [rrm.domain.states.NodeState['REQUESTED'], rrm.domain.states.NodeState['SUBMITTED'], rrm.domain.states.NodeState['IDLE'], rrm.domain.states.NodeState['BUSY'], rrm.domain.states.NodeState['BOOKED'], rrm.domain.states.NodeState['DRAINING'], rrm.domain.states.NodeState['STOPPING'], rrm.domain.states.NodeState['STOPPED'], rrm.domain.states.NodeState['FAILED']])), name='node_state_known'),
+            model_name="node",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            rrm.domain.states.NodeState["REQUESTED"],
+                            rrm.domain.states.NodeState["SUBMITTED"],
+                            rrm.domain.states.NodeState["IDLE"],
+                            rrm.domain.states.NodeState["BUSY"],
+                            rrm.domain.states.NodeState["BOOKED"],
+                            rrm.domain.states.NodeState["DRAINING"],
+                            rrm.domain.states.NodeState["STOPPING"],
+                            rrm.domain.states.NodeState["STOPPED"],
+                            rrm.domain.states.NodeState["FAILED"],
+                        ],
+                    )
+                ),
+                name="node_state_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='node',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', [rrm.domain.states.NodeState['IDLE'], rrm.domain.states.NodeState['BUSY'], rrm.domain.states.NodeState['BOOKED']]), _negated=True), models.Q(('last_heartbeat__isnull', False), ('token_digest__gt', '')), _connector='OR'), name='node_working_has_checked_in'),
+            model_name="node",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        (
+                            "state__in",
+                            [
+                                rrm.domain.states.NodeState["IDLE"],
+                                rrm.domain.states.NodeState["BUSY"],
+                                rrm.domain.states.NodeState["BOOKED"],
+                            ],
+                        ),
+                        _negated=True,
+                    ),
+                    models.Q(("last_heartbeat__isnull", False), ("token_digest__gt", "")),
+                    _connector="OR",
+                ),
+                name="node_working_has_checked_in",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='jobshare',
-            constraint=models.CheckConstraint(condition=models.Q(('cursor__gte', models.F('start')), ('cursor__lte', models.F('stop')), ('start__lt', models.F('stop'))), name='share_in_order'),
+            model_name="jobshare",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("cursor__gte", models.F("start")),
+                    ("cursor__lte", models.F("stop")),
+                    ("start__lt", models.F("stop")),
+                ),
+                name="share_in_order",
+            ),
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -91,6 +92,9 @@ class Command(BaseCommand):
 
 def _prepare(config: RrmConfig) -> None:
     """Bring the database up to date, and register what a new data folder begins with. Safe to repeat."""
+    settings.STATIC_ROOT.mkdir(exist_ok=True)
+    # There is no broker yet, and nobody who could be waiting to be told.
+    logging.getLogger("rrm.farm.wakeups").setLevel(logging.ERROR)
     call_command("migrate", interactive=False, verbosity=0)
     ensure_operator(config.data_dir)
     # What an operator has changed since the first start stays as it is.
