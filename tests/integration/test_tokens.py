@@ -15,7 +15,7 @@ from pytest_django import DjangoAssertNumQueries
 from rrm.domain.states import NODE_CHECKED_IN, NodeState
 from rrm.errors import Invalid
 from rrm.farm import demo, jobs, tokens
-from rrm.farm.models import Job, Node, Token
+from rrm.farm.models import Job, Node, RenderModel, Token
 from tests.integration.farm.conftest import Farm
 
 pytestmark = pytest.mark.django_db
@@ -201,8 +201,8 @@ class TestTheFirstJob:
         farm = Farm()
         farm.submit(params={"viewport": [-2, 1, -1, 1], "fit": "expand", "max_iter": 50}, name="to name a model")
         Job.objects.get().delete()
-        model = demo.RenderModel.objects.get()
-        demo.RenderModel.objects.update(name="valley")
+        model = RenderModel.objects.get()
+        RenderModel.objects.update(name="valley")
 
         job = demo.submit_demo()
 

@@ -40,7 +40,7 @@ _FLAGS = frozenset({"exclusive", "graceful_exit", "wait_until_running"})
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 _CURL = re.compile(r"^\s*curl\s", re.MULTILINE)
-_DATA = re.compile(r"(-d|--data|--data-raw|--data-binary|--data-ascii|--json)(=|$)")
+_DATA = re.compile(r"(?:--data(?:-raw|-binary|-ascii)?|--json)(?:=|$)|-d")
 _CONFIG_URL = re.compile(r"https?://.*/config/?")
 _QUOTED = re.compile(r"'[^']*'|\\.")
 _TOKEN = re.compile(
@@ -136,7 +136,7 @@ def _data_word(words: Sequence[str]) -> str:
     """The argument of curl's data option, as it is written."""
     for index, word in enumerate(words):
         option = _DATA.match(word)
-        if option and option[2]:
+        if option and option.end() < len(word):
             return word[option.end() :]
         if option and index + 1 < len(words):
             return words[index + 1]

@@ -10,6 +10,7 @@ import yaml
 from rrm.farm.populating.document import SECTIONS, BadFile, Complaint, Document
 
 _DEEPEST = 8  # a file has five levels; more is a structure that contains itself
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _FLOAT = "tag:yaml.org,2002:float"
 
 
@@ -41,20 +42,25 @@ class _Reader:
 
     def value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
         if len(path) > _DEEPEST:
-            self._complain(node, path, "Nested too deeply.")
-            return None
+            return self._complain(node, path, "Nested too deeply.")
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path)
+        if node.tag not in _PLAIN:
+            return self._complain(node, path, f"Must not have the tag {node.tag}.")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, str(index))) for index, item in enumerate(node.value)]
+        raise TypeError(f"a YAML node of an unknown kind: {node}")
+
+    def _scalar(self, node: yaml.ScalarNode, path: tuple[str, ...]) -> Any:
         # A float that locates a view keeps all its digits: as text it is an exact decimal.
         if node.tag == _FLOAT and "params" in path and path[-1] != "escape_radius":
             return node.value
         try:
             return self._loader.construct_object(node)
         except ValueError as error:  # a date that is none, a number too long
-            self._complain(node, path, f"Cannot be read: {error}.")
-            return None
+            return self._complain(node, path, f"Cannot be read: {error}.")
 
     def _mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}
