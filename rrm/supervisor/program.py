@@ -22,6 +22,7 @@ from rrm.supervisor.table import ProcessTable
 _ROOT = Path(__file__).resolve().parents[2]
 _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _TICK_SECONDS = 0.2
+_START_PROBE_SECONDS = 0.4
 _PROBE_PERIOD_SECONDS = 5.0
 _LATE_SECONDS = 30.0
 _SILENT_SECONDS = 60.0
@@ -126,7 +127,7 @@ class Program:
         if now < self._next_probe:
             return
         health = embedded.health(self._url)
-        self._next_probe = now + (_PROBE_PERIOD_SECONDS if self._announced else _TICK_SECONDS)
+        self._next_probe = now + (_PROBE_PERIOD_SECONDS if self._announced else _START_PROBE_SECONDS)
         if self._announced:
             self._watch(health, now)
             logs.rotate(self._config.data_dir / "logs")

@@ -24,10 +24,9 @@ from rrm.supervisor import guard
 from rrm.supervisor.children import ChildSpec
 from rrm.supervisor.table import ProcessTable
 folder = Path(sys.argv[1])
-fork = "(trap '' HUP; exec setsid sleep 60) & echo $! >forked; echo $$ >direct; wait"
-spec = ChildSpec("worker", ("sh", "-c", fork), folder / "log", {**os.environ, "RRM_RUN": sys.argv[2]})
+spec = ChildSpec("worker", ("sh", "-c", sys.argv[3]), folder / "log", {**os.environ, "RRM_RUN": sys.argv[2]})
 table = ProcessTable([spec], folder, print)
-watch = guard.post("RRM_RUN", sys.argv[2], Path.cwd())
+watch = guard.post("RRM_RUN", sys.argv[2], Path.cwd()) if sys.argv[4] == "guarded" else None
 while True:
     table.tick()
     time.sleep(0.05)
@@ -100,14 +99,22 @@ def test_a_signal_never_reaches_a_process_that_took_over_the_pid(crowd: Crowd) -
 
 
 @pytest.mark.slow_kill
-def test_killing_the_supervisor_leaves_neither_children_nor_what_they_forked(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("script", "guard", "count"),
+    [("exec sleep 60", "alone", 1), ("setsid sleep 60 & exec sleep 60", "guarded", 2)],
+    ids=["its-children", "what-they-forked"],
+)
+def test_killing_the_supervisor_leaves_nothing_behind(tmp_path: Path, script: str, guard: str, count: int) -> None:
     mark = secrets.token_hex(8)
-    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path), mark], cwd=ROOT)
-    forked = tmp_path / "forked"
-    wait_for(lambda: len(processes.find(lambda seen: seen.get("RRM_RUN") == mark)) >= 2)
+
+    def marked(seen: processes.Markers) -> bool:
+        return seen.get("RRM_RUN") == mark
+
+    supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(tmp_path), mark, script, guard], cwd=ROOT)
+    wait_for(lambda: len(processes.find(marked)) == count)
     supervisor.kill()
     supervisor.wait()
-    assert processes.wait_gone(lambda seen: seen.get("RRM_RUN") == mark, seconds=5), forked.read_text()
+    assert processes.wait_gone(marked, seconds=5)
 
 
 def test_a_log_over_the_limit_is_cut_while_its_writer_keeps_it_open(tmp_path: Path) -> None:
