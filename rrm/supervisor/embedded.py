@@ -100,12 +100,17 @@ def _broker(config: RrmConfig, run: str) -> ChildSpec:
     listen = ("--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700")
     return ChildSpec(
         name="broker",
-        argv=(_broker_program(), *listen, "--dir", str(folder), "--appendonly", "yes", "--save", ""),
+        # A server that writes its title over its environment could not be recognised by it any more.
+        argv=(_broker_program(), *listen, "--set-proc-title", "no", *_kept_in(folder)),
         log=config.data_dir / "logs" / "broker.log",
         environment=_environment(config, run, "broker"),
         ready=lambda: _answers_ping(path),
         stop_seconds=1.5,
     )
+
+
+def _kept_in(folder: Path) -> tuple[str, ...]:
+    return ("--dir", str(folder), "--appendonly", "yes", "--save", "")
 
 
 def _broker_program() -> str:
