@@ -57,13 +57,14 @@ def display_slice(path: Path) -> int:
 
 def tile_png(path: Path, tile: int) -> bytes:
     """The picture of one tile, full size. NotReady if the bundle has none."""
-    return next(Bundle.read(path).parts([tile], "png"))[1]
+    ((_, data),) = Bundle.read(path).parts([tile], "png")
+    return data
 
 
 def tile_array(path: Path, tile: int, kind: str, grid: TileGrid) -> NDArray[Any]:
     """One tile's counts (uint32) or smooth values (float32), row 0 at its lowest y. NotReady if there are none."""
     bundle, box = Bundle.read(path), grid.box(tile)
-    _, data = next(bundle.parts([tile], kind))
+    ((_, data),) = bundle.parts([tile], kind)
     values = arrays.decode(data, bundle.header.codings[kind], box.pixels)
     return values.astype(arrays.COMPOSED[kind], copy=False).reshape(box.rows, box.cols)
 

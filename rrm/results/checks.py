@@ -56,7 +56,7 @@ def check(path: Path, expected: Expected, threads: int = 2) -> Bundle:
 def _check_header(header: Header, expected: Expected) -> None:
     for name in ("lease", "start", "stop", "preview_scale"):
         if (found := getattr(header, name)) != (wanted := getattr(expected, name)):
-            raise BadBundle(f"the header says {name} {found!r} where the lease has {wanted!r}")
+            raise BadBundle(f"the header says {name} {found!r:.80} where the lease has {wanted!r}")
     if (found := len(header.tiles)) != (wanted := expected.stop - expected.start):
         raise BadBundle(f"there are {found} tiles instead of {wanted}")
     for kind in arrays.COMPOSED:

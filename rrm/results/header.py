@@ -89,8 +89,8 @@ def parse(data: bytes) -> Header:
     """BadBundle names what is missing, unknown or of the wrong type."""
     source = _load(data)
     _refuse_unknown(source, _FIELDS, "the header")
-    if _integer(source, "version", "the header") != VERSION:
-        raise BadBundle(f"the header is of version {source['version']}, not {VERSION}")
+    if (version := _integer(source, "version", "the header")) != VERSION:
+        raise BadBundle(f"the header is of version {version!r:.20}, not {VERSION}")
     start, tiles = _integer(source, "start", "the header"), source.get("tiles")
     if not isinstance(tiles, list):
         raise BadBundle("the header has no list of tiles")
@@ -131,8 +131,8 @@ def _tile(value: object, expected: int) -> TileEntry:
     where = f"tile {expected}"
     source = _mapping(value, where)
     _refuse_unknown(source, _TILE_FIELDS, where)
-    if _integer(source, "tile", where) != expected:
-        raise BadBundle(f"tile {source['tile']} stands where tile {expected} is due")
+    if (found := _integer(source, "tile", where)) != expected:
+        raise BadBundle(f"tile {found!r:.20} stands where tile {expected} is due")
     parts = {kind: _part(source[kind], f"{where}: {kind}") for kind in KINDS if kind in source}
     return TileEntry(expected, _milliseconds(source.get("render_ms"), where), parts)
 
@@ -158,7 +158,7 @@ def _mapping(value: object, where: str) -> Json:
 
 def _refuse_unknown(source: Json, known: set[str], where: str) -> None:
     if unknown := source.keys() - known:
-        raise BadBundle(f"{where} has unknown fields: {', '.join(sorted(unknown))[:200]}")
+        raise BadBundle(f"{where} has unknown fields: {', '.join(map(repr, sorted(unknown))):.200}")
 
 
 def _integer(source: Json, key: str, where: str) -> int:

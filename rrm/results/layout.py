@@ -107,24 +107,30 @@ def discard(path: Path) -> None:
 def clear_drafts(root: Path, older_than: timedelta) -> int:
     """Delete what killed processes left half-written below `root` (all jobs); say how many entries went.
 
-    `older_than` must exceed the longest time a living process takes between two writes to a draft.
+    `older_than` must exceed the time a living process may take between the last write to a draft and giving it its
+    name: an hour is ample.
     """
     limit = time.time() - older_than.total_seconds()
     removed = 0
-    for folder in (root, *_subfolders(root)):
-        for entry in os.scandir(folder):
-            if entry.name.endswith(DRAFT_SUFFIX) and _last_written(entry) < limit:
-                discard(Path(entry.path))
-                removed += 1
+    for entry in _drafts(root):
+        if _last_written(entry) < limit:
+            discard(Path(entry.path))
+            removed += 1
     return removed
 
 
-def _subfolders(root: Path) -> Iterator[Path]:
-    for job in root.iterdir():
-        if job.is_dir() and not job.name.endswith(DRAFT_SUFFIX):
-            yield job
-            if (job / "ranges").is_dir():
-                yield job / "ranges"
+def _drafts(root: Path) -> Iterator[os.DirEntry[str]]:
+    for job in _entries(root):
+        inside = () if job.name.endswith(DRAFT_SUFFIX) else (*_entries(job), *_entries(Path(job.path, "ranges")))
+        yield from (entry for entry in (job, *inside) if entry.name.endswith(DRAFT_SUFFIX))
+
+
+def _entries(folder: Path | os.DirEntry[str]) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing if it is no folder, or gone."""
+    try:
+        return list(os.scandir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _last_written(entry: os.DirEntry[str]) -> float:

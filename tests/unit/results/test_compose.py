@@ -63,7 +63,8 @@ def averaged(full: Array) -> Array:
     padded = np.full((height + height % 2, width + width % 2, 3), np.nan)
     padded[:height, :width] = full
     blocks = padded.reshape(len(padded) // 2, 2, -1, 2, 3)
-    return np.floor(np.nanmean(blocks, axis=(1, 3)) + 0.5).astype(np.uint8)
+    means: Array = np.nanmean(blocks, axis=(1, 3))
+    return np.floor(means + 0.5).astype(np.uint8)
 
 
 @pytest.fixture

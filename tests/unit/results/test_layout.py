@@ -90,6 +90,10 @@ def test_removing_a_job_is_complete_and_may_be_repeated(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_there_is_nothing_to_clear_before_the_first_job(tmp_path: Path) -> None:
+    assert clear_drafts(tmp_path / "jobs", timedelta(0)) == 0
+
+
 def test_only_drafts_that_nobody_writes_to_any_more_are_cleared(tmp_path: Path) -> None:
     files, hour_ago = JobFiles(tmp_path, "job"), time.time() - 3600
     folder_of(files.pyramid, "x")
