@@ -68,6 +68,17 @@ class Delivery:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A call that brought no work, and the (monotonic) instant before which it is not repeated."""
+
+    step: Step
+    until: float
+
+
+NOTHING_REFUSED = Refusal(Step.REST, 0.0)
+
+
 class Agent:
     """One node's life. `run` returns the exit code; `drain` and `abandon` may be called from any thread."""
 
@@ -78,6 +89,8 @@ class Agent:
         self._rendering: dict[str, Lease] = {}
         self._sending: list[Delivery] = []
         self._models = HeldModels()
+        self._deliveries = 0
+        self._refused = NOTHING_REFUSED
         self._draining = False
         self._exit: Exit | None = None
         self._over = threading.Event()
@@ -152,8 +165,8 @@ class Agent:
         while not self._over.wait(self._heartbeat):
             answer = self._client.heartbeat(self._in_hand(), self._models.digests(), self._identity.cores)
             for lease_id in answer.get("revoked", ()):
-                log.info("lease %s was taken back", lease_id)
-                self._renderer.abandon(lease_id)
+                if self._renderer.abandon(lease_id):
+                    log.info("lease %s was taken back", lease_id)
             self._obey(answer)
 
     def _lease_loop(self) -> None:
@@ -161,20 +174,16 @@ class Agent:
         self._start(self._heartbeat_loop)
         self._start(self._send_loop)
         load()
-        refused, resume_at = Step.REST, 0.0
-        while not self._over.is_set():
-            step = self._await_step(refused, resume_at)
-            if step is Step.LEAVE:
-                return
+        while (step := self._await_step()) is not Step.LEAVE:
+            asked_at, deliveries = time.monotonic(), self._deliveries
             answer = self._client.lease(
                 self._in_hand(), self._models.as_json(), self._identity.cores, wait=step is Step.POLL
             )
             if answer.get("lease"):
                 self._accept(answer["lease"])
-                refused = Step.REST
-            else:
-                refused = step
-                resume_at = time.monotonic() + max(SHORTEST_REST, float(answer.get("retry_after") or 0.0))
+            elif deliveries == self._deliveries:
+                retry_after = max(SHORTEST_REST, float(answer.get("retry_after") or 0.0))
+                self._refused = Refusal(step, asked_at + retry_after)
             self._obey(answer)
 
     def _send_loop(self) -> None:
@@ -182,16 +191,18 @@ class Agent:
             self._deliver(delivery)
             with self._changed:
                 self._sending.remove(delivery)
+                self._deliveries += 1
+                self._refused = NOTHING_REFUSED  # with less in hand the manager may answer otherwise
                 self._notice_change()
 
     # --- leasing
 
-    def _await_step(self, refused: Step, resume_at: float) -> Step:
-        """The next call to make; a step that brought nothing is not repeated before `resume_at`."""
+    def _await_step(self) -> Step:
+        """The next call to make; one that brought nothing is not repeated before the manager's `retry_after`."""
         with self._changed:
             while not self._over.is_set():
                 step = next_step(self._hand())
-                remaining = resume_at - time.monotonic() if step is refused else 0.0
+                remaining = self._refused.until - time.monotonic() if step is self._refused.step else 0.0
                 if step is not Step.REST and remaining <= 0.0:
                     return step
                 self._changed.wait(remaining if remaining > 0.0 else None)

@@ -17,6 +17,7 @@ PREFIX = "/rendering-resource-manager/v2/node-agent/"
 BUNDLE_TYPE = "application/vnd.rrm.bundle"
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
+LONGEST_ERROR = 2000  # characters of an error that are sent
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 FEWEST_ATTEMPTS = 3  # also after a long silence of our own, e.g. of a suspended machine
 MOST_FAULTS = 8  # server errors to one request while the manager answers others
@@ -138,7 +139,7 @@ class ManagerClient:
 
     def fail(self, lease_id: str, tile: int | None, error: str) -> dict[str, Any]:
         """Hand a lease back, with the tile that cannot be rendered where there is one."""
-        return self._call("POST", f"lease/{lease_id}/fail", json={"tile": tile, "error": error})
+        return self._call("POST", f"lease/{lease_id}/fail", json={"tile": tile, "error": error[:LONGEST_ERROR]})
 
     def goodbye(self, reason: str, timeout: float) -> None:
         """Say that the node leaves: one attempt."""

@@ -36,7 +36,7 @@ class Lease:
     coloring: Coloring
 
     def window(self, tile: int) -> Window:
-        """The pixels of a tile; tiles at the right and upper edge may be smaller. Raises ValueError outside the image."""
+        """The pixels of a tile, fewer at the right and upper edge. Raises ValueError for a tile outside the image."""
         row, col = divmod(tile, self.tile_cols)
         row0, col0 = row * self.tile_size, col * self.tile_size
         rows, cols = min(self.tile_size, self.height - row0), min(self.tile_size, self.width - col0)

@@ -272,7 +272,7 @@ def _render(grid: Grid, limits: Limits, out: Results, buffers: Any, stop: Flag) 
             at += GROUP
         queued, waiting, idle = _exchange(lanes, work, queued, done, waiting)
         live -= idle
-        if waiting >= GROUP:
+        while waiting >= GROUP:
             waiting = _finish(done, waiting, limits, out)
         patience = min(live, WAITING)
         while _advance(lanes, limits[1], limits[0] - BLOCK) < patience and stop[0] == 0:

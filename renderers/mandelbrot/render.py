@@ -117,8 +117,8 @@ class Renderer:
         with self._changed:
             return sum(work.unstarted for work in self._works)
 
-    def abandon(self, lease_id: str) -> None:
-        """Stop rendering a lease; its end is reported as soon as its running tiles have stopped."""
+    def abandon(self, lease_id: str) -> bool:
+        """Stop rendering a lease; its end is reported when its running tiles have stopped. False if it is not here."""
         with self._changed:
             works = [work for work in self._works if work.lease.id == lease_id and not work.abandoned]
             for work in works:
@@ -126,6 +126,7 @@ class Renderer:
                 work.stop[0] = 1
             ended = self._take_ended()
         self._report(ended)
+        return bool(works)
 
     def close(self, timeout: float) -> bool:
         """Stop all rendering; False when a thread is still computing after so many seconds."""

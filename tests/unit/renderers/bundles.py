@@ -36,7 +36,8 @@ class Bundle:
         dtype = np.dtype(form["dtype"])
         if form["shuffle"]:
             octets = np.ascontiguousarray(octets.reshape(dtype.itemsize, -1).T).reshape(-1)
-        return octets.view(dtype).reshape(shape)
+        values: NDArray[Any] = octets.view(dtype).reshape(shape)
+        return values
 
     def picture(self, tile: int, section: str) -> NDArray[np.uint8]:
         return np.asarray(Image.open(io.BytesIO(self.part(tile, section))))

@@ -71,10 +71,12 @@ class Manager:
     lease_wait: float = 0.3
     heartbeat: float = 0.1
     give_up: float = 5.0
+    retry_after: float = 0.05
     max_upload: int = 1 << 26
     known_token: bool = True
     faults: Callable[[str], Answer | str | None] = lambda route: None  # "cut" closes the connection unanswered
     calls: list[tuple[str, Any]] = field(default_factory=list)
+    offered: list[dict[str, Any]] = field(default_factory=list)
     uploads: dict[str, bytes] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
     url: str = ""
@@ -100,9 +102,11 @@ class Manager:
         if route == "register":
             return 201, self._registration()
         if route == "lease":
-            return 200, command | self._next_lease(wait=body["wait"])
+            return 200, command | self._next_lease(body["leases"], wait=body["wait"])
         if route == "heartbeat":
+            self.settle("")
             return 200, command | {"revoked": self.revoked}
+        self.settle(route)
         if method == "PUT":
             self.uploads[route.removeprefix("lease/")] = body
         return 200, command
@@ -117,11 +121,21 @@ class Manager:
             "max_upload_bytes": self.max_upload,
         }
 
-    def _next_lease(self, *, wait: bool) -> dict[str, Any]:
+    def _next_lease(self, in_hand: list[str], *, wait: bool) -> dict[str, Any]:
+        """A lease that was handed out and is not in the node's hands again, else the next one."""
+        lost = next((lease for lease in self.offered if lease["id"] not in in_hand), None)
         deadline = time.monotonic() + (self.lease_wait if wait else 0.0)
-        while not self.leases and time.monotonic() < deadline:
+        while not lost and not self.leases and time.monotonic() < deadline:
             time.sleep(0.01)
-        return {"lease": self.leases.pop(0) if self.leases else None, "retry_after": 0.05}
+        if not lost and self.leases:
+            self.offered.append(self.leases.pop(0))
+            lost = self.offered[-1]
+        return {"lease": lost, "retry_after": self.retry_after}
+
+    def settle(self, route: str) -> None:
+        """A lease that was delivered or failed is not offered again; nor is one that was taken back."""
+        lease_id = route.removeprefix("lease/").removesuffix("/fail")
+        self.offered = [lease for lease in self.offered if lease["id"] not in (lease_id, *self.revoked)]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -146,6 +160,7 @@ class Handler(BaseHTTPRequestHandler):
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         fault = self.manager.faults(route)
         if isinstance(fault, tuple):
+            self.manager.settle(route if fault[0] < 500 else "")
             status, document = fault
         else:
             status, document = self.manager.answer(method, route, token, body)

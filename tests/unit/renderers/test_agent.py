@@ -102,6 +102,20 @@ def test_the_next_lease_is_asked_for_while_one_renders_and_names_what_is_in_hand
         manager.wait_for(delivered(manager, "next"))
 
 
+def test_a_lease_refused_while_a_bundle_was_sent_is_asked_for_again_at_once() -> None:
+    """A manager that allows two leases says no while one is being sent; a pause then would leave cores idle."""
+    slow = endless_lease("slow") | {"stop": 1}
+
+    def slowly(route: str) -> None:
+        time.sleep(0.3 if route == "lease/quick" else 0.0)
+
+    leases = [slow, lease_document("quick")]
+    with farm(*leases, faults=slowly, retry_after=30.0) as (manager, _):
+        manager.wait_for(delivered(manager, "quick"))
+        manager.leases.append(lease_document("third"))
+        manager.wait_for(delivered(manager, "third"), timeout=5.0)
+
+
 def test_heartbeats_name_leases_and_models() -> None:
     with farm(endless_lease()) as (manager, _):
         beat = {"leases": ["endless"], "models": ["deep"], "cores": 2}
@@ -186,6 +200,12 @@ def test_an_upload_whose_answer_is_lost_is_sent_again(fault: Answer | str) -> No
         assert len(set(manager.bodies("lease/a"))) == 1
         manager.leases.append(lease_document("b"))
         manager.wait_for(delivered(manager, "b"))
+
+
+def test_a_lease_whose_answer_is_lost_is_rendered_once_it_is_handed_out_again() -> None:
+    with farm(lease_document("a"), faults=failed_at_first(1, "lease", "cut")) as (manager, _):
+        manager.wait_for(delivered(manager, "a"))
+        assert len(manager.bodies("lease/a")) == 1
 
 
 def test_a_fenced_upload_is_dropped_and_work_goes_on() -> None:

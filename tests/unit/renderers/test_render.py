@@ -88,7 +88,8 @@ def test_an_abandoned_lease_ends_soon_and_says_so() -> None:
         renderer.submit(parse_lease(endless_lease()))
         time.sleep(0.1)
         started = time.monotonic()
-        renderer.abandon("endless")
+        assert renderer.abandon("endless")
+        assert not renderer.abandon("endless")
         work = ended.get(timeout=5)
         assert work.abandoned
         assert not work.results

@@ -6,8 +6,9 @@ from renderers.steps import Hand, Step, next_step
 
 
 def hand(**changes: int) -> Hand:
-    fields = {"rendering": 1, "tiles": 8, "unstarted": 8, "sending": 0, "threads": 2, "draining": 0} | changes
-    return Hand(**{**fields, "draining": bool(fields["draining"])})
+    fields = {"rendering": 1, "tiles": 8, "unstarted": 8, "sending": 0, "threads": 2} | changes
+    draining = bool(fields.pop("draining", False))
+    return Hand(**fields, draining=draining)
 
 
 @pytest.mark.parametrize(
