@@ -17,7 +17,7 @@ from django.db.models import Count, Q, Sum
 from django.utils import timezone
 
 from rrm.domain import mandelbrot, orders, palettes, tiling
-from rrm.domain.states import JOB_FINAL, JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState
+from rrm.domain.states import JOB_FINAL, JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.errors import IdempotencyMismatch, Invalid, StateConflict
 from rrm.farm import catalog, ranges, wakeups
 from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, Node, RenderModel, Resource, Site
@@ -313,6 +313,7 @@ def _supply(resources: set[str]) -> dict[str, dict[str, Any]]:
         .annotate(
             starting=Count("id", filter=Q(state__in=NODE_STARTING)),
             working=Count("id", filter=Q(state__in=NODE_WORKING)),
+            idle=Count("id", filter=Q(state=NodeState.IDLE)),
         )
     )
     return {row["resource"]: dict(row) for row in rows}
@@ -322,8 +323,10 @@ def _why_waiting(job: Job, supply: Mapping[str, Any]) -> str:
     resource = job.resource
     if not resource.enabled:
         return f"The resource {resource.pk} is disabled."
+    if supply.get("idle") and not job.site_ids:
+        return f"A node of {resource.pk} is free and takes it up next."
     if supply.get("working"):
-        return f"All {supply['working']} nodes of {resource.pk} are at work for others."
+        return f"Every node of {resource.pk} that may take it is busy ({supply['working']} running)."
     if supply.get("starting"):
-        return f"{supply['starting']} node(s) of {resource.pk} are starting."
+        return f"A node of {resource.pk} is starting."
     return resource.reason or f"No node of {resource.pk} is running; one will be started."
