@@ -105,21 +105,24 @@ class Client:
 
     def follow(self, job: str) -> Iterator[Progress]:
         """The progress of a job each time it changes, the last one final. Polls when the stream breaks."""
-        progress = Progress().with_job(self.job(job))
+        body = self.job(job)
+        # The stream tells the story from its beginning, so only what it does not tell is taken from the body.
+        progress = Progress(tiles=body["progress"]["tiles"], reason=body.get("pending_reason", ""))
         yield progress
         for kind, data in self._events(job):
             told = progress.with_event(kind, data)
+            if told.is_final:
+                break  # the last counts are in the body
             if told != progress:
                 progress = told
                 yield progress
-            if progress.is_final:
-                return
         while not progress.is_final:
-            time.sleep(_POLL_SECONDS)
             told = progress.with_job(self.job(job))
             if told != progress:
                 progress = told
                 yield progress
+            if not progress.is_final:
+                time.sleep(_POLL_SECONDS)
 
     def save(self, job: str, output: str, target: Path) -> int:
         """Fetch a result into `target`, which is complete or not there; its size in bytes."""
