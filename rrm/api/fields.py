@@ -138,3 +138,10 @@ class StrictModelSerializer(StrictSerializer, serializers.ModelSerializer[Any]):
         models.DateTimeField: Instant,
     }
     serializer_choice_field = OneOf
+
+    def build_standard_field(self, field_name: str, model_field: Any) -> Any:
+        """The field of a column; an integer has the same limit on every database."""
+        kind, options = super().build_standard_field(field_name, model_field)
+        if issubclass(kind, Whole):
+            options["max_value"] = min(options.get("max_value", LARGEST_WHOLE), LARGEST_WHOLE)
+        return kind, options

@@ -42,6 +42,7 @@ class ApiView(APIView):
     """A view for people and programs; `scopes` names the scope that each method needs."""
 
     scopes: Mapping[str, Scope] = {}
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     content_negotiation_class = OneFormat
     metadata_class = None
 
@@ -50,6 +51,12 @@ class ApiView(APIView):
         if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower() and not self.streams_body():
             request.META["CONTENT_LENGTH"] = str(len(request.body))
         return super().initialize_request(request, *args, **kwargs)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """JSON tells of this moment and this caller: nobody keeps it. Files say for themselves how long they last."""
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        answer.headers.setdefault("Cache-Control", "no-store")
+        return answer
 
     def streams_body(self) -> bool:
         """Whether the view itself reads the body."""
@@ -125,4 +132,5 @@ def calling_node(request: Request) -> Node:
 def release_connections() -> None:
     """Give database connections back before an answer that may take minutes: a stream must not hold one."""
     for connection in connections.all(initialized_only=True):
-        connection.close_if_unusable_or_obsolete()
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()

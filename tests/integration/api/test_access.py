@@ -1,0 +1,297 @@
+"""Who may do what: nobody without credentials, owners with their own, operators with everything, nodes with leases."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern
+from django.utils import timezone
+
+from rrm.api.v2.urls import urlpatterns
+from rrm.farm import tokens
+from rrm.farm.models import Token
+from tests import factories as make
+from tests.factories import API, Caller, problem
+from tests.integration.farm.conftest import Farm
+
+pytestmark = pytest.mark.django_db
+
+# method, path, body; then what four callers get: the owner of the job with scope read alone, a stranger, the owner, an
+# operator.
+Row = tuple[str, str, Any, int, int, int, int]
+ROUTES: list[Row] = [
+    ("GET", "me/", None, 200, 200, 200, 200),
+    ("GET", "farm/", None, 200, 200, 200, 200),
+    ("GET", "palette/", None, 200, 200, 200, 200),
+    ("GET", "event/", None, 200, 200, 200, 200),
+    ("GET", "openapi.json", None, 200, 200, 200, 200),
+    ("GET", "site/", None, 200, 200, 200, 200),
+    ("GET", "site/here/", None, 200, 200, 200, 200),
+    ("POST", "site/", {"id": "there"}, 403, 403, 403, 201),
+    ("PATCH", "site/here/", {"name": "Here"}, 403, 403, 403, 200),
+    ("DELETE", "site/here/", None, 403, 403, 403, 409),
+    ("GET", "resource/", None, 200, 200, 200, 200),
+    ("GET", "resource/mandelbrot/", None, 200, 200, 200, 200),
+    ("GET", "resource/mandelbrot/script", None, 200, 200, 200, 200),
+    ("POST", "resource/", {"id": "more"}, 403, 403, 403, 201),
+    ("PATCH", "resource/mandelbrot/", {"name": "M"}, 403, 403, 403, 200),
+    ("DELETE", "resource/mandelbrot/", None, 403, 403, 403, 409),
+    ("GET", "node/", None, 200, 200, 200, 200),
+    ("GET", "node/{node}/", None, 200, 200, 200, 200),
+    ("POST", "node/", {"resource": "mandelbrot"}, 403, 403, 403, 202),
+    ("POST", "node/{node}/drain", None, 403, 403, 403, 200),
+    ("POST", "node/{node}/stop", None, 403, 403, 403, 200),
+    ("GET", "node/{node}/log", None, 403, 403, 403, 200),
+    ("GET", "model/", None, 200, 200, 200, 200),
+    ("GET", "model/{model}/", None, 200, 200, 200, 200),
+    ("POST", "model/", {"params": make.VIEW}, 403, 200, 200, 200),
+    ("PATCH", "model/{model}/", {"pinned": True}, 403, 403, 403, 200),
+    ("GET", "job/", None, 200, 200, 200, 200),
+    ("POST", "job/", {"params": make.VIEW, "width": 9, "height": 9}, 403, 202, 202, 202),
+    ("GET", "job/{job}/", None, 200, 404, 200, 200),
+    ("PATCH", "job/{job}/", {"name": "x"}, 403, 404, 200, 200),
+    ("DELETE", "job/{job}/", None, 403, 404, 409, 409),
+    ("POST", "job/{job}/cancel", None, 403, 404, 200, 200),
+    ("POST", "job/{job}/pause", None, 403, 404, 200, 200),
+    ("POST", "job/{job}/resume", None, 403, 404, 409, 409),
+    ("POST", "job/{job}/retry", None, 403, 404, 409, 409),
+    ("GET", "job/{job}/image.png", None, 409, 404, 409, 409),
+    ("GET", "job/{job}/counts.npy", None, 409, 404, 409, 409),
+    ("GET", "job/{job}/smooth.npy", None, 404, 404, 404, 404),
+    ("GET", "job/{job}/pyramid.dzi", None, 409, 404, 409, 409),
+    ("GET", "job/{job}/pyramid_files/0/0_0.png", None, 409, 404, 409, 409),
+    ("GET", "job/{job}/tile/0/0.png", None, 200, 404, 200, 200),
+    ("GET", "job/{job}/tile/0/0.npy", None, 200, 404, 200, 200),
+    ("GET", "job/{job}/range/{lease}", None, 200, 404, 200, 200),
+    ("GET", "job/{job}/timeline", None, 200, 404, 200, 200),
+    ("GET", "job/{job}/events", None, 200, 404, 200, 200),
+    ("GET", "farm/events", None, 200, 200, 200, 200),
+    ("GET", "token/", None, 200, 200, 200, 200),
+    ("POST", "token/", {"name": "t", "scopes": ["read"]}, 201, 201, 201, 201),
+    ("POST", "token/", {"name": "t", "scopes": ["render"]}, 403, 201, 201, 201),
+    ("POST", "token/", {"name": "t", "scopes": ["operate"]}, 403, 403, 403, 201),
+]
+AGENT_ROUTES: list[tuple[str, str, Any]] = [
+    ("POST", "node-agent/heartbeat", {}),
+    ("POST", "node-agent/lease", {}),
+    ("PUT", "node-agent/lease/{lease}", None),
+    ("POST", "node-agent/lease/{lease}/fail", {"error": "x"}),
+    ("POST", "node-agent/goodbye", {}),
+    ("GET", "node-agent/model/" + "0" * 64, None),
+]
+
+
+@pytest.fixture
+def names(farm: Farm) -> dict[str, str]:
+    """Ids for the paths: a running job with one finished range, its node and its model."""
+    job = farm.submit()
+    node = farm.node()
+    lease = farm.lease(node)
+    farm.deliver(node, lease)
+    other = farm.node()
+    return {"job": str(job.pk), "node": str(other.pk), "model": str(job.model_id), "lease": lease["id"]}
+
+
+def _name(row: Any) -> str:
+    return f"{row[0]} {row[1]}" + (f" {row[2]}" if row[1] == "token/" and row[2] else "")
+
+
+def test_each_caller_gets_what_the_table_says(
+    names: dict[str, str], farm: Farm, stranger: Caller, owner: Caller, operator: Caller
+) -> None:
+    callers = (make.caller(farm.owner, "read"), stranger, owner, operator)
+
+    got = {_name(row): [_status(caller, row, names) for caller in callers] for row in ROUTES}
+
+    assert got == {_name(row): list(row[3:]) for row in ROUTES}
+
+
+def _status(caller: Caller, row: tuple[Any, ...], names: dict[str, str]) -> int:
+    """What the caller gets, in a world where nobody has changed anything yet."""
+    before = transaction.savepoint()
+    response = caller.call(row[0], row[1].format(**names), row[2])
+    make.content(response)
+    transaction.savepoint_rollback(before)
+    return int(response.status_code)
+
+
+def test_nobody_gets_in_without_credentials(names: dict[str, str]) -> None:
+    for row in [*ROUTES, *AGENT_ROUTES]:
+        response = Caller().call(row[0], row[1].format(**names), row[2])
+
+        problem(response, 401, "unauthorised")
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_node_token_opens_no_route_of_people(names: dict[str, str], farm: Farm) -> None:
+    _, node = make.registered_node(farm.resource, farm.site)
+
+    for row in ROUTES:
+        problem(node.call(row[0], row[1].format(**names), row[2]), 401, "unauthorised")
+
+
+def test_a_token_of_an_operator_opens_no_route_of_nodes(names: dict[str, str], operator: Caller) -> None:
+    for row in AGENT_ROUTES:
+        problem(operator.call(row[0], row[1].format(**names), row[2]), 401, "unauthorised")
+
+
+def test_every_route_stands_in_these_tables() -> None:
+    tested = {row[1].replace("{lease}", "id").split("0" * 64)[0] for row in [*ROUTES, *AGENT_ROUTES]}
+    known = {_shape(path) for path in tested}
+    exempt = {"node-agent/register", "api-docs/", "token/*/", "site/*/check", "*"}
+
+    declared = {_shape(str(entry.pattern)) for entry in urlpatterns if isinstance(entry, URLPattern)}
+
+    assert declared - known - exempt == set()
+
+
+def _shape(path: str) -> str:
+    """A path with its variable parts blanked out."""
+    path = re.sub(r"\^\(\?P<rest>\.\*\)\$", "*", path)
+    path = re.sub(r"<[^>]*>|\{[^}]*\}|(?<=/)(here|mandelbrot|id)(?=/|$)|(?<=/)\d+(?=[/._])|(?<=_)\d+(?=\.)", "*", path)
+    return re.sub(r"model/$(?<=agent/model/)", "model/*", path)
+
+
+@pytest.mark.parametrize("scheme", ["Basic", "Token", ""])
+def test_other_schemes_than_bearer_are_no_credentials(scheme: str, farm: Farm, owner: Caller) -> None:
+    problem(Caller(owner.secret, scheme).get("me/"), 401, "unauthorised")
+
+
+def test_an_expired_token_is_refused(farm: Farm, owner: Caller) -> None:
+    Token.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+
+    problem(owner.get("me/"), 401, "unauthorised")
+
+
+def test_a_token_of_a_deactivated_user_is_refused(farm: Farm, owner: Caller) -> None:
+    farm.owner.is_active = False
+    farm.owner.save()
+
+    problem(owner.get("me/"), 401, "unauthorised")
+
+
+def test_an_operators_token_loses_its_power_with_the_operators_office(operator: Caller) -> None:
+    User.objects.filter(username="olga").update(is_staff=False)
+
+    assert operator.get("me/").json()["scopes"] == ["read", "render"]
+
+
+def test_a_revoked_token_is_refused_at_once(farm: Farm, owner: Caller) -> None:
+    id = owner.get("me/").json()["token"]["id"]
+
+    assert owner.delete(f"token/{id}/").status_code == 204
+
+    problem(owner.get("me/"), 401, "unauthorised")
+
+
+def test_tokens_of_others_do_not_exist_even_for_operators(farm: Farm, owner: Caller, operator: Caller) -> None:
+    id = owner.get("me/").json()["token"]["id"]
+
+    problem(operator.get(f"token/{id}/"), 404, "not-found")
+    problem(operator.delete(f"token/{id}/"), 404, "not-found")
+
+
+def test_a_new_token_works_and_its_secret_is_shown_once(owner: Caller) -> None:
+    made = owner.post("token/", {"name": "laptop", "scopes": ["read"]})
+
+    assert made.status_code == 201
+    assert made.headers["Cache-Control"] == "no-store"
+    secret = made.json()["token"]
+    assert Caller(secret).get("me/").json()["scopes"] == ["read"]
+    assert secret not in owner.get("token/").content.decode() + owner.get(made.headers["Location"]).content.decode()
+
+
+def test_a_token_cannot_make_one_that_outlives_it(farm: Farm) -> None:
+    soon = timezone.now() + timedelta(hours=1)
+    short = Caller(tokens.issue(farm.owner, "short", ["read"], soon)[1])
+
+    problem(short.post("token/", {"name": "long", "scopes": ["read"]}), 403, "forbidden")
+
+
+@pytest.mark.parametrize("scopes", [["node"], [], ["read", "all"], "read", [1], None])
+def test_unknown_scopes_cannot_be_asked_for(owner: Caller, scopes: Any) -> None:
+    body = problem(owner.post("token/", {"name": "x", "scopes": scopes}), 422, "invalid")
+
+    assert any(field.startswith("scopes") for field in body["errors"])
+
+
+def test_a_login_session_may_read_and_write_with_the_csrf_token(farm: Farm) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(farm.owner)
+    browser.get("/")
+    csrf = browser.cookies[_csrf_cookie()].value
+    order = {"params": make.VIEW, "width": 9, "height": 9}
+
+    assert browser.get(f"{API}me/").json() == {
+        "user": "ada",
+        "operator": False,
+        "scopes": ["read", "render"],
+        "token": None,
+    }
+    made = browser.post(f"{API}job/", order, content_type="application/json", headers={"X-CSRFToken": csrf})
+    assert made.status_code == 202
+
+
+def test_a_login_session_without_the_csrf_token_changes_nothing(farm: Farm) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(farm.owner)
+
+    refused = browser.post(f"{API}job/", {}, content_type="application/json")
+
+    assert "CSRF" in problem(refused, 403, "forbidden")["detail"]
+    assert not farm.owner.jobs.exists()
+
+
+def test_a_logged_in_operator_may_operate(operator: Caller) -> None:
+    browser = Client()
+    browser.force_login(User.objects.get(username="olga"))
+
+    assert browser.get(f"{API}me/").json()["operator"] is True
+
+
+def _csrf_cookie() -> str:
+    return settings.CSRF_COOKIE_NAME
+
+
+def test_people_see_the_events_of_their_own_jobs_alone(farm: Farm, owner: Caller, stranger: Caller) -> None:
+    farm.submit()
+    farm.node()
+
+    assert {event["subject_type"] for event in owner.get("event/").json()["results"]} == {"job"}
+    assert stranger.get("event/").json()["results"] == []
+
+
+def test_operators_see_all_events(farm: Farm, operator: Caller) -> None:
+    farm.submit()
+    farm.node()
+
+    assert {event["subject_type"] for event in operator.get("event/").json()["results"]} == {"job", "node"}
+
+
+def test_the_snapshot_shows_people_their_own_jobs_alone(
+    farm: Farm, owner: Caller, stranger: Caller, operator: Caller
+) -> None:
+    job = farm.submit()
+
+    assert [found["id"] for found in owner.get("farm/").json()["jobs"]] == [str(job.pk)]
+    assert stranger.get("farm/").json()["jobs"] == []
+    assert len(operator.get("farm/").json()["jobs"]) == 1
+
+
+def test_a_job_that_does_not_exist_and_one_of_somebody_else_look_alike(farm: Farm, stranger: Caller) -> None:
+    job = farm.submit()
+
+    theirs = problem(stranger.get(f"job/{job.pk}/"), 404, "not-found")
+    nobodys = problem(stranger.get(f"job/{uuid4()}/"), 404, "not-found")
+
+    assert theirs["detail"].replace(str(job.pk), "") == nobodys["detail"].replace(
+        nobodys["detail"].split()[-1][:-1], ""
+    )

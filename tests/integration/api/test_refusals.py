@@ -1,0 +1,247 @@
+"""What is refused, and how: always a problem document, with every bad field named, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from rrm.farm import jobs
+from rrm.farm.models import Job, RenderModel, Resource, Site
+from tests.factories import API, VIEW, Caller, problem
+from tests.integration.farm.conftest import Farm
+
+pytestmark = pytest.mark.django_db
+
+ORDER = {"params": VIEW, "width": 64, "height": 64, "resource": "mandelbrot"}
+
+MALFORMED = {
+    "nothing that is JSON": b"{",
+    "a list": b"[]",
+    "a string": b'"x"',
+    "null": b"null",
+    "NaN": b'{"a": NaN}',
+    "Infinity": b'{"a": -Infinity}',
+    "a number beyond double precision": b'{"a": 1e999}',
+    "a name that occurs twice": b'{"a": 1, "a": 1}',
+    "a name that occurs twice deep inside": b'{"a": [{"b": 1, "b": 2}]}',
+    "bytes that are not UTF-8": b'{"a": "\xff"}',
+    "a byte order mark": b'\xef\xbb\xbf{"a": 1}',
+    "a NUL character": b'{"a": "\\u0000"}',
+    "a lone surrogate": b'{"a": "\\ud800"}',
+    "a lone surrogate in a name": b'{"\\ud800": 1}',
+    "nesting of 40 levels": b'{"a":' + b"[" * 40 + b"]" * 40 + b"}",
+    "nesting of 100000 levels": b"[" * 100_000,
+    "a number of 5000 digits": b'{"a": ' + b"9" * 5000 + b"}",
+    "two objects": b"{} {}",
+}
+
+
+@pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+def test_a_body_on_which_readers_could_disagree_is_malformed(owner: Caller, body: bytes) -> None:
+    problem(owner.post("job/", body), 400, "malformed-json")
+
+
+@pytest.mark.parametrize(
+    "media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""]
+)
+def test_other_media_types_than_json_are_not_read(owner: Caller, media_type: str) -> None:
+    problem(owner.call("POST", "job/", b"a=1", **{"Content-Type": media_type}), 415, "unsupported-media-type")
+
+
+def test_json_with_a_charset_is_json(owner: Caller) -> None:
+    sent = owner.call("POST", "job/", json.dumps(ORDER).encode(), **{"Content-Type": "application/json; charset=utf-8"})
+
+    assert sent.status_code == 202
+
+
+def test_a_json_body_beyond_the_limit_is_too_large(owner: Caller, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+
+    problem(owner.post("job/", {"name": "x" * 2000}), 413, "too-large")
+
+
+@pytest.mark.parametrize("path", ["", "nothing", "job/not-a-uuid/", "site/../../etc/passwd", "node-agent/", "v1/"])
+def test_an_unknown_route_is_a_problem_too(owner: Caller, path: str) -> None:
+    for caller in (owner, Caller()):
+        problem(caller.get(path), 404, "not-found")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("DELETE", "farm/"), ("PUT", "job/"), ("OPTIONS", "job/"), ("TRACE", "me/")]
+)
+def test_a_method_that_a_route_has_not_is_named_as_such(owner: Caller, method: str, path: str) -> None:
+    response = owner.call(method, path)
+
+    problem(response, 405, "method-not-allowed")
+    assert "GET" in response.headers["Allow"]
+
+
+def test_a_route_answers_with_and_without_its_last_slash(owner: Caller) -> None:
+    assert owner.get("me").json() == owner.get("me/").json()
+    assert owner.post("job", ORDER).status_code == 202
+
+
+def test_an_error_that_nobody_foresaw_tells_the_caller_nothing(
+    owner: Caller, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def explode(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("the secret cause")
+
+    monkeypatch.setattr(jobs, "submit", explode)
+
+    response = owner.post("job/", ORDER)
+
+    assert "secret cause" not in str(problem(response, 500, "internal"))
+    assert "the secret cause" in caplog.text
+
+
+BAD_JOBS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "an unknown field": ({"colour": "red"}, {"colour"}),
+    "a width that is a string": ({"width": "64"}, {"width"}),
+    "a width that is true": ({"width": True}, {"width"}),
+    "a width that is a fraction": ({"width": 64.5}, {"width"}),
+    "a negative height": ({"height": -1}, {"height"}),
+    "no height": ({"height": None}, {"height"}),
+    "a kind that there is not": ({"kind": "animation"}, {"kind"}),
+    "a name that is a number": ({"name": 5}, {"name"}),
+    "no model": ({"params": None}, {"model"}),
+    "two models": ({"model": "valley"}, {"model"}),
+    "an unknown model": ({"params": None, "model": "nowhere"}, {"model"}),
+    "an unknown resource": ({"resource": "nothing"}, {"resource"}),
+    "an unknown output": ({"outputs": ["png", "tiff"]}, {"outputs"}),
+    "an unknown priority": ({"priority": "highest"}, {"priority"}),
+    "an unknown palette": ({"coloring": {"palette": "grey"}}, {"coloring.palette"}),
+    "a radius that is a list": ({"params": {**VIEW, "radius": [1]}}, {"params.radius"}),
+    "an unknown parameter": ({"params": {**VIEW, "zoom": 2}}, {"params.zoom"}),
+    "a site that the resource has not": ({"sites": {"policy": "only", "ids": ["mars"]}}, {"sites"}),
+    "a deadline in the past": ({"deadline": "2001-01-01T00:00:00Z"}, {"deadline"}),
+    "a deadline without a zone": ({"deadline": "2099-01-01T00:00:00"}, {"deadline"}),
+    "several at once": ({"width": 0, "priority": 1, "x": 2}, {"width", "priority", "x"}),
+}
+
+
+@pytest.mark.parametrize(("changes", "fields"), BAD_JOBS.values(), ids=BAD_JOBS)
+def test_a_job_with_bad_fields_is_refused_and_all_are_named(
+    owner: Caller, changes: dict[str, Any], fields: set[str]
+) -> None:
+    body = problem(owner.post("job/", {**ORDER, **changes}), 422, "invalid")
+
+    assert set(body["errors"]) == fields
+    assert all(isinstance(message, str) for said in body["errors"].values() for message in said)
+    assert not Job.objects.exists()
+
+
+BAD_SITES: dict[str, tuple[Any, set[str]]] = {
+    "an unknown field": ({"id": "x", "size": 1}, {"size"}),
+    "a field that only the server sets": ({"id": "x", "created_at": "2030-01-01T00:00:00Z"}, {"created_at"}),
+    "no id": ({}, {"id"}),
+    "an id with a slash": ({"id": "a/b"}, {"id"}),
+    "an id that is taken": ({"id": "HERE"}, {"id"}),
+    "an id that is a number": ({"id": 7}, {"id"}),
+    "a kind that there is not": ({"id": "x", "kind": "cloud"}, {"kind"}),
+    "a colour that is a word": ({"id": "x", "color": "red"}, {"color"}),
+    "nodes as a string": ({"id": "x", "max_nodes": "3"}, {"max_nodes"}),
+    "nodes as true": ({"id": "x", "max_nodes": True}, {"max_nodes"}),
+    "fewer nodes than none": ({"id": "x", "max_nodes": -1}, {"max_nodes"}),
+    "more nodes than a database can count": ({"id": "x", "max_nodes": 2**31}, {"max_nodes"}),
+    "enabled as a string": ({"id": "x", "enabled": "true"}, {"enabled"}),
+    "enabled as one": ({"id": "x", "enabled": 1}, {"enabled"}),
+    "a port out of range": ({"id": "x", "port": 70000}, {"port"}),
+    "a cluster without a host": ({"id": "x", "kind": "slurm"}, {"host"}),
+    "an identity that is a path": ({"id": "x", "identity": "../id_rsa"}, {"identity"}),
+}
+
+
+@pytest.mark.parametrize(("body", "fields"), BAD_SITES.values(), ids=BAD_SITES)
+def test_a_site_with_bad_fields_is_refused(farm: Farm, operator: Caller, body: Any, fields: set[str]) -> None:
+    assert set(problem(operator.post("site/", body), 422, "invalid")["errors"]) == fields
+    assert Site.objects.count() == 1
+
+
+BAD_RESOURCES: dict[str, tuple[Any, set[str]]] = {
+    "an unknown field": ({"id": "x", "size": 1}, {"size"}),
+    "a status": ({"id": "x", "status": "idle"}, {"status"}),
+    "a site that there is not": ({"id": "x", "sites": ["mars"]}, {"sites"}),
+    "a site named twice": ({"id": "x", "sites": ["here", "HERE"]}, {"sites"}),
+    "a site that is a number": ({"id": "x", "sites": [1]}, {"sites.0"}),
+    "sites that are a string": ({"id": "x", "sites": "here"}, {"sites"}),
+    "more nodes at least than at most": ({"id": "x", "min_nodes": 3, "max_nodes": 2}, {"min_nodes"}),
+    "an idle timeout of zero characters": ({"id": "x", "idle_timeout": ""}, {"idle_timeout"}),
+    "a directive that is a number": ({"id": "x", "extra_directives": [1]}, {"extra_directives.0"}),
+    "a command that is too long": ({"id": "x", "command_line": "x" * 1025}, {"command_line"}),
+}
+
+
+@pytest.mark.parametrize(("body", "fields"), BAD_RESOURCES.values(), ids=BAD_RESOURCES)
+def test_a_resource_with_bad_fields_is_refused(farm: Farm, operator: Caller, body: Any, fields: set[str]) -> None:
+    assert set(problem(operator.post("resource/", body), 422, "invalid")["errors"]) == fields
+    assert Resource.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "params"),
+        ({"params": []}, "params"),
+        ({"params": {"max_iter": 5}}, "params.center"),
+        ({"params": VIEW, "renderer": "povray"}, "renderer"),
+        ({"params": VIEW, "name": "Not A Name"}, "name"),
+        ({"params": VIEW, "pinned": True}, "pinned"),
+    ],
+)
+def test_a_model_with_bad_fields_is_refused(owner: Caller, body: Any, field: str) -> None:
+    assert field in problem(owner.post("model/", body), 422, "invalid")["errors"]
+    assert not RenderModel.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("state=DONE", "state"),
+        ("stat=RUNNING", "stat"),
+        ("model=x", "model"),
+        ("priority=1", "priority"),
+        ("page_size=0", "page_size"),
+        ("page_size=ten", "page_size"),
+        ("page_size=-1", "page_size"),
+        ("ordering=password", "ordering"),
+        ("ordering=owner__password", "ordering"),
+        ("cursor=x", "cursor"),
+        ("cursor=W10", "cursor"),
+        ("cursor=bnVsbA", "cursor"),
+        ("name=%00", "name"),
+    ],
+)
+def test_a_list_refuses_filters_and_cursors_that_it_does_not_know(owner: Caller, query: str, field: str) -> None:
+    assert field in problem(owner.get(f"job/?{query}"), 422, "invalid")["errors"]
+
+
+@pytest.mark.parametrize("key", ["x" * 256, "ключ".encode().decode("latin-1")])
+def test_an_unusable_idempotency_key_is_refused(owner: Caller, key: str) -> None:
+    problem(owner.post("job/", ORDER, Idempotency_Key=key), 422, "invalid")
+
+
+@pytest.mark.parametrize("body", [{"state": "COMPLETED"}, {"priority": "top"}, {"name": None}, {"width": 5}])
+def test_a_job_takes_no_other_changes_than_name_and_priority(farm: Farm, owner: Caller, body: Any) -> None:
+    problem(owner.patch(f"job/{farm.submit().pk}/", body), 422, "invalid")
+
+
+@pytest.mark.parametrize("query", ["stream=log", "tail=0", "tail=all", "tail=99999999999"])
+def test_a_node_log_refuses_what_it_does_not_have(farm: Farm, operator: Caller, query: str) -> None:
+    problem(operator.get(f"node/{farm.node().pk}/log?{query}"), 422, "invalid")
+
+
+def test_a_page_outside_the_api_is_no_problem_document() -> None:
+    response = Client().get("/nothing-here")
+
+    assert response.status_code == 404
+    assert response.headers["Content-Type"].startswith("text/html")
+
+
+def test_an_empty_body_is_an_empty_object(owner: Caller) -> None:
+    body = problem(Client().post(f"{API}job/", headers=owner.headers, content_type="application/json"), 422, "invalid")
+
+    assert {"width", "height"} <= set(body["errors"])
