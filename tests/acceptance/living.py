@@ -1,4 +1,4 @@
-"""The live processes of one data folder, found in /proc by their environment, independently of the supervisor's code."""
+"""The live processes of one data folder, found in /proc by their environment, without the supervisor's code."""
 
 from __future__ import annotations
 

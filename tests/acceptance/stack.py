@@ -75,7 +75,7 @@ class Stack:
         self.stop_seconds = time.monotonic() - began
         if left:
             self.kill_everything()
-            raise Failed(f"{len(left)} processes left {STOP_SECONDS:.0f} s after {number.name}: {left}\n{self.output()}")
+            raise Failed(f"{STOP_SECONDS:.0f} s after {number.name} there are still {left}\n{self.output()}")
         self._process = None
 
     def _wait_for_end(self, seconds: float) -> list[Process]:
@@ -198,7 +198,7 @@ class Client:
 
     def finished(self, job: str, seconds: float = 60.0) -> dict[str, Any]:
         """The job's body once it is COMPLETED. Raises Failed when it ends otherwise, or does not end."""
-        body = self.until(lambda: self.job(job), lambda found: found["state"] in FINAL, seconds)
+        body: dict[str, Any] = self.until(lambda: self.job(job), lambda found: found["state"] in FINAL, seconds)
         if body["state"] != "COMPLETED":
             raise Failed(f"job {job} is {body['state']}: {body['reason']}")
         return body
