@@ -2,6 +2,7 @@
 
 import { post, remove } from "./api.js";
 import { el } from "./dom.js";
+import { jobName } from "./format.js";
 
 const POSSIBLE = {
   QUEUED: ["pause", "cancel"],
@@ -18,8 +19,7 @@ const act = (action, id) => (action === "delete" ? remove(`job/${id}/`) : post(`
 /** Buttons for the job; `done(action)` after success, `failed(error)` else. Cancel and delete ask by a second press. */
 export function actionButtons(job, done, failed) {
   return (POSSIBLE[job.state] ?? []).map((action) => {
-    const name = job.name || job.id;
-    const button = el("button", { type: "button", class: "small", "data-action": action, "aria-label": `${action} ${name}` }, label(action));
+    const button = el("button", { type: "button", class: "small", "data-action": action, "aria-label": `${action} ${jobName(job)}` }, label(action));
     button.addEventListener("click", async () => {
       if (["cancel", "delete"].includes(action) && !armed(button, action)) return;
       button.disabled = true;

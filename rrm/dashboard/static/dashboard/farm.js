@@ -3,13 +3,16 @@
 import { actionButtons } from "./actions.js";
 import { config, getJson, post } from "./api.js";
 import { byId, chip, el, mark, replace, setText } from "./dom.js";
-import { moment, plural, whole } from "./format.js";
+import { jobName, plural, recent, whole } from "./format.js";
 import { FINAL } from "./record.js";
 import { Stream } from "./stream.js";
 
 const GONE = new Set(["STOPPED", "FAILED"]);
 const KEEP_GONE_MS = 30000;
 const KEEP_JOBS = 20;
+const WORKING = new Set(["IDLE", "BUSY"]);
+const PROMPT_MS = 400;
+const CALM_MS = 3000; // nodes take up and finish work all the time
 
 export class Farm {
   #hooks;
@@ -18,9 +21,10 @@ export class Farm {
   #jobs = new Map();
   #ranges = new Set();
   #timer = 0;
+  #due = Infinity;
   #frame = 0;
 
-  /** `hooks`: ready(snapshot), snapshot(snapshot), watch(id), open() → id of the open job, moved(): something about the farm changed. */
+  /** `hooks`: ready(snapshot), snapshot(snapshot), watch(id), open() → id of the open job, job(event), acted(id, action), moved(): something about the farm changed. */
   constructor(hooks) {
     this.#hooks = hooks;
     this.stream = new Stream(
@@ -59,9 +63,15 @@ export class Farm {
   }
 
   // Several events come together; the snapshot is read once for all of them.
-  #soon(delay = 400) {
+  #soon(delay = PROMPT_MS) {
+    const due = performance.now() + delay;
+    if (this.#due <= due) return;
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.load().catch(() => this.#down()), delay);
+    this.#due = due;
+    this.#timer = setTimeout(() => {
+      this.#due = Infinity;
+      this.load().catch(() => this.#down());
+    }, delay);
   }
 
   #down() {
@@ -73,7 +83,7 @@ export class Farm {
     const known = this.#nodes.get(data.id);
     this.#nodes.set(data.id, { tiles_done: 0, ...known, ...data });
     if (GONE.has(data.state)) setTimeout(() => this.#forget(data.id), KEEP_GONE_MS);
-    if (known?.state !== data.state && !(["IDLE", "BUSY"].includes(known?.state) && ["IDLE", "BUSY"].includes(data.state))) this.#soon();
+    if (known?.state !== data.state) this.#soon(WORKING.has(data.state) ? CALM_MS : PROMPT_MS);
     this.#hooks.moved();
     this.#request();
   }
@@ -86,6 +96,8 @@ export class Farm {
 
   async #job(data) {
     const known = this.#jobs.get(data.id);
+    this.#hooks.job(data);
+    this.#soon(CALM_MS);
     if (known) this.#jobs.set(data.id, { ...known, ...data });
     this.#request();
     if (known && !FINAL.has(data.state)) return;
@@ -121,14 +133,13 @@ export class Farm {
 
   #showStatus() {
     const living = [...this.#nodes.values()].filter((node) => !GONE.has(node.state));
-    const busy = living.filter((node) => node.state === "BUSY").length;
     const { status, reason } = this.#snapshot;
     byId("farm-status").className = `farm-status ${status}`;
-    setText("farm-text", [`${plural(living.length, "node")}, ${busy} busy`, reason].filter(Boolean).join(" · "));
+    setText("farm-text", [plural(living.length, "node"), reason].filter(Boolean).join(" · "));
   }
 
   #showNodes() {
-    const nodes = [...this.#nodes.values()];
+    const nodes = [...this.#nodes.values()].sort((a, b) => GONE.has(a.state) - GONE.has(b.state));
     byId("no-nodes").hidden = nodes.length > 0;
     byId("nodes").hidden = nodes.length === 0;
     syncRows(byId("nodes").tBodies[0], nodes, (node) => [node.state, node.reason, node.hostname, node.tiles_done].join("|"), nodeRow);
@@ -154,17 +165,16 @@ export class Farm {
   }
 
   #jobRow(job, open) {
-    const name = job.name || job.id.slice(0, 8);
+    const name = jobName(job);
     const reason = job.pending_reason || job.reason;
     const buttons = actionButtons(job, (action) => this.#acted(job, action), (error) => setText("farm-text", error.message));
     const watch = el("button", { type: "button", class: "link", "aria-pressed": String(open), onclick: () => this.#hooks.watch(job.id) }, name);
     return el(
       "tr",
       { class: open ? "open" : null },
-      el("th", { scope: "row" }, watch, el("small", {}, `${whole(job.width)} × ${whole(job.height)}`)),
+      el("th", { scope: "row" }, watch, el("small", {}, `${whole(job.width)} × ${whole(job.height)}, `, el("time", { datetime: job.created_at }, recent(job.created_at)))),
       el("td", {}, chip(job.state), reason ? el("small", {}, reason) : null),
       el("td", { class: "n" }, `${whole(job.progress.done)} / ${whole(job.progress.tiles)}`),
-      el("td", {}, el("time", { datetime: job.created_at }, moment(job.created_at))),
       el("td", { class: "acts" }, ...buttons, el("a", { class: "button small", href: `/job/${job.id}`, "aria-label": `Open the page of ${name}` }, "Page")),
     );
   }
@@ -172,7 +182,7 @@ export class Farm {
   #acted(job, action) {
     if (action === "delete") this.drop(job.id);
     else this.#job({ id: job.id }).catch(() => {});
-    this.#hooks.acted?.(job.id, action);
+    this.#hooks.acted(job.id, action);
   }
 }
 
@@ -185,7 +195,7 @@ function nodeRow(node) {
     el("td", { class: "n" }, whole(node.tiles_done)),
   ];
   if (config.operator) cells.push(el("td", { class: "acts" }, ...nodeButtons(node)));
-  return el("tr", {}, ...cells);
+  return el("tr", { class: GONE.has(node.state) ? "gone" : null }, ...cells);
 }
 
 function nodeButtons(node) {

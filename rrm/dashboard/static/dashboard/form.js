@@ -32,7 +32,7 @@ export class JobForm {
 
   /** Offer what the API offers. */
   offer({ models, palettes, resources, sites }) {
-    this.#models = models.filter((model) => model.name);
+    this.#models = models.filter((model) => model.name).sort((a, b) => a.name.localeCompare(b.name));
     const options = this.#models.map((model) => el("option", { value: model.id }, model.name));
     const own = [el("option", { value: CIRCLE }, "Custom: centre and radius"), el("option", { value: VIEWPORT }, "Custom: viewport")];
     replace(this.#field("model"), ...options, ...own);

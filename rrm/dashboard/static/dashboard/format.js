@@ -29,6 +29,14 @@ export function duration(seconds) {
 export const clock = (time) => (time ? CLOCK.format(new Date(time)) : "–");
 export const moment = (time) => (time ? DAY.format(new Date(time)) : "–");
 
+/** What a job is called when nobody named it. */
+export const jobName = (job) => job.name || job.model_name || `Job ${job.id.slice(0, 8)}`;
+
+/** The time of day, with the date when it is not today's. */
+export function recent(time) {
+  return new Date(time).toDateString() === new Date().toDateString() ? clock(time) : moment(time);
+}
+
 /** Seconds since the epoch, or NaN. */
 export const instant = (time) => (time ? Date.parse(time) / 1000 : NaN);
 

@@ -6,8 +6,8 @@ import { ceiling } from "./throughput.js";
 
 const ROW = 22;
 const BAR = 14;
-const LABEL = 150;
-const WIDTH = 1000;
+const LABEL = 130;
+const LEAST_WIDTH = 520;
 const FOOT = 24;
 
 /** Rows [{node, site, color, bars}] in the order in which the nodes came in. */
@@ -19,7 +19,16 @@ function rowsOf(leases, now) {
     if (!rows.has(lease.node)) rows.set(lease.node, { name: lease.node_name, site: lease.site, bars: [] });
     rows.get(lease.node).bars.push({ ...lease, from, to: Math.max(to, from) });
   }
+  for (const row of rows.values()) queued(row.bars);
   return [...rows.values()];
+}
+
+// A node has its next range in hand before it finishes the last: work on it begins when the last is delivered.
+function queued(bars) {
+  bars.sort((a, b) => a.to - b.to);
+  bars.forEach((bar, index) => {
+    bar.begin = index > 0 ? Math.min(bar.to, Math.max(bar.from, bars[index - 1].to)) : bar.from;
+  });
 }
 
 export function drawGantt(host, leases, now) {
@@ -32,8 +41,9 @@ export function drawGantt(host, leases, now) {
   const start = Math.min(...bars.map((bar) => bar.from));
   const span = Math.max(0.1, Math.max(...bars.map((bar) => bar.to)) - start);
   const height = rows.length * ROW + FOOT;
-  const x = (time) => LABEL + ((time - start) / span) * (WIDTH - LABEL - 10);
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": `${plural(bars.length, "range")} on ${plural(rows.length, "node")} in ${duration(span)}` });
+  const width = Math.max(LEAST_WIDTH, host.clientWidth);
+  const x = (time) => LABEL + ((time - start) / span) * (width - LABEL - 24);
+  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${plural(bars.length, "range")} on ${plural(rows.length, "node")} in ${duration(span)}` });
   picture.append(hatching(), ...ticks(start, span, x, height), ...rows.flatMap((row, index) => drawRow(row, index, x, start)));
   replace(host, picture);
 }
@@ -62,7 +72,7 @@ function drawRow(row, index, x, start) {
 }
 
 function drawBar(bar, top, x, start) {
-  const left = x(bar.from);
+  const left = x(bar.begin);
   const shape = { x: left, y: top, width: Math.max(1.5, x(bar.to) - left - 0.5), height: BAR, rx: 1.5 };
   const group = svg("g", { class: `bar ${bar.state.toLowerCase()}` }, svg("title", {}, described(bar, start)), svg("rect", { ...shape, fill: safeColor(bar.color) }));
   if (bar.state === "RETURNED") group.append(svg("rect", { ...shape, fill: "url(#hatch)" }));
@@ -72,7 +82,7 @@ function drawBar(bar, top, x, start) {
 function described(bar, start) {
   const last = bar.stop - 1;
   const tiles = bar.start === last ? `tile ${last}` : `tiles ${bar.start}–${last}`;
-  const parts = [`${tiles} on ${bar.node_name}, ${bar.site}`, `${(bar.from - start).toFixed(2)}–${(bar.to - start).toFixed(2)} s`];
+  const parts = [`${tiles} on ${bar.node_name}, ${bar.site}`, `handed out at ${(bar.from - start).toFixed(2)} s, back at ${(bar.to - start).toFixed(2)} s`];
   if (bar.state === "DONE") parts.push(`${milliseconds(bar.render_ms)} of rendering`, bar.warm ? "model was warm" : "model was loaded");
   else parts.push(bar.state.toLowerCase(), bar.reason || "");
   return parts.filter(Boolean).join("\n");

@@ -5,6 +5,7 @@ import { byId } from "./dom.js";
 import { Farm } from "./farm.js";
 import { JobForm } from "./form.js";
 import { JobPanel } from "./panel.js";
+import { FINAL } from "./record.js";
 
 const query = new URLSearchParams(window.location.search);
 let openJob = query.get("job");
@@ -18,10 +19,14 @@ const panel = new JobPanel({
   },
 });
 
-function watch(id) {
+function show(id) {
   openJob = id;
-  window.history.replaceState(null, "", `?job=${encodeURIComponent(id)}`);
   panel.open(id);
+}
+
+function watch(id) {
+  show(id);
+  window.history.replaceState(null, "", `?job=${encodeURIComponent(id)}`);
   if (window.matchMedia("(max-width: 900px)").matches) byId("job-title").scrollIntoView({ block: "start" });
 }
 
@@ -39,9 +44,11 @@ const farm = new Farm({
   watch,
   open: () => openJob,
   acted: (id, action) => {
-    if (id !== openJob) return;
-    if (action === "delete") panel.close();
-    else if (action === "retry") panel.live?.reopen();
+    if (id === openJob && action === "delete") panel.close();
+  },
+  // Taken up again, here or elsewhere: its stream had ended.
+  job: ({ id, state }) => {
+    if (id === openJob && panel.record?.finished && !FINAL.has(state)) panel.live.reopen();
   },
   moved: whyWaiting,
 });
@@ -55,8 +62,7 @@ function whyWaiting() {
 
 async function start(snapshot) {
   const newest = snapshot.jobs.find((job) => job.state === "RUNNING") ?? snapshot.jobs[0];
-  if (openJob) panel.open(openJob);
-  else if (newest) watch(newest.id);
+  if (openJob || newest) show(openJob || newest.id);
   const [models, palettes] = await Promise.all([getAll("model/?named=true&page_size=100"), getAll("palette/")]);
   form.offer({ models, palettes, resources: snapshot.resources, sites: snapshot.sites });
   form.prefill(query);

@@ -90,4 +90,5 @@ function view({ viewport, center, radius, max_iter: limit, escape_radius: escape
   return [...place, ["Iterations", limit && whole(limit)], ["Escape radius", escape]];
 }
 
+new ResizeObserver(() => drawGantt(byId("timeline"), leases, serverNow())).observe(byId("timeline"));
 panel.open(config.job);

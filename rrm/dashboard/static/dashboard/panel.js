@@ -5,7 +5,7 @@ import { announce } from "./announce.js";
 import { at, serverNow } from "./api.js";
 import { Borders } from "./borders.js";
 import { byId, el, replace, safeColor, setText } from "./dom.js";
-import { duration, milliseconds, plural, short, whole } from "./format.js";
+import { duration, jobName, milliseconds, plural, short, whole } from "./format.js";
 import { Inspector } from "./inspector.js";
 import { LiveJob } from "./live.js";
 import { CANVAS_LIMIT, Picture } from "./picture.js";
@@ -122,14 +122,14 @@ export class JobPanel {
     const { job } = record;
     const ended = this.#state !== "" && record.finished;
     this.#state = job.state;
-    setText("job-title", job.name || "Unnamed job");
+    setText("job-title", jobName(job));
     const chip = byId("job-state");
     chip.hidden = false;
     chip.className = `chip ${job.state.toLowerCase()}`;
     chip.textContent = job.state.toLowerCase();
     replace(byId("job-actions"), ...this.#buttons(job), this.#pageLink(job));
     replace(byId("job-downloads"), ...downloads(job));
-    announce(`Job ${job.name || ""} is ${job.state.toLowerCase()}.`, true);
+    announce(`${jobName(job)} is ${job.state.toLowerCase()}.`, true);
     if (ended) this.#hooks.finished?.(record);
   }
 
@@ -158,7 +158,7 @@ export class JobPanel {
       part.style.setProperty("width", `${(100 * site.tiles) / record.tiles}%`);
       part.style.setProperty("--mark", safeColor(site.color));
     });
-    document.title = record.finished ? `${record.job.name || "Job"} · RRM` : `${Math.floor(percent)} % · ${record.job.name || "Job"} · RRM`;
+    document.title = `${record.finished ? "" : `${Math.floor(percent)} % · `}${jobName(record.job)} · RRM`;
     if (!record.finished && record.done > 0) announce(`${Math.floor(percent)} percent of the tiles are done.`);
   }
 
@@ -204,6 +204,6 @@ export class JobPanel {
 
 function downloads(job) {
   return DOWNLOADS.filter(([link]) => job.state === "COMPLETED" && job.links?.[link]).map(([, text, file]) =>
-    el("a", { class: "button", href: at(`job/${job.id}/${file}`), download: `${job.name || job.id}-${file}` }, text),
+    el("a", { class: "button", href: at(`job/${job.id}/${file}`), download: `${jobName(job)}-${file}` }, text),
   );
 }

@@ -1,14 +1,13 @@
 // The zoomable picture of a finished job, its buttons and its coordinates.
 
 import { byId } from "./dom.js";
-import { digits, planeOf, pointAt } from "./plane.js";
+import { digits, pointAt } from "./plane.js";
 import { Pyramid } from "./pyramid.js";
 import { Viewer } from "./viewer.js";
 
 export class ZoomPanel {
   #viewer = new Viewer(byId("viewer"), () => this.#moved());
-  #plane = null;
-  #params = null;
+  #job = null;
 
   constructor() {
     for (const button of document.querySelectorAll("[data-zoom]")) button.addEventListener("click", () => this.#press(button.dataset.zoom));
@@ -18,13 +17,12 @@ export class ZoomPanel {
   /** Show the pyramid instead of the live tiles. */
   async open(job) {
     const pyramid = await Pyramid.open(job.id, () => this.#viewer.redraw());
-    this.#plane = job.params ? planeOf(job) : null;
-    this.#params = job.params ?? null;
+    this.#job = job;
     for (const id of ["viewer", "zoom-tools", "plane"]) byId(id).hidden = false;
-    byId("render-view").hidden = this.#plane === null;
     byId("borders").hidden = true;
     byId("tiles").hidden = true;
     byId("border-modes").hidden = true;
+    byId("stage").classList.add("free");
     this.#viewer.open(pyramid);
   }
 
@@ -33,9 +31,10 @@ export class ZoomPanel {
   }
 
   #moved() {
+    if (this.#job === null) return;
     const { x, y, half, scale } = this.#viewer.view;
     this.#write([x, y], scale);
-    if (this.#plane) this.#link(x, y, half);
+    this.#link(x, y, half);
   }
 
   #point(event) {
@@ -43,18 +42,16 @@ export class ZoomPanel {
   }
 
   #write(pixel, scale) {
-    const percent = `${(scale * 100 * (window.devicePixelRatio || 1)).toPrecision(3)} %`;
-    if (this.#plane === null) {
-      byId("plane").textContent = percent;
-      return;
-    }
-    const [x, y] = pointAt(this.#plane, pixel);
-    byId("plane").textContent = `x ${digits(x, this.#plane.dx)}   y ${digits(y, this.#plane.dy)}   ${percent}`;
+    const [x, y] = pointAt(this.#job, pixel);
+    const { dx, dy } = this.#job.view;
+    const percent = (scale * 100 * (window.devicePixelRatio || 1)).toPrecision(3);
+    byId("plane").textContent = `x ${digits(x, dx)}   y ${digits(y, dy)}   ${percent} %`;
   }
 
   #link(x, y, half) {
-    const point = pointAt(this.#plane, [x, y]);
-    const values = { x: digits(point[0], this.#plane.dx), y: digits(point[1], this.#plane.dy), radius: (half * Math.abs(this.#plane.dx)).toPrecision(6), max_iter: this.#params.max_iter };
-    byId("render-view").href = `/?${new URLSearchParams(values)}`;
+    const { view, params } = this.#job;
+    const point = pointAt(this.#job, [x, y]);
+    const place = { x: digits(point[0], view.dx), y: digits(point[1], view.dy), radius: (half * view.dx).toPrecision(6) };
+    byId("render-view").href = `/?${new URLSearchParams({ ...place, max_iter: params.max_iter })}`;
   }
 }
