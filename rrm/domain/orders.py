@@ -14,7 +14,7 @@ OUTPUTS = ("png", "counts", "smooth")
 PRIORITIES = ("low", "normal", "high", "urgent")
 POLICIES = ("any", "split", "only")
 TILE_SIZES = (16, 1024)
-MAX_SIDE = 2**20
+MAX_SIDE = 2**17  # composing holds some rows of the whole width in memory
 _NAME_LENGTH = 200
 
 
