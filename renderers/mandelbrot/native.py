@@ -4,6 +4,7 @@ A start from the kept file takes milliseconds and does not import numba (0.9 s).
 which releases the interpreter lock.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -87,7 +88,8 @@ def _object_code(target: Target) -> bytes:
     from renderers.mandelbrot.machine_code import object_code
 
     code = object_code(target)
-    _keep(kept, code)
+    with contextlib.suppress(OSError):  # a full disk costs the next start seconds, not this one its work
+        _keep(kept, code)
     return code
 
 
