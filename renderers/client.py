@@ -3,12 +3,14 @@
 import json
 import logging
 import random
+import ssl
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import certifi
 import httpx
 
 log = logging.getLogger(__name__)
@@ -98,7 +100,8 @@ class ManagerClient:
     def __init__(self, manager: str, token: str, give_up: float = GIVE_UP_BEFORE_REGISTRATION) -> None:
         self.patience = Patience(give_up)
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        self._http = httpx.Client(base_url=manager.rstrip("/") + PREFIX, timeout=timeout, trust_env=False)
+        root = manager.rstrip("/") + PREFIX
+        self._http = httpx.Client(base_url=root, timeout=timeout, trust_env=False, verify=_authorities())
         self._lease_timeout = timeout
         self._use(token)
 
@@ -170,6 +173,13 @@ class ManagerClient:
                 reason = f"{method} {route} answered {response.status_code}"
             self.patience.pause(attempt, reason)
             attempt += 1
+
+
+def _authorities() -> ssl.SSLContext:
+    """The well-known certificate authorities and those of this machine, where a site registers its own."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 def _worth_repeating(response: httpx.Response) -> bool:
