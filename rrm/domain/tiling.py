@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 
 PREVIEW_SIDE = 2048
+LEAST_SECONDS = 0.05
+"""A range that is less work than this costs more to hand over than it helps to balance the end of a job."""
 
 Range = tuple[int, int]
 
@@ -83,16 +85,17 @@ def range_size(
     """How many tiles one lease takes: `target_seconds` of this node's measured speed on this model.
 
     A node that has not been measured gets one tile for each core. Never more than remaining / (2 * nodes), so that
-    the tail stays balanced, and one tile at least. `pixel_seconds` is wall seconds per pixel with all cores at work.
+    the tail stays balanced, unless that is less work than LEAST_SECONDS; and one tile at least. `pixel_seconds` is
+    wall seconds per pixel with all cores at work.
     """
     if remaining < 1:
         raise ValueError("nothing remains to be leased")
+    fair = remaining // (2 * max(nodes, 1))
     if pixel_seconds is None:
-        wanted = cores
-    else:
-        tile_seconds = tile_pixels * pixel_seconds
-        wanted = int(min(remaining, target_seconds / tile_seconds)) if tile_seconds > 0 else remaining
-    return max(1, min(wanted, remaining // (2 * max(nodes, 1))))
+        return max(1, min(cores, fair))
+    tile_seconds = max(tile_pixels * pixel_seconds, 1e-9)
+    wanted, least = (int(min(remaining, seconds / tile_seconds)) for seconds in (target_seconds, LEAST_SECONDS))
+    return max(1, min(wanted, max(fair, least)))
 
 
 def halve(start: int, stop: int) -> tuple[Range, ...]:

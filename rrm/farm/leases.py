@@ -31,7 +31,7 @@ from rrm.results.layout import drafted
 
 logger = logging.getLogger(__name__)
 
-AHEAD = 2  # leases a node may hold: the one it renders and the next
+AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
 MAX_FAILURES = 3
 _CANDIDATES = 200
 _TRIES = 5

@@ -59,16 +59,17 @@ def test_the_first_lease_is_small_and_later_ones_are_sized_in_time(farm: Farm) -
     assert second["stop"] - second["start"] > 2
 
 
-def test_a_node_holds_two_leases_and_no_more(farm: Farm) -> None:
+def test_a_node_holds_three_leases_and_no_more(farm: Farm) -> None:
     farm.submit()
     node = farm.node(cores=1)
 
     one = farm.lease(node)
     two = farm.lease(node, one["id"])
-    three = farm.ask(node, one["id"], two["id"])
+    three = farm.lease(node, one["id"], two["id"])
+    four = farm.ask(node, one["id"], two["id"], three["id"])
 
-    assert two["start"] == one["stop"]
-    assert three["lease"] is None
+    assert (two["start"], three["start"]) == (one["stop"], two["stop"])
+    assert four["lease"] is None
 
 
 def test_a_lease_whose_answer_was_lost_is_handed_out_again(farm: Farm) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.domain.tiling import Box, TileGrid, halve, preview_scale, range_size, shares
+from rrm.domain.tiling import LEAST_SECONDS, Box, TileGrid, halve, preview_scale, range_size, shares
 
 sides = st.integers(1, 60)
 
@@ -78,8 +78,14 @@ def _size(**changes: float | None) -> int:
 def test_a_measured_node_gets_the_tiles_it_does_in_the_target_time() -> None:
     assert _size() == 7  # 65.5 ms each
     assert _size(pixel_seconds=1e-3) == 1
-    assert _size(pixel_seconds=0.0, nodes=2) == 250
-    assert _size(pixel_seconds=1e-300, nodes=2) == 250
+    assert _size(pixel_seconds=1e-9, nodes=20) == 25
+
+
+def test_a_range_of_next_to_no_work_is_not_cut_to_balance_the_end() -> None:
+    assert _size(remaining=64, pixel_seconds=1e-8) == 64  # 42 ms altogether
+    assert _size(remaining=1000, pixel_seconds=1e-8, nodes=50) == 76
+    assert _size(pixel_seconds=0.0, nodes=2) == 1000
+    assert _size(pixel_seconds=1e-300, nodes=2) == 1000
 
 
 def test_a_node_that_was_not_measured_gets_a_tile_for_each_core() -> None:
@@ -96,7 +102,8 @@ def test_no_lease_takes_more_than_half_a_fair_part_of_what_remains(
     remaining: int, nodes: int, cores: int, pixel_seconds: float | None
 ) -> None:
     size = _size(remaining=remaining, nodes=nodes, cores=cores, pixel_seconds=pixel_seconds)
-    assert 1 <= size <= max(1, remaining / (2 * max(nodes, 1)))
+    little_work = LEAST_SECONDS / max(65536 * (pixel_seconds or 0.0), 1e-9) if pixel_seconds is not None else 0
+    assert 1 <= size <= min(remaining, max(1, remaining / (2 * max(nodes, 1)), little_work))
 
 
 def test_nothing_is_leased_when_nothing_remains() -> None:
