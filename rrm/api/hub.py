@@ -14,12 +14,13 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Iterable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.db import Error as DatabaseError
-from django.db.models import Max, Q
+from django.db.models import Max, Q, QuerySet
 from django.utils import timezone
 
 from rrm.api.frames import Frame, columns, frames, progress_frame
@@ -185,10 +186,18 @@ class Hub:
 
 
 def _newest() -> tuple[int, set[int]]:
-    """The highest event id, and the ids a little below it that are not there (yet)."""
-    high = Event.objects.aggregate(high=Max("id"))["high"] or 0
-    low = max(0, high - _MOST_GAPS // 2)
-    return high, set(range(low + 1, high)) - set(Event.objects.filter(id__gt=low).values_list("id", flat=True))
+    """The highest event id, and the ids below it that are not there and were given a moment ago."""
+    since = timezone.now() - timedelta(seconds=_GAP_SECONDS)
+    recent = Event.objects.filter(created_at__gt=since).order_by("-id").values_list("id", flat=True)[:_MOST_GAPS]
+    known = set(recent)
+    high = max(known, default=0) or _highest(Event.objects.all())
+    before = _highest(Event.objects.filter(id__lt=min(known))) if known else high
+    low = max(before, high - _MOST_GAPS) if before else min(known, default=high)
+    return high, set(range(low + 1, high)) - known
+
+
+def _highest(events: QuerySet[Event]) -> int:
+    return events.aggregate(high=Max("id"))["high"] or 0
 
 
 def _read(high: int, gaps: Collection[int]) -> list[dict[str, Any]]:
