@@ -78,7 +78,7 @@ def _size(**changes: float | None) -> int:
 def test_a_measured_node_gets_the_tiles_it_does_in_the_target_time() -> None:
     assert _size() == 7  # 65.5 ms each
     assert _size(pixel_seconds=1e-3) == 1
-    assert _size(pixel_seconds=1e-9, nodes=20) == 25
+    assert _size(pixel_seconds=1e-7, nodes=20) == 25
 
 
 def test_a_range_of_next_to_no_work_is_not_cut_to_balance_the_end() -> None:
