@@ -144,8 +144,10 @@ class Hub:
         highest = max(seen, default=self._high)
         for number in seen & self._gaps.keys():
             del self._gaps[number]
-        if highest - self._high < _MOST_GAPS + _BATCH:
-            self._note_gaps(set(range(self._high + 1, highest)) - seen)
+        # In an empty table nothing is known of the ids before the first.
+        low = self._high or min(seen, default=0)
+        if highest - low < _MOST_GAPS + _BATCH:
+            self._note_gaps(set(range(low + 1, highest)) - seen)
         self._high = max(self._high, highest)
         await self._hand_out(frames(rows, self.open_from))
         return len(rows) >= _BATCH

@@ -97,9 +97,9 @@ async def asked(
 ) -> AsyncIterator[Exchange]:
     """The exchange that one request begins; leaving the block hangs up."""
     exchange = Exchange()
-    pieces = list(body)
+    pieces = list(body) or [b""]
     path, _, query = path.partition("?")
-    given = {**caller.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    given = {"host": "localhost", **caller.headers, **{name.replace("_", "-"): text for name, text in headers.items()}}
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -107,10 +107,7 @@ async def asked(
         "method": method,
         "path": path if path.startswith("/") else API + path,
         "query_string": query.encode(),
-        "headers": [
-            (b"host", b"localhost"),
-            *((name.lower().encode(), value.encode()) for name, value in given.items()),
-        ],
+        "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
         "client": ("127.0.0.1", 1),
         "server": ("localhost", 80),
         "scheme": "http",
@@ -121,9 +118,6 @@ async def asked(
         if pieces:
             piece = pieces.pop(0)
             return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
-        if scope.setdefault("read", False) is False and not body:
-            scope["read"] = True
-            return {"type": "http.request", "body": b"", "more_body": False}
         await exchange.gone.wait()
         return {"type": "http.disconnect"}
 
