@@ -153,6 +153,51 @@ def test_an_action_on_jobs_calls_its_use_case_and_names_who_did_it(
     assert Event.objects.filter(job=job, kind="state", actor="operator").last().data["state"] == after  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("state", "offered"),
+    [
+        (JobState.RUNNING, {"cancel", "pause"}),
+        (JobState.PAUSED, {"cancel", "resume"}),
+        (JobState.CANCELLED, {"retry", "forget"}),
+        (JobState.FAILED, {"retry", "forget"}),
+    ],
+)
+def test_the_page_of_a_job_offers_what_makes_sense(operator: Client, farm: Farm, state: str, offered: set[str]) -> None:
+    Job.objects.update(state=state)
+    page = reverse("admin:farm_job_change", args=[Job.objects.get().pk])
+
+    text = operator.get(page).text
+
+    below = page.removesuffix("change/")
+    assert set(re.findall(rf'href="{below}([a-z]+)/', text)) - {"history", "change"} == offered
+
+
+def test_an_action_on_the_page_of_a_job_asks_and_then_acts(
+    operator: Client, farm: Farm, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    job = Job.objects.get()
+    page = reverse("admin:farm_job_change", args=[job.pk])
+    cancel, forget = (page.replace("change", action) for action in ("cancel", "forget"))
+
+    assert "Cancel these jobs?" in operator.get(cancel).text
+    assert Job.objects.get().state == JobState.RUNNING
+    assert operator.post(cancel, {"confirmed": "yes"}).headers["Location"] == page
+    assert Job.objects.get().state == JobState.CANCELLED
+    with django_capture_on_commit_callbacks(execute=True):
+        assert operator.post(forget, {"confirmed": "yes"}).headers["Location"] == listed("job")
+    assert operator.get(forget).status_code == 404
+
+
+def test_actions_are_for_staff_who_may_see_the_rows(client: Client, farm: Farm) -> None:
+    job = Job.objects.get()
+    client.force_login(User.objects.create_user("guest", is_staff=True))
+    page = reverse("admin:farm_job_change", args=[job.pk]).replace("change", "cancel")
+
+    assert client.post(page, {"confirmed": "yes"}).status_code == 403
+    assert client.post(listed("job"), {"action": "cancel", "_selected_action": str(job.pk)}).status_code == 403
+    assert Job.objects.get().state == JobState.RUNNING
+
+
 def test_an_action_changes_nothing_before_it_is_confirmed(operator: Client, farm: Farm) -> None:
     job = Job.objects.get()
 

@@ -1,17 +1,20 @@
-"""Actions on selected rows: a page asks first, then a use-case is called for each row and each outcome is told."""
+"""Actions on rows, from a list or a row's own page: first a question, then a use-case for each row and its outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.templatetags.admin_urls import admin_urlname
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from unfold.decorators import action as unfold_action
 
 from rrm.errors import RrmError
 from rrm.farm.admin.base import FarmAdmin
@@ -19,6 +22,7 @@ from rrm.farm.admin.base import FarmAdmin
 MOST_ROWS = 500
 _MOST_TOLD = 20
 
+T = TypeVar("T", bound=FarmAdmin)
 Action = Callable[[Any, HttpRequest, QuerySet[Any]], HttpResponseBase | None]
 
 
@@ -31,10 +35,30 @@ class Deed:
     question: str
     outcome: str
     do: Callable[[Any, str], object]
+    states: Collection[str] | None = None  # in which a row's own page offers it; None is any
+
+    @property
+    def on_page(self) -> str:
+        """The name under which the row's own page has it."""
+        return f"{self.name}_this"
 
 
-def confirmed(deed: Deed) -> Action:
-    """The admin action that does it, once it is confirmed."""
+def operated_by(*deeds: Deed) -> Callable[[type[T]], type[T]]:
+    """Give an admin page these deeds, on its list and on the page of each row."""
+
+    def equip(page: type[T]) -> type[T]:
+        page.actions = [_on_list(deed) for deed in deeds]
+        page.actions_detail = [deed.on_page for deed in deeds]
+        page.deeds = {deed.on_page: deed for deed in deeds}
+        for deed in deeds:
+            setattr(page, deed.on_page, _on_page(deed))
+        return page
+
+    return equip
+
+
+def _on_list(deed: Deed) -> Action:
+    """The action on the selected rows of a list."""
 
     @admin.action(description=deed.label, permissions=["operate"])
     def action(page: FarmAdmin, request: HttpRequest, rows: QuerySet[Any]) -> HttpResponseBase | None:
@@ -50,7 +74,24 @@ def confirmed(deed: Deed) -> Action:
     return action
 
 
-def _question(deed: Deed, page: FarmAdmin, request: HttpRequest, rows: QuerySet[Any]) -> TemplateResponse:
+def _on_page(deed: Deed) -> Any:
+    """The action on one row, at an address of its own below the row's page."""
+
+    def action(page: FarmAdmin, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        row = page.get_object(request, object_id)
+        if row is None:
+            raise Http404
+        if request.POST.get("confirmed") != "yes":
+            return _question(deed, page, request, [row])
+        _carry_out(deed, page, request, [row])
+        is_kept = page.get_object(request, object_id) is not None
+        return redirect(admin_urlname(page.opts, "change" if is_kept else "changelist"), *[object_id] * is_kept)  # type: ignore[arg-type]
+
+    action.__name__ = deed.on_page  # unfold looks it up by this
+    return unfold_action(description=deed.label, url_path=deed.name, permissions=["operate"])(action)
+
+
+def _question(deed: Deed, page: FarmAdmin, request: HttpRequest, rows: Iterable[Model]) -> TemplateResponse:
     context = {
         **page.admin_site.each_context(request),
         "title": deed.label,
@@ -62,7 +103,7 @@ def _question(deed: Deed, page: FarmAdmin, request: HttpRequest, rows: QuerySet[
     return TemplateResponse(request, "admin/farm/confirm_action.html", context)
 
 
-def _carry_out(deed: Deed, page: FarmAdmin, request: HttpRequest, rows: QuerySet[Any]) -> None:
+def _carry_out(deed: Deed, page: FarmAdmin, request: HttpRequest, rows: Iterable[Model]) -> None:
     done: list[Model] = []
     for row in rows:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,13 @@ if TYPE_CHECKING:
     from django.contrib.admin import TabularInline as _TabularInline
     from django.forms import ModelForm as _ModelForm
 
-    ModelAdmin = _ModelAdmin[Any]
+    class ModelAdmin(_ModelAdmin[Any]):
+        """What unfold adds, as far as it is used here."""
+
+        actions_detail: list[str]
+
+        def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]: ...
+
     ModelForm = _ModelForm[Any]
     TabularInline = _TabularInline[Any, Any]
 else:
@@ -32,6 +39,8 @@ __all__ = [
     "TabularInline",
     "badge",
     "duration",
+    "link",
+    "moment",
     "page_of",
     "progress",
     "rows_of",
@@ -65,9 +74,16 @@ class FarmAdmin(ModelAdmin):
 
     list_per_page = 50
     list_fullwidth = True
+    deeds: Mapping[str, Any] = {}  # from `actions.operated_by`
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
+    def has_operate_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return bool(request.user.is_active and request.user.is_staff) and self.has_view_permission(request)
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> list[Any]:
+        """The actions that make sense in the state the row is in."""
+        state = getattr(self.get_object(request, str(object_id)), "state", None)
+        found: list[Any] = super().get_actions_detail(request, object_id)
+        return [action for action in found if _is_offered(self.deeds, action.method.original_function_name, state)]
 
 
 class ShownAdmin(FarmAdmin):
@@ -83,6 +99,10 @@ class ShownAdmin(FarmAdmin):
         return False
 
 
+def _is_offered(deeds: Mapping[str, Any], name: str, state: str | None) -> bool:
+    return name not in deeds or deeds[name].states is None or state in deeds[name].states
+
+
 def badge(state: str) -> SafeString:
     """A state in its colour."""
     return render_to_string("unfold/helpers/label.html", {"text": state.lower(), "type": _TONES.get(state, "")})
@@ -91,7 +111,8 @@ def badge(state: str) -> SafeString:
 def swatch(color: str, text: str) -> SafeString:
     """A text with the colour that stands for it on the live pages."""
     return format_html(
-        '<span style="display:inline-block;width:.8em;height:.8em;border-radius:2px;background:{}"></span> {}',
+        '<span style="white-space:nowrap"><span style="display:inline-block;width:.8em;height:.8em;'
+        'border-radius:2px;background:{}"></span> {}</span>',
         color,
         text,
     )
@@ -118,9 +139,18 @@ def duration(start: datetime | None, end: datetime | None) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
 
 
+def moment(instant: datetime | None) -> str:
+    """An instant to the second; the pages' own form stops at minutes."""
+    return f"{instant:%Y-%m-%d %H:%M:%S}" if instant else "-"
+
+
+def link(address: str, text: object) -> SafeString:
+    return format_html('<a class="text-primary-600 dark:text-primary-500" href="{}">{}</a>', address, text)
+
+
 def page_of(model: type[Model], key: object, text: object) -> SafeString:
     """A link to the admin page of one row."""
-    return format_html('<a href="{}">{}</a>', reverse(f"admin:farm_{model._meta.model_name}_change", args=[key]), text)
+    return link(reverse(f"admin:farm_{model._meta.model_name}_change", args=[key]), text)
 
 
 def rows_of(model: type[Model], text: object, **filters: object) -> SafeString:

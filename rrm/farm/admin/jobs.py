@@ -9,9 +9,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from rrm.domain.states import JOB_FINAL, JOB_OFFERED, JobState
 from rrm.farm import jobs
-from rrm.farm.admin.actions import Deed, confirmed
-from rrm.farm.admin.base import ShownAdmin, badge, duration, page_of, progress, rows_of, swatch
+from rrm.farm.admin.actions import Deed, operated_by
+from rrm.farm.admin.base import ShownAdmin, badge, duration, link, page_of, progress, rows_of, swatch
 from rrm.farm.models import Event, Job, Lease, Node, RenderModel, Resource
 
 _DEEDS = (
@@ -21,11 +22,17 @@ _DEEDS = (
         "Cancel these jobs? What nodes are rendering of them is thrown away.",
         "cancelled",
         jobs.cancel,
+        JOB_OFFERED | {JobState.PAUSED},
     ),
-    Deed("pause", "Pause", "Give out no more of these jobs until they are resumed?", "paused", jobs.pause),
-    Deed("resume", "Resume", "Offer these jobs to the nodes again?", "resumed", jobs.resume),
+    Deed("pause", "Pause", "Give out no more of these jobs until they are resumed?", "paused", jobs.pause, JOB_OFFERED),
+    Deed("resume", "Resume", "Offer these jobs to the nodes again?", "resumed", jobs.resume, {JobState.PAUSED}),
     Deed(
-        "retry", "Retry", "Render what is missing of these jobs? Finished tiles are kept.", "queued again", jobs.retry
+        "retry",
+        "Retry",
+        "Render what is missing of these jobs? Finished tiles are kept.",
+        "queued again",
+        jobs.retry,
+        JOB_FINAL - {JobState.COMPLETED},
     ),
     Deed(
         "forget",
@@ -33,11 +40,13 @@ _DEEDS = (
         "Delete these finished jobs and all their files for good?",
         "deleted",
         jobs.delete,
+        JOB_FINAL,
     ),
 )
 
 
 @admin.register(Job)
+@operated_by(*_DEEDS)
 class JobAdmin(ShownAdmin):
     list_display = (
         *("title", "shown_state", "shown_progress", "owner", "shown_resource", "shown_model"),
@@ -48,7 +57,6 @@ class JobAdmin(ShownAdmin):
     search_help_text = "Id, name, owner or model"
     date_hierarchy = "created_at"
     list_select_related = ("owner", "resource", "model")
-    actions = [confirmed(deed) for deed in _DEEDS]
     fieldsets = (
         (None, {"fields": ("id", "name", "shown_state", "reason", "waiting", "shown_progress", "links")}),
         (
@@ -109,8 +117,8 @@ class JobAdmin(ShownAdmin):
     @admin.display(description="Links")
     def links(self, job: Job) -> SafeString:
         return format_html(
-            '<a href="{}">page</a> · {} · {}',
-            reverse("dashboard:job", args=[job.pk]),
+            "{} · {} · {}",
+            link(reverse("dashboard:job", args=[job.pk]), "page"),
             rows_of(Lease, "leases", job__id__exact=job.pk),
             rows_of(Event, "events", job__id__exact=job.pk),
         )

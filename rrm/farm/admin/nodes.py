@@ -8,19 +8,28 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from rrm.domain.states import LeaseState
+from rrm.domain.states import NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.farm import nodes
-from rrm.farm.admin.actions import Deed, confirmed
-from rrm.farm.admin.base import ShownAdmin, badge, page_of, rows_of, swatch
+from rrm.farm.admin.actions import Deed, operated_by
+from rrm.farm.admin.base import ShownAdmin, badge, link, page_of, rows_of, swatch
 from rrm.farm.models import Event, HeldModel, Job, Lease, Node, RenderModel, Resource, Site
 
+_DRAINABLE = NODE_STARTING | NODE_WORKING
 _DEEDS = (
-    Deed("drain", "Drain", "Let these nodes finish what they hold and leave?", "draining", nodes.drain),
-    Deed("stop", "Stop", "Stop these nodes now? What they hold is offered to others.", "stopping", nodes.stop),
+    Deed("drain", "Drain", "Let these nodes finish what they hold and leave?", "draining", nodes.drain, _DRAINABLE),
+    Deed(
+        "stop",
+        "Stop",
+        "Stop these nodes now? What they hold is offered to others.",
+        "stopping",
+        nodes.stop,
+        NODE_LIVE - {NodeState.STOPPING},
+    ),
 )
 
 
 @admin.register(Node)
+@operated_by(*_DEEDS)
 class NodeAdmin(ShownAdmin):
     list_display = (
         *("name", "shown_state", "shown_site", "shown_resource", "hostname", "cores", "at_work", "shown_models"),
@@ -31,7 +40,6 @@ class NodeAdmin(ShownAdmin):
     search_help_text = "Name, host or reason"
     date_hierarchy = "requested_at"
     list_select_related = ("site", "resource")
-    actions = [confirmed(deed) for deed in _DEEDS]
     fieldsets = (
         (None, {"fields": ("name", "shown_state", "state_since", "reason", "at_work", "shown_models", "links")}),
         ("Where", {"fields": ("shown_site", "shown_resource", "hostname", "address", "version", "cores", "handle")}),
@@ -74,10 +82,9 @@ class NodeAdmin(ShownAdmin):
     def links(self, node: Node) -> SafeString:
         log = f"/rendering-resource-manager/v2/node/{node.pk}/log"
         return format_html(
-            '{} · {} · <a href="{}?stream=out&amp;tail=200">output</a>'
-            ' · <a href="{}?stream=err&amp;tail=200">errors</a>',
+            "{} · {} · {} · {}",
             rows_of(Lease, "leases", node__id__exact=node.pk),
             rows_of(Event, "events", subject_type="node", subject_id=node.pk),
-            log,
-            log,
+            link(f"{log}?stream=out&tail=200", "output"),
+            link(f"{log}?stream=err&tail=200", "errors"),
         )

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from rrm.domain.states import NODE_LIVE
 from rrm.errors import Invalid
 from rrm.farm import catalog, wakeups
-from rrm.farm.admin.actions import Deed, confirmed
+from rrm.farm.admin.actions import Deed, operated_by
 from rrm.farm.admin.base import FarmAdmin, ModelForm, TabularInline, page_of, rows_of, swatch
 from rrm.farm.models import Job, Node, RenderModel, Resource, ResourceSite, Site
 from rrm.farm.transitions import record
@@ -54,10 +54,9 @@ _DEEDS = (
 )
 
 
+@operated_by(*_DEEDS)
 class _SwitchedAdmin(FarmAdmin):
     """What can be enabled and disabled; every change by hand is recorded with who made it."""
-
-    actions = [confirmed(deed) for deed in _DEEDS]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         live = Count("nodes", filter=Q(nodes__state__in=NODE_LIVE), distinct=True)
