@@ -32,8 +32,12 @@ _LATER = {"command": "run", "lease": None, "retry_after": 1}
 def wait_for_work(node: UUID, report: Mapping[str, Any]) -> StreamingHttpResponse:
     """Spaces while there is nothing (they keep the connection alive, and mean nothing to JSON), then the answer."""
     release_connections()
-    content = _until_work(node, report, settings.RRM.lease_wait.total_seconds())
+    content = _until_work(node, report, _patience())
     return StreamingHttpResponse(content, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _patience() -> float:
+    return float(settings.RRM.lease_wait.total_seconds())
 
 
 async def _until_work(node: UUID, report: Mapping[str, Any], patience: float) -> AsyncIterator[bytes]:

@@ -99,6 +99,8 @@ async def asked(
     exchange = Exchange()
     pieces = list(body) or [b""]
     path, _, query = path.partition("?")
+    if "Transfer_Encoding" not in headers:
+        headers["Content_Length"] = str(sum(map(len, pieces)))
     given = {"host": "localhost", **caller.headers, **{name.replace("_", "-"): text for name, text in headers.items()}}
     scope = {
         "type": "http",
