@@ -50,8 +50,9 @@ def _reconcile_site(site: Site, now: datetime) -> None:
     resumed = _has_just_resumed(now)
     for node in live:
         _reconcile_node(node, found.get(node.name, Liveness.UNKNOWN), now, resumed=resumed)
-    # Read again: a node that was requested since must not be taken for an orphan.
-    known = set(Node.objects.filter(site=site, state__in=NODE_LIVE).values_list("name", flat=True))
+    # Read again: a node that was requested since must not be taken for an orphan. Nor one of another site: two local
+    # sites share this machine, and each finds the nodes of both.
+    known = set(Node.objects.filter(state__in=NODE_LIVE).values_list("name", flat=True))
     for name in running.keys() - known:
         logger.warning("Node %s runs at %s and nobody wants it: it is ended", name, site.pk)
         with contextlib.suppress(LauncherError):

@@ -7,6 +7,7 @@ export class Problem extends Error {
   constructor(status, body) {
     super(body.detail || body.title || `The server answered ${status}.`);
     this.status = status;
+    this.title = body.title || this.message;
     this.code = body.code ?? "";
     this.errors = flatten(body.errors ?? {});
   }

@@ -24,7 +24,9 @@ export function showProblem(form, problem) {
   const homeless = Object.entries(problem.errors).filter(([name, messages]) => !placed(form, name, messages));
   const summary = byId("form-error");
   summary.hidden = false;
-  summary.replaceChildren(el("p", {}, problem.message), ...homeless.map(([name, messages]) => el("p", {}, `${name}: ${messages.join(" ")}`)));
+  // The detail says once more what stands beside the fields.
+  const headline = Object.keys(problem.errors).length > 0 ? problem.title : problem.message;
+  summary.replaceChildren(el("p", {}, headline), ...homeless.map(([name, messages]) => el("p", {}, `${name}: ${messages.join(" ")}`)));
   (form.querySelector("[aria-invalid]") ?? summary).focus();
 }
 
