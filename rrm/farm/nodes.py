@@ -225,7 +225,7 @@ def stop(node: Node, actor: str, reason: str = "") -> None:
     with transaction.atomic():
         ranges.give_back_all(node, reason)
         if node.state == NodeState.REQUESTED:
-            advance(node, NodeState.STOPPED, reason, actor=actor, finished_at=timezone.now())
+            advance(node, NodeState.STOPPED, reason, actor=actor, finished_at=timezone.now(), launch_digest="")
             return
         advance(node, NodeState.STOPPING, reason, actor=actor)
         wakeups.announce_work()
