@@ -27,6 +27,7 @@ _PROBE_PERIOD_SECONDS = 5.0
 _LATE_SECONDS = 30.0
 _SILENT_SECONDS = 60.0
 _NODE_STOP_SECONDS = 3.0
+_STOP_SECONDS = 7.0  # after these whatever is left is killed: ten seconds in all
 
 Say = Callable[[str], None]
 
@@ -149,17 +150,19 @@ class Program:
 
     def _stop(self) -> None:
         """End nodes and worker while the web process can still take results, then the rest. A second signal hurries."""
+        limit = time.monotonic() + _STOP_SECONDS
+
+        def in_a_hurry() -> bool:
+            return time.monotonic() > limit or bool(_SIGNALS & signal.sigpending())
+
         nodes = embedded.nodes(self._config.data_dir)
         for node in processes.find(nodes):
-            processes.send(node, signal.SIGTERM)
-        self._table.stop("worker", _asked_again)
-        processes.end(nodes, 0.0 if _asked_again() else _NODE_STOP_SECONDS, self._table.reap)
+            processes.send(node, signal.SIGTERM)  # once: a second one tells a node to give up the work in its hands
+        self._table.stop("worker", in_a_hurry)
+        processes.wait_gone(nodes, 0.0 if in_a_hurry() else _NODE_STOP_SECONDS, self._table.reap)
+        processes.end(nodes, 0.0, self._table.reap)
         for name in ("web", "broker"):
             if name in self._table.rows:
-                self._table.stop(name, _asked_again)
+                self._table.stop(name, in_a_hurry)
         processes.end(embedded.of_run(self._run), 0.0, self._table.reap)
         self._table.reap()
-
-
-def _asked_again() -> bool:
-    return bool(_SIGNALS & signal.sigpending())
