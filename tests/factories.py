@@ -10,11 +10,10 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 
-from rrm.domain.states import JobState, LeaseState, NodeState
+from rrm.domain.states import NODE_GONE, JobState, LeaseState, NodeState
 from rrm.farm import catalog, nodes, tokens
 from rrm.farm.models import Job, JobShare, Lease, Node, RenderModel, Resource, ResourceSite, Site
 from rrm.farm.transitions import record
@@ -99,7 +98,7 @@ def node(of: Resource, at: Site, state: NodeState = NodeState.IDLE, **fields: An
         site=at,
         **{
             "state": state,
-            "token_digest": tokens.digest_of(f"node {number}"),
+            "token_digest": "" if state in NODE_GONE else tokens.digest_of(f"node {number}"),
             "last_heartbeat": now,
             "started_at": now,
             "hostname": f"host{number}",
@@ -173,11 +172,11 @@ def content(response: Any) -> bytes:
     return b"" if response.is_async else b"".join(response.streaming_content)
 
 
-def problem(response: HttpResponse, status: int, code: str) -> Mapping[str, Any]:
+def problem(response: Any, status: int, code: str) -> Mapping[str, Any]:
     """The problem document of a refusal, after checking that it is one."""
     assert response.status_code == status, response.content
     assert response.headers["Content-Type"] == "application/problem+json"
-    body: dict[str, Any] = response.json()  # type: ignore[attr-defined]  # of the test client's responses
+    body: dict[str, Any] = response.json()
     assert body["status"] == status
     assert body["code"] == code
     assert body["type"] == f"urn:rrm:problem:{code}"

@@ -15,7 +15,7 @@ from rrm.errors import TooLarge
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
-_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+_App = Callable[[Any, Any, Any], Awaitable[None]]  # every library writes these types in its own way
 
 _RESULTS = re.compile(r"/rendering-resource-manager/v2/node-agent/lease/[0-9a-f-]+/?")
 

@@ -61,7 +61,10 @@ def _data_folder() -> str:
 
 
 def _free_space() -> str:
-    free = shutil.disk_usage(settings.RRM.data_dir).free
+    try:
+        free = shutil.disk_usage(settings.RRM.data_dir).free
+    except OSError as error:
+        raise _Wrong(f"{settings.RRM.data_dir} cannot be looked at: {error.strerror}.") from None
     said = f"{free / 2**30:.1f} GiB are free."
     if free < _LEAST_FREE_BYTES:
         raise _Wrong(said)

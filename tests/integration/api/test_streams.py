@@ -15,6 +15,7 @@ from rrm.api import streams
 from rrm.farm import jobs
 from rrm.farm.models import Event, Job, Node
 from rrm.farm.transitions import record
+from rrm.farm.wakeups import EVENTS
 from tests import factories as make
 from tests.factories import Caller, problem
 from tests.integration.api.asgi import asked
@@ -101,7 +102,7 @@ def test_a_stream_resumes_after_the_last_event_seen(shared_farm: Farm, ada: Call
     for action in (jobs.pause, jobs.resume, jobs.cancel):
         action(Job.objects.get(pk=job.pk), "ada")
     path = f"job/{job.pk}/events" + ("" if by_header else "?last_event_id=2")
-    headers = {"Last_Event_ID": "2"} if by_header else {}
+    headers: dict[str, Any] = {"Last_Event_ID": "2"} if by_header else {}
 
     async def story() -> None:
         async with asked(ada, "GET", path, **headers) as stream:
@@ -160,7 +161,12 @@ def test_many_listeners_hear_everything_and_the_database_is_read_once(
     job = shared_farm.submit()
     reads: list[int] = []
     read = hubs._read
-    monkeypatch.setattr(hubs, "_read", lambda high, gaps: reads.append(high) or read(high, gaps))
+
+    def counted(high: int, gaps: Any) -> Any:
+        reads.append(high)
+        return read(high, gaps)
+
+    monkeypatch.setattr(hubs, "_read", counted)
 
     async def listen(ready: asyncio.Semaphore) -> list[int]:
         async with asked(ada, "GET", f"job/{job.pk}/events") as stream:
@@ -193,7 +199,7 @@ def test_a_listener_that_cannot_keep_up_reads_the_database_again(
     job = shared_farm.submit()
 
     async def story() -> None:
-        found = streams.job_stream(job.pk, 0)
+        found: Any = streams.job_stream(job.pk, 0)
         assert await anext(found) == b"retry: 2000\n\n"
         text = b""
         while b"event: progress" not in text:
@@ -215,7 +221,7 @@ def test_a_lost_wake_up_costs_seconds_and_no_event(
     shared_farm: Farm, ada: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = shared_farm.submit()
-    monkeypatch.setattr(hubs.EVENTS, "ring", lambda: None)
+    monkeypatch.setattr(EVENTS, "ring", lambda: None)
 
     async def story() -> None:
         async with asked(ada, "GET", f"job/{job.pk}/events") as stream:
@@ -322,7 +328,7 @@ def test_an_event_that_appears_after_a_later_one_is_still_sent_once(shared_farm:
         Event.objects.create(
             id=base + number, kind="node", subject_type="node", subject_id=str(node.pk), data={"number": number}
         )
-        hubs.EVENTS.ring()
+        EVENTS.ring()
 
     async def story() -> None:
         async with asked(olga, "GET", "farm/events") as stream:
