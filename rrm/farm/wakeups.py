@@ -203,3 +203,8 @@ def _listen() -> None:
             bell, _, sender = message["data"].decode().partition(" ")
             if bell in _BELLS and sender != str(os.getpid()):
                 _BELLS[bell].ring()
+
+
+def flush(timeout: float) -> bool:
+    """Wait until everything announced so far was tried; False when the time is over first."""
+    return _courier().flush(timeout)
