@@ -10,14 +10,19 @@ import contextlib
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+import psycopg
 import pytest
+
+from rrm.supervisor.children import bound_to
 
 CHROMIUM_FLAGS = (
     "--headless",
@@ -42,22 +47,19 @@ class ServiceMissing(RuntimeError):
 def postgresql() -> Iterator[str]:
     """A PostgreSQL server with one empty database; yields its postgres:// URL. Raises ServiceMissing."""
     programs = _postgresql_programs()
-    with _folder("rrm-postgresql-") as folder:
-        account = _unprivileged(folder)
-        data, log = folder / "data", folder / "log"
-        quiet = {"check": True, "stdout": subprocess.DEVNULL, "user": account, "cwd": folder}
-        initdb = [programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8"]
-        subprocess.run(initdb, **quiet, timeout=60)  # type: ignore[call-overload]
+    with _folder("rrm-postgresql-") as folder, (folder / "log").open("wb") as log:
+        account, data = _unprivileged(folder), folder / "data"
+        initdb = (programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
+        subprocess.run(initdb, check=True, stdout=log, user=account, cwd=folder, timeout=60)
         # Reached by a socket in a folder that no other account can enter, which is why it asks for no password.
-        durability = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off"  # nothing here has to last
-        options = f"-k {folder} -c listen_addresses='' -c max_connections=200 {durability}"
-        server = [programs / "pg_ctl", "-D", data, "-l", log, "-o", options]
-        subprocess.run([*server, "-w", "-t", "30", "start"], **quiet, timeout=60)  # type: ignore[call-overload]
-        try:
-            yield f"postgres://postgres@/postgres?host={folder}"
-        finally:
-            stop = [*server, "-w", "-t", "10", "-m", "immediate", "stop"]
-            subprocess.run(stop, **quiet | {"check": False}, timeout=30)  # type: ignore[call-overload]
+        options = {"unix_socket_directories": folder, "listen_addresses": "", "max_connections": 200}
+        # Nothing here has to last.
+        options |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+        words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        url = f"postgres://postgres@/postgres?host={folder}"
+        with _server([programs / "postgres", "-D", data, *words], log, signal.SIGQUIT, account) as server:
+            _wait(server, lambda: _accepts(url), folder / "log")
+            yield url
 
 
 @contextlib.contextmanager
@@ -80,13 +82,9 @@ def redis() -> Iterator[str]:
             "--save",
             "",
         ]
-        server = subprocess.Popen([program, *options], stdout=log, stderr=log)
-        try:
-            _wait_for_port(port, server, folder / "log")
+        with _server([program, *options], log, signal.SIGKILL) as server:
+            _wait(server, lambda: _listens(port), folder / "log")
             yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            server.kill()
-            server.wait()
 
 
 def chromium() -> str:
@@ -133,13 +131,39 @@ def _folder(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+@contextlib.contextmanager
+def _server(
+    command: Sequence[str | Path], log: BinaryIO, end: signal.Signals, account: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that `end` stops at once; it gets that signal too when this process is killed."""
+    bind = bound_to(os.getpid(), end)
+    server = subprocess.Popen(command, stdout=log, stderr=log, user=account, cwd="/", preexec_fn=bind)
+    try:
+        yield server
+    finally:
+        server.send_signal(end)
+        server.wait()
+
+
+def _wait(server: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path) -> None:
     limit = time.monotonic() + _START_SECONDS
     while time.monotonic() < limit and server.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        if ready():
             return
         time.sleep(0.02)
-    raise ServiceMissing(f"the server on port {port} did not start: {log.read_text()[-500:]}")
+    raise ServiceMissing(f"the server did not start: {log.read_text()[-500:]}")
+
+
+def _accepts(url: str) -> bool:
+    with contextlib.suppress(psycopg.OperationalError), psycopg.connect(url):
+        return True
+    return False
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 @contextlib.contextmanager

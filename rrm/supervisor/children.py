@@ -33,13 +33,11 @@ class ChildSpec:
 
 def start(spec: ChildSpec, cwd: Path) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own: a terminal's Ctrl-C reaches the supervisor alone. Raises OSError."""
-    parent = os.getpid()
+    bind = bound_to(os.getpid(), signal.SIGKILL)
 
     def prepare() -> None:
-        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        bind()
         signal.pthread_sigmask(signal.SIG_SETMASK, set())
-        if os.getppid() != parent:  # the supervisor died before prctl took effect
-            os._exit(1)
 
     spec.log.parent.mkdir(parents=True, exist_ok=True)
     # Opened for appending, so that the log can be cut while the child keeps it open.
@@ -53,8 +51,19 @@ def start(spec: ChildSpec, cwd: Path) -> subprocess.Popen[bytes]:
             stderr=subprocess.STDOUT,
             pass_fds=spec.pass_fds,
             start_new_session=True,
-            preexec_fn=prepare,  # safe: the supervisor has one thread, and prctl must run in the child
+            preexec_fn=prepare,  # safe: no other Python thread runs here, and prctl has to be called in the child
         )
+
+
+def bound_to(parent: int, number: signal.Signals) -> Callable[[], None]:
+    """What a new child calls to get signal `number` from the kernel when `parent` dies, however that happens."""
+
+    def bind() -> None:
+        _prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it died before that took effect
+            os._exit(1)
+
+    return bind
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:
