@@ -1,0 +1,74 @@
+"""A job of seconds whose results are known, and everything that must be true of it whatever happened meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from tests.acceptance.stack import Client, Stack
+
+# The valley with a hundred times the steps; its many tiles leave many moments to disturb it.
+ORDER: dict[str, Any] = {
+    "params": {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 200_000},
+    "width": 2048,
+    "height": 2048,
+    "tile_size": 128,
+    "outputs": ["png", "counts"],
+}
+RESULTS = ("image.png", "counts.npy")
+PATIENCE = 150.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """SHA-256 of each result."""
+
+    digests: tuple[str, ...]
+
+
+def outcome(client: Client, job: str) -> Outcome:
+    return Outcome(tuple(hashlib.sha256(client.content(f"job/{job}/{name}")).hexdigest() for name in RESULTS))
+
+
+def progress(client: Client, job: str) -> float:
+    """The part of the tiles that is done; 1.0 as soon as the last one is."""
+    told = client.job(job)["progress"]
+    return float(told["done"] / told["tiles"])
+
+
+def flaws(stack: Stack, client: Client, job: str, expected: Outcome) -> list[str]:
+    """What is wrong with a completed job, and with the farm after it. Waits for what takes its time."""
+    body = client.finished(job, PATIENCE)
+    leases = client.get(f"job/{job}/timeline")["leases"]
+    found = _coverage(leases, body["progress"]["tiles"])
+    found += [f"lease {lease['id']} is still ACTIVE" for lease in leases if lease["state"] == "ACTIVE"]
+    if outcome(client, job) != expected:
+        found.append("the results differ from those of the undisturbed job")
+    checked = stack.manage("check_farm")
+    if checked.returncode:
+        found.append(f"check_farm: {checked.stdout} {checked.stderr}")
+    return found
+
+
+def _coverage(leases: list[dict[str, Any]], tiles: int) -> list[str]:
+    """Each tile must be in exactly one finished lease."""
+    reached = 0
+    for lease in sorted((lease for lease in leases if lease["state"] == "DONE"), key=lambda lease: int(lease["start"])):
+        if lease["start"] != reached:
+            return [f"tile {reached} is not followed by tile {lease['start']}"]
+        reached = lease["stop"]
+    return [] if reached == tiles else [f"tiles {reached} to {tiles - 1} are missing"]
+
+
+def crowd(stack: Stack, client: Client) -> dict[str, int]:
+    """How many processes of each role were started and live, and how many nodes the manager counts."""
+    leaders = [process.role for process in stack.processes() if process.leads]
+    counted = {role: leaders.count(role) for role in ("web", "worker", "broker", "node")}
+    return {**counted, "known nodes": len(client.live_nodes())}
+
+
+def wait_for_order(stack: Stack, client: Client, nodes: int) -> None:
+    """Wait until exactly what belongs to a healthy copy with so many nodes is there, and nothing else."""
+    expected = {"web": 1, "worker": 1, "broker": 1, "node": nodes, "known nodes": nodes}
+    client.until(lambda: crowd(stack, client), lambda seen: seen == expected, 60.0)
