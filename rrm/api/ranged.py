@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import parse_etags
 from rest_framework.request import Request
 
+from rrm.api.errors import PROBLEM_JSON, problem
+from rrm.api.views import release_connections
 from rrm.errors import NotReady
 
 _CHUNK = 2**20
@@ -93,7 +95,7 @@ def _answer(request: Request, file: BinaryIO, size: int, etag: str, media_type: 
         span = requested_span(_range_header(request, etag), size)
     except Unsatisfiable:
         file.close()
-        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
+        return _out_of_range(size)
     whole = Span(0, size)
     headers = {"Content-Length": str((span or whole).length)}
     if span:
@@ -101,11 +103,18 @@ def _answer(request: Request, file: BinaryIO, size: int, etag: str, media_type: 
     if request.method == "HEAD":
         file.close()
         return HttpResponse(status=206 if span else 200, headers=headers, content_type=media_type)
+    release_connections()  # a slow reader must not hold one
     # Under ASGI Django would collect an ordinary iterator into a list: the whole file in memory.
     read = _read_async if isinstance(request._request, ASGIRequest) else _read
     return _FileAnswer(
         file, read(file, span or whole), status=206 if span else 200, headers=headers, content_type=media_type
     )
+
+
+def _out_of_range(size: int) -> HttpResponse:
+    detail = f"The file has {size} bytes."
+    said = problem(416, "range-not-satisfiable", "The range lies outside the file", detail)
+    return JsonResponse(said, status=416, content_type=PROBLEM_JSON, headers={"Content-Range": f"bytes */{size}"})
 
 
 def requested_span(header: str, size: int) -> Span | None:

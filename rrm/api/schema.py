@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -15,17 +15,29 @@ from rest_framework import serializers
 from rrm.api.errors import PROBLEM_JSON
 
 EVENT_STREAM = "text/event-stream"
-PNG = "image/png"
-BINARY = "application/octet-stream"
 
 NOT_READY = OpenApiResponse(description="`not-ready`: the result does not exist yet.")
 LAST_EVENT = [
     OpenApiParameter("Last-Event-ID", str, OpenApiParameter.HEADER, description="Resume after this id."),
     OpenApiParameter("last_event_id", str, description="The same, for clients that cannot set headers."),
 ]
-CACHED = OpenApiParameter(
-    "ETag", str, OpenApiParameter.HEADER, response=[200, 206, 304], description="Names exactly these bytes."
+LOCATION = OpenApiParameter(
+    "Location", str, OpenApiParameter.HEADER, response=[201, 202], description="The path of what was made."
 )
+CACHED = [
+    OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER, description="The ETag of what the client has."),
+    OpenApiParameter(
+        "ETag", str, OpenApiParameter.HEADER, response=[200, 206, 304], description="Names exactly these bytes."
+    ),
+]
+IN_PARTS = [
+    *CACHED,
+    OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One part, as in `bytes=0-1023`."),
+    OpenApiParameter("If-Range", str, OpenApiParameter.HEADER, description="The ETag that `Range` was meant for."),
+    OpenApiParameter(
+        "Content-Range", str, OpenApiParameter.HEADER, response=[206, 416], description="Which bytes, and of how many."
+    ),
+]
 
 
 class ProblemSerializer(serializers.Serializer[Any]):
@@ -75,6 +87,11 @@ class ProblemSchema(AutoSchema):
             problems["422"] = "A filter, cursor or ordering that cannot be accepted."
         return problems
 
+    def get_description(self) -> str:  # type: ignore[override]  # as the library itself overrides it
+        """The operation's docstring, and the scope it needs."""
+        scope = getattr(self.view, "scopes", {}).get(self.method)
+        return str(super().get_description()) + (f"\n\nNeeds the scope `{scope}`." if scope else "")
+
     def get_summary(self) -> str | None:
         """The first line of the operation's own docstring."""
         operation = getattr(self.view, self.method.lower(), None)
@@ -121,8 +138,3 @@ def file_responses(media_type: str, description: str, *, waits: bool = True) -> 
         416: OpenApiResponse(description="`Range` lies outside the file."),
     }
     return responses | ({409: NOT_READY} if waits else {})
-
-
-def names(values: Sequence[str]) -> str:
-    """Values as they stand in a description."""
-    return ", ".join(f"`{value}`" for value in values)

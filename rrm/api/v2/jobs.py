@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
 from rrm.api.filters import Filters
+from rrm.api.schema import LOCATION
 from rrm.api.v2.job_body import JobChangeSerializer, JobOrderSerializer, JobSerializer, job_bodies, jobs_of
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView
@@ -71,7 +72,7 @@ class Jobs(ListView):
                 OpenApiParameter.HEADER,
                 description="The same order sent again with the same key is the same job.",
             ),
-            OpenApiParameter("Location", str, OpenApiParameter.HEADER, response=[202], description="The job."),
+            LOCATION,
             OpenApiParameter(
                 "Idempotency-Replayed",
                 str,

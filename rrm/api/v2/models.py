@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from rrm.api.auth import Scope
 from rrm.api.fields import Flag, Slug, StrictModelSerializer, StrictSerializer, Text
 from rrm.api.filters import Filters
+from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, valid
 from rrm.domain.orders import is_uuid
@@ -98,6 +99,7 @@ class Models(ListView):
 
     @extend_schema(
         operation_id="model_create",
+        parameters=[LOCATION],
         request=ModelOrderSerializer,
         responses={
             200: OpenApiResponse(RenderModelSerializer, "A model with equal parameters exists: this is it."),

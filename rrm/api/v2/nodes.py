@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from rrm.api.auth import Scope, access
 from rrm.api.fields import Slug, StrictSerializer
 from rrm.api.filters import Filters
+from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, valid
 from rrm.domain.states import NodeState
@@ -95,7 +96,10 @@ class Nodes(ListView):
         return node_bodies(rows)
 
     @extend_schema(
-        operation_id="node_create", request=NodeOrderSerializer, responses={202: NodeSerializer, 409: _CONFLICT}
+        operation_id="node_create",
+        parameters=[LOCATION],
+        request=NodeOrderSerializer,
+        responses={202: NodeSerializer, 409: _CONFLICT},
     )
     def post(self, request: Request) -> Response:
         """Start a node by hand."""

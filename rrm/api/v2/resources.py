@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
 from rrm.api.fields import Slug, StrictModelSerializer, Text
+from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView
 from rrm.errors import NotFound, StateConflict
@@ -163,7 +164,12 @@ class Resources(ListView):
     def serialize(self, rows: Any) -> Any:
         return _bodies(rows)
 
-    @extend_schema(operation_id="resource_create", request=ResourceSerializer, responses={201: ResourceSerializer})
+    @extend_schema(
+        operation_id="resource_create",
+        parameters=[LOCATION],
+        request=ResourceSerializer,
+        responses={201: ResourceSerializer},
+    )
     def post(self, request: Request) -> Response:
         """Register a rendering resource."""
         serializer = ResourceSerializer(data=request.data)

@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from rrm.api import ranged, streams
 from rrm.api.auth import Scope
-from rrm.api.schema import EVENT_STREAM, LAST_EVENT, NOT_READY, file_responses
+from rrm.api.schema import CACHED, EVENT_STREAM, IN_PARTS, LAST_EVENT, NOT_READY, file_responses
 from rrm.api.v2.jobs import job_of
 from rrm.api.views import ApiView
 from rrm.domain.states import JobState, LeaseState
@@ -45,7 +45,7 @@ def _completed(request: Request, id: UUID) -> Job:
 
 
 class JobImage(_Result):
-    @extend_schema(operation_id="job_image", responses=file_responses(PNG, "The whole picture."))
+    @extend_schema(operation_id="job_image", parameters=IN_PARTS, responses=file_responses(PNG, "The whole picture."))
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the picture of a completed job."""
         return ranged.serve_file(request, jobs.files(_completed(request, id)).image, PNG)
@@ -64,7 +64,9 @@ class JobArray(_Result):
 class JobCounts(JobArray):
     kind = "counts"
 
-    @extend_schema(operation_id="job_counts", responses=file_responses(NPY, "uint32, height by width."))
+    @extend_schema(
+        operation_id="job_counts", parameters=IN_PARTS, responses=file_responses(NPY, "uint32, height by width.")
+    )
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the iteration counts of a completed job; row 0 is at the lowest y."""
         return self.serve(request, id)
@@ -73,14 +75,20 @@ class JobCounts(JobArray):
 class JobSmooth(JobArray):
     kind = "smooth"
 
-    @extend_schema(operation_id="job_smooth", responses=file_responses(NPY, "float32, height by width."))
+    @extend_schema(
+        operation_id="job_smooth", parameters=IN_PARTS, responses=file_responses(NPY, "float32, height by width.")
+    )
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the smooth iteration counts of a completed job; row 0 is at the lowest y."""
         return self.serve(request, id)
 
 
 class JobPyramid(_Result):
-    @extend_schema(operation_id="job_pyramid", responses={(200, DZI): OpenApiTypes.STR, 304: None, 409: NOT_READY})
+    @extend_schema(
+        operation_id="job_pyramid",
+        parameters=CACHED,
+        responses={(200, DZI): OpenApiTypes.STR, 304: None, 409: NOT_READY},
+    )
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the descriptor of the zoomable picture (Deep Zoom)."""
         job = _completed(request, id)
@@ -90,7 +98,9 @@ class JobPyramid(_Result):
 
 
 class JobPyramidTile(_Result):
-    @extend_schema(operation_id="job_pyramid_tile", responses=file_responses(PNG, "One tile of one level."))
+    @extend_schema(
+        operation_id="job_pyramid_tile", parameters=IN_PARTS, responses=file_responses(PNG, "One tile of one level.")
+    )
     def get(self, request: Request, id: UUID, level: int, col: int, row: int) -> HttpResponseBase:
         """Fetch a tile of the zoomable picture; row 0 is at the top."""
         path = jobs.files(_completed(request, id)).pyramid_tile(level, col, row)
@@ -102,6 +112,7 @@ class JobPyramidTile(_Result):
 class JobTilePng(_Result):
     @extend_schema(
         operation_id="job_tile_image",
+        parameters=CACHED,
         responses={(200, PNG): OpenApiTypes.BINARY, 304: None, 409: NOT_READY},
     )
     def get(self, request: Request, id: UUID, row: int, col: int) -> HttpResponseBase:
@@ -116,7 +127,10 @@ class JobTilePng(_Result):
 class JobTileArray(_Result):
     @extend_schema(
         operation_id="job_tile_array",
-        parameters=[OpenApiParameter("output", str, enum=ARRAYS, description="By default what the job was asked for.")],
+        parameters=[
+            *CACHED,
+            OpenApiParameter("output", str, enum=ARRAYS, description="By default what the job was asked for."),
+        ],
         responses={
             (200, NPY): OpenApiTypes.BINARY,
             304: None,
@@ -174,6 +188,7 @@ def _kept(read: Any) -> Any:
 class JobRange(_Result):
     @extend_schema(
         operation_id="job_range",
+        parameters=IN_PARTS,
         responses=file_responses(BUNDLE, "The header and the pictures of a bundle."),
     )
     def get(self, request: Request, id: UUID, lease: UUID) -> HttpResponseBase:

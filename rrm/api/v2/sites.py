@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
 from rrm.api.fields import Slug, StrictModelSerializer, Text, Whole
+from rrm.api.schema import LOCATION
 from rrm.api.v2 import site_checks
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView
@@ -93,7 +94,9 @@ class Sites(ListView):
         """List the sites."""
         return self.page(Site.objects.all())
 
-    @extend_schema(operation_id="site_create", request=SiteSerializer, responses={201: SiteSerializer})
+    @extend_schema(
+        operation_id="site_create", parameters=[LOCATION], request=SiteSerializer, responses={201: SiteSerializer}
+    )
     def post(self, request: Request) -> Response:
         """Add a site."""
         serializer = SiteSerializer(data=request.data)

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
 from rrm.api.fields import Instant, OneOf, StrictModelSerializer, StrictSerializer, Text
+from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, valid
 from rrm.errors import Forbidden
@@ -65,6 +66,7 @@ class Tokens(ListView):
 
     @extend_schema(
         operation_id="token_create",
+        parameters=[LOCATION],
         request=TokenOrderSerializer,
         responses={201: OpenApiResponse(NewTokenSerializer, "The token; its secret is shown this once.")},
     )

@@ -123,7 +123,7 @@ def test_a_part_outside_the_file_cannot_be_had(job: Job, owner: Caller, asked: s
 
     response = owner.get(f"job/{job.pk}/counts.npy", Range=asked)
 
-    assert response.status_code == 416
+    problem(response, 416, "range-not-satisfiable")
     assert response.headers["Content-Range"] == f"bytes */{size}"
 
 
