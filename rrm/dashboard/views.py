@@ -38,7 +38,7 @@ class SignIn(LoginView):
     """The project's own login page."""
 
     template_name = "dashboard/login.html"
-    next_page = reverse_lazy("dashboard:home")
+    next_page = "/"
     redirect_authenticated_user = True
 
 

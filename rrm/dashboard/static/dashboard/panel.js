@@ -49,6 +49,10 @@ export class JobPanel {
     this.#live?.close();
     this.#state = "";
     this.#painted = 0;
+    // Until the job is here, what stands on the page belongs to another: its buttons must not be pressed.
+    replace(byId("job-actions"));
+    replace(byId("job-downloads"));
+    byId("job-waiting").hidden = true;
     const live = new LiveJob(id, this.#viewOf());
     this.#live = live;
     return live.open();
