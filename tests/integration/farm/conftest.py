@@ -1,4 +1,4 @@
-"""A small farm in the database, and nodes that answer for real: they render with the shipped renderer in this process."""
+"""A small farm in the database, with nodes that render for real, in this process."""
 
 from __future__ import annotations
 

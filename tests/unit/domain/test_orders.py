@@ -104,7 +104,8 @@ def test_outputs_come_in_one_order_and_sites_in_lower_case() -> None:
 
 def test_only_name_and_priority_may_change() -> None:
     assert orders.parse_changes({"name": "new", "priority": "high"}) == {"name": "new", "priority": "high"}
-    for body in ({"width": 5}, {"priority": "top"}, {"priority": None}, [], None):
+    refused: list[Any] = [{"width": 5}, {"priority": "top"}, {"priority": None}, [], None]
+    for body in refused:
         with pytest.raises(Invalid):
             orders.parse_changes(body)
 
