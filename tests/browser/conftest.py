@@ -1,6 +1,6 @@
 """One running copy of the service, a browser, and a signed-in page that must stay free of faults.
 
-Screenshots go to the folder that RRM_ARTEFACTS names, else beside the other temporary files of the run.
+Screenshots go to the folder that BROWSER_ARTEFACTS names, else beside the other temporary files of the run.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def page(open_page: OpenPage) -> Page:
 @pytest.fixture(scope="session")
 def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where screenshots are kept."""
-    folder = Path(os.environ.get("RRM_ARTEFACTS") or tmp_path_factory.mktemp("screenshots"))
+    folder = Path(os.environ.get("BROWSER_ARTEFACTS") or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -200,6 +200,17 @@ def test_a_running_job_is_paused_resumed_and_cancelled_from_the_page(page: Page,
     until(lambda: client.job(job)["state"], lambda state: state == "CANCELLED")
 
 
+def test_while_another_job_is_fetched_the_buttons_of_the_last_are_gone(
+    open_page: OpenPage, client: Client, split_job: dict[str, Any]
+) -> None:
+    other = client.submit(name="the other", model="burst", width=256, height=256)
+    page = open_page(f"/?job={split_job['id']}")
+    expect(page.locator("#job-actions [data-action=delete]")).to_be_visible()
+    page.route(f"**/job/{other}/", lambda route: None)  # never answered
+    page.locator(f"#jobs tr[data-id='{other}'] button.link").click()
+    expect(page.locator("#job-actions button")).to_have_count(0)
+
+
 def test_nodes_and_jobs_of_others_appear_by_themselves(page: Page, client: Client) -> None:
     job = client.submit(name="from elsewhere", model="burst", width=512, height=512)
     row = page.locator(f"#jobs tr[data-id='{job}']")
