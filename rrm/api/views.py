@@ -77,18 +77,20 @@ class ListView(ApiView, GenericAPIView[Any]):
     schema_filters: Sequence[str] = ()
 
     def page(self, queryset: QuerySet[Any]) -> Response:
-        self._refuse_unknown_filters()
+        self._refuse_meaningless_filters()
         rows = self.paginate_queryset(self.filter_queryset(queryset))
         return self.get_paginated_response(self.serialize(rows))
 
     def serialize(self, rows: Any) -> Any:
         return self.get_serializer(rows, many=True).data
 
-    def _refuse_unknown_filters(self) -> None:
+    def _refuse_meaningless_filters(self) -> None:
         filterset = getattr(self, "filterset_class", None)
         known = {"cursor", "page_size", "ordering", *(filterset.base_filters if filterset else ())}
         if unknown := set(self.request.query_params) - known:
             raise Invalid({name: ["This list has no such filter."] for name in sorted(unknown)})
+        if empty := [name for name, values in self.request.query_params.lists() if "" in values]:
+            raise Invalid({name: ["Give a value, or leave the parameter out."] for name in sorted(empty)})
 
 
 class Unknown(APIView):

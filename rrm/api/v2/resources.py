@@ -122,6 +122,7 @@ class ResourceSerializer(StrictModelSerializer):
 
     def update(self, instance: Resource, validated_data: dict[str, Any]) -> Resource:
         sites = validated_data.pop("placements", None)
+        validated_data.pop("id", None)  # the same as it was
         # Only what was sent is written: the autoscaler keeps its memory in the same row.
         for field, value in validated_data.items():
             setattr(instance, field, value)

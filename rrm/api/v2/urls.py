@@ -86,5 +86,5 @@ urlpatterns = [
     path("node-agent/model/<digest:digest>", agent.AgentModel.as_view()),
     path("openapi.json", docs.Description.as_view()),
     path("api-docs/", docs.Documentation.as_view()),
-    re_path(r"^(?P<rest>.*)$", elsewhere),
+    re_path(r"^(?P<rest>[\s\S]*)$", elsewhere),
 ]

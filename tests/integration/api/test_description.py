@@ -17,7 +17,7 @@ from tests import factories as make
 from tests.factories import API, VIEW, Caller, problem
 from tests.integration.farm.conftest import Farm
 
-UNDESCRIBED = {"openapi.json", "api-docs/", "^(?P<rest>.*)$"}
+UNDESCRIBED = {"openapi.json", "api-docs/", r"^(?P<rest>[\s\S]*)$"}
 
 
 @cache

@@ -130,6 +130,11 @@ def test_a_resource_has_the_seventeen_settings_of_the_first_rrm(operator: Caller
     }.items() <= body.items()
 
 
+def test_an_id_may_be_sent_again_as_it_is(farm: Farm, operator: Caller) -> None:
+    assert operator.patch("resource/mandelbrot/", {"id": "Mandelbrot", "name": "M"}).json()["name"] == "M"
+    assert operator.patch("site/here/", {"id": "here", "name": "H"}).json()["name"] == "H"
+
+
 def test_changing_a_resource_leaves_the_autoscalers_memory_alone(farm: Farm, operator: Caller) -> None:
     Resource.objects.update(launch_failures=2)
 

@@ -63,7 +63,14 @@ def test_a_json_body_beyond_the_limit_is_too_large(owner: Caller, settings: Any)
     problem(owner.post("job/", {"name": "x" * 2000}), 413, "too-large")
 
 
-@pytest.mark.parametrize("path", ["", "nothing", "job/not-a-uuid/", "site/../../etc/passwd", "node-agent/", "v1/"])
+@pytest.mark.parametrize("query", ["pinned=null", "pinned=1", "named=", "digest=%00"])
+def test_a_list_of_models_refuses_values_that_mean_nothing(owner: Caller, query: str) -> None:
+    problem(owner.get(f"model/?{query}"), 422, "invalid")
+
+
+@pytest.mark.parametrize(
+    "path", ["job/%0A/", "a%0Ab", "", "nothing", "job/not-a-uuid/", "site/../../etc/passwd", "node-agent/", "v1/"]
+)
 def test_an_unknown_route_is_a_problem_too(owner: Caller, path: str) -> None:
     for caller in (owner, Caller()):
         problem(caller.get(path), 404, "not-found")
@@ -209,6 +216,8 @@ def test_a_model_with_bad_fields_is_refused(owner: Caller, body: Any, field: str
         ("page_size=-1", "page_size"),
         ("ordering=password", "ordering"),
         ("ordering=owner__password", "ordering"),
+        ("state=", "state"),
+        ("cursor=", "cursor"),
         ("cursor=x", "cursor"),
         ("cursor=W10", "cursor"),
         ("cursor=bnVsbA", "cursor"),
