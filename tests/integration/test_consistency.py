@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from django.core.management import call_command
@@ -17,23 +18,24 @@ from pytest_django import DjangoAssertNumQueries
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.farm import composing, consistency, jobs, leases, nodes
 from rrm.farm.models import Event, HeldModel, Job, JobShare, Lease, Node
-from tests.integration.farm.conftest import Farm
+from tests.integration.farm.conftest import VIEW, Farm
 
 
 def lively() -> Farm:
     """A farm with a completed, a running, a paused, a cancelled and a queued job, and nodes in many states."""
     farm = Farm()
     completed = farm.submit(name="completed", width=32, height=16, outputs=["png", "counts", "smooth"])
-    worker, other = farm.node(), farm.node()
+    worker = farm.node()
     farm.work_off(worker)
     composing.compose_job(completed.pk)
-    running = farm.submit(name="running")
-    farm.deliver(worker, farm.lease(worker))
-    farm.lease(worker)
-    failed = farm.lease(other)
-    leases.fail(other, Lease.objects.get(pk=failed["id"]).pk, None, "out of memory")
-    for name, end in (("paused", jobs.pause), ("cancelled", jobs.cancel)):
-        job = farm.submit(name=name, priority="urgent")
+    # Models that nobody holds: whoever asks first gets them, in ranges as small as for a node not yet measured.
+    running = farm.submit(name="running", params=VIEW | {"max_iter": 65})
+    first = farm.lease(worker)
+    in_hand = farm.lease(worker, first["id"])["id"]
+    farm.deliver(worker, first)
+    leases.fail(worker, UUID(farm.lease(worker, in_hand)["id"]), None, "out of memory")
+    for depth, (name, end) in enumerate((("paused", jobs.pause), ("cancelled", jobs.cancel)), 2):
+        job = farm.submit(name=name, priority="urgent", params=VIEW | {"max_iter": 64 + depth})
         farm.lease(farm.node())
         end(job, "test")
         job.refresh_from_db()

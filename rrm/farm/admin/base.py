@@ -156,6 +156,5 @@ def page_of(model: type[Model], key: object, text: object) -> SafeString:
 def rows_of(model: type[Model], text: object, **filters: object) -> SafeString:
     """A link to the admin list of `model`, filtered."""
     address = reverse(f"admin:farm_{model._meta.model_name}_changelist")
-    return format_html(
-        '<a href="{}?{}">{}</a>', address, urlencode({name: str(value) for name, value in filters.items()}), text
-    )
+    query = urlencode({name: str(value) for name, value in filters.items()})
+    return link(f"{address}?{query}", text)

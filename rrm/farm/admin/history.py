@@ -16,6 +16,7 @@ from rrm.farm.models import Event, Job, Node, Resource, Site
 
 _SUBJECTS = {"job": Job, "node": Node, "site": Site, "resource": Resource}
 _SHOWN_LENGTH = 200
+_UUID_LENGTH = 36
 
 
 @admin.register(Event)
@@ -40,7 +41,8 @@ class EventAdmin(ShownAdmin):
     @admin.display(description="Subject", ordering="subject_id")
     def subject(self, event: Event) -> SafeString | str:
         model = _SUBJECTS.get(event.subject_type)
-        text = f"{event.subject_type} {event.data.get('name') or event.subject_id[:8]}"
+        key = event.subject_id
+        text = f"{event.subject_type} {event.data.get('name') or (key[:8] if len(key) == _UUID_LENGTH else key)}"
         return page_of(model, event.subject_id, text) if model else text
 
     @admin.display(description="Job")
