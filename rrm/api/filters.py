@@ -5,13 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import django_filters
+from django import forms
 
 
 class Filters(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
     """Filters by query parameters; a value that a filter does not take is refused, not passed over."""
 
 
-def yes_or_no(**options: Any) -> django_filters.TypedChoiceFilter:
-    """A filter that takes `true` and `false` and nothing else."""
-    words = [("true", "true"), ("false", "false")]
-    return django_filters.TypedChoiceFilter(choices=words, coerce="true".__eq__, **options)
+class _YesOrNoField(forms.Field):
+    widget = forms.TextInput
+
+    def to_python(self, value: Any) -> bool | None:
+        if value in self.empty_values:
+            return None
+        if value not in {"true", "false"}:
+            raise forms.ValidationError("Must be true or false.")
+        return bool(value == "true")
+
+
+class YesOrNo(django_filters.BooleanFilter):  # type: ignore[misc]  # the library has no types
+    """Takes `true` and `false` and nothing else."""
+
+    field_class = _YesOrNoField
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"widget": forms.TextInput, **options})

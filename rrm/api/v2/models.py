@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from rrm.api.auth import Scope
 from rrm.api.fields import Flag, Slug, StrictModelSerializer, StrictSerializer, Text
-from rrm.api.filters import Filters, yes_or_no
+from rrm.api.filters import Filters, YesOrNo
 from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, valid
@@ -69,8 +69,8 @@ class ModelFilters(Filters):
     name = django_filters.CharFilter()
     renderer = django_filters.CharFilter()
     digest = django_filters.CharFilter()
-    pinned = yes_or_no()
-    named = yes_or_no(field_name="name", lookup_expr="isnull", exclude=True)
+    pinned = YesOrNo()
+    named = YesOrNo(field_name="name", lookup_expr="isnull", exclude=True)
 
 
 def _all() -> QuerySet[RenderModel]:
