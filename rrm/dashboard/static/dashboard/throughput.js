@@ -5,7 +5,7 @@ import { plural, short } from "./format.js";
 
 const BOX = { width: 320, height: 132, left: 34, right: 6, top: 10, bottom: 20 };
 const BINS = 48;
-const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
+const STEPS = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600];
 
 const niceStep = (span) => STEPS.find((step) => span / step <= BINS) ?? Math.ceil(span / BINS / 3600) * 3600;
 
@@ -37,7 +37,7 @@ export function ratesOf(record, groups, by, now) {
   if (leases.length === 0) return null;
   const start = Math.min(...leases.map((lease) => lease.from));
   const end = Math.max(...leases.map((lease) => lease.to), record.finished ? 0 : now);
-  const step = niceStep(Math.max(0.5, end - start));
+  const step = niceStep(Math.max(0.1, end - start));
   const count = Math.max(1, Math.ceil((end - start) / step));
   const rates = new Map(groups.map((group) => [group.key, new Float64Array(count)]));
   for (const lease of leases) spread(rates.get(by === "site" ? lease.site : lease.node), lease, start, step);
