@@ -132,7 +132,13 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/rendering-resource-manager/v2/",
 }
 
-UNFOLD = {"SITE_TITLE": "RRM", "SITE_HEADER": "Rendering resource manager", "SITE_URL": "/"}
+UNFOLD = {
+    "SITE_TITLE": "RRM",
+    "SITE_HEADER": "RRM",
+    "SITE_SUBHEADER": "Rendering resources",
+    "SITE_URL": "/",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/dashboard/favicon.svg"}],
+}
 
 LOGGING = {
     "version": 1,

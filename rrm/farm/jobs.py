@@ -20,7 +20,7 @@ from rrm.domain import mandelbrot, orders, palettes, tiling
 from rrm.domain.states import JOB_FINAL, JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.errors import IdempotencyMismatch, Invalid, StateConflict
 from rrm.farm import catalog, ranges, wakeups
-from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, Node, RenderModel, Resource, Site
+from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, Node, RenderModel, Resource, ResourceSite, Site
 from rrm.farm.transitions import advance, record
 from rrm.results.layout import JobFiles
 
@@ -316,13 +316,21 @@ def _supply(resources: set[str]) -> dict[str, dict[str, Any]]:
             idle=Count("id", filter=Q(state=NodeState.IDLE)),
         )
     )
-    return {row["resource"]: dict(row) for row in rows}
+    supply = {resource: {"sites": 0} for resource in resources}
+    for row in rows:
+        supply[row["resource"]].update(row)
+    enabled = ResourceSite.objects.filter(resource__in=resources, site__enabled=True)
+    for resource in enabled.values_list("resource", flat=True):
+        supply[resource]["sites"] += 1
+    return supply
 
 
 def _why_waiting(job: Job, supply: Mapping[str, Any]) -> str:
     resource = job.resource
     if not resource.enabled:
         return f"The resource {resource.pk} is disabled."
+    if not supply.get("sites"):
+        return f"Every site of {resource.pk} is disabled."
     if supply.get("idle") and not job.site_ids:
         return f"A node of {resource.pk} is free and takes it up next."
     if supply.get("working"):
