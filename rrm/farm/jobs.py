@@ -316,9 +316,9 @@ def _supply(resources: set[str]) -> dict[str, dict[str, Any]]:
             idle=Count("id", filter=Q(state=NodeState.IDLE)),
         )
     )
-    supply = {resource: {"sites": 0} for resource in resources}
+    supply: dict[str, dict[str, Any]] = {resource: {"sites": 0} for resource in resources}
     for row in rows:
-        supply[row["resource"]].update(row)
+        supply[row["resource"]].update(dict(row))
     enabled = ResourceSite.objects.filter(resource__in=resources, site__enabled=True)
     for resource in enabled.values_list("resource", flat=True):
         supply[resource]["sites"] += 1

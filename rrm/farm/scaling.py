@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, F, Sum
@@ -84,23 +86,22 @@ def _carry_out(resource: Resource, decided: autoscaling.Plan) -> None:
 
 
 def _demand(resource: Resource) -> autoscaling.Demand:
-    offered = list(Job.objects.filter(resource=resource, state__in=JOB_OFFERED).select_related("model"))
-    speeds = _speeds(job.model_id for job in offered)
-    waiting = _tiles_waiting(offered)
+    offered = {
+        job.pk: job for job in Job.objects.filter(resource=resource, state__in=JOB_OFFERED).select_related("model")
+    }
+    speeds = _speeds(job.model_id for job in offered.values())
     work = []
-    for job in offered:
-        tiles = waiting.get(job.pk, 0)
-        if not tiles:
-            continue
+    for (job_id, site), tiles in _tiles_waiting(offered.keys()).items():
+        job = offered[job_id]
         seconds = tiles * job.tile_size**2 * speeds.get(job.model_id, _PRIOR_PIXEL_SECONDS)
         work.append(
             autoscaling.Work(
                 seconds=seconds + (job.model.load_seconds or 0.0),
                 ranges=tiles,
-                sites=frozenset(job.site_ids) if job.site_ids else None,
+                sites=frozenset([site] if site else job.site_ids) or None,
             )
         )
-    return autoscaling.Demand(tuple(work), models=frozenset(str(job.model_id) for job in offered))
+    return autoscaling.Demand(tuple(work), models=frozenset(str(job.model_id) for job in offered.values()))
 
 
 def _speeds(models: Iterable[object]) -> Mapping[object, float]:
@@ -111,23 +112,15 @@ def _speeds(models: Iterable[object]) -> Mapping[object, float]:
     return {model: sum(known) / len(known) for model, known in measured.items()}
 
 
-def _tiles_waiting(offered: Sequence[Job]) -> dict[object, int]:
-    """Tiles of each job that are not done: not given out, or being rendered."""
-    open_tiles = (
-        JobShare.objects.filter(job__in=offered, cursor__lt=F("stop"))
-        .order_by()
-        .values_list("job")
-        .annotate(tiles=Sum(F("stop") - F("cursor")))
-    )
-    waiting: dict[object, int] = dict(open_tiles)
-    active = (
-        Lease.objects.filter(job__in=offered, state=LeaseState.ACTIVE)
-        .order_by()
-        .values_list("job")
-        .annotate(tiles=Sum(F("stop") - F("start")))
-    )
-    for job, tiles in active:
-        waiting[job] = waiting.get(job, 0) + tiles
+def _tiles_waiting(offered: Collection[UUID]) -> Mapping[tuple[UUID, str | None], int]:
+    """Tiles of each job that are not done, given out or not, by the site whose share they are (None: any)."""
+    waiting: Counter[tuple[UUID, str | None]] = Counter()
+    shares = JobShare.objects.filter(job__in=offered, cursor__lt=F("stop")).order_by().values_list("job", "site")
+    for job, site, tiles in shares.annotate(tiles=Sum(F("stop") - F("cursor"))):
+        waiting[job, site] += tiles
+    active = Lease.objects.filter(job__in=offered, state=LeaseState.ACTIVE).order_by().values_list("job", "share__site")
+    for job, site, tiles in active.annotate(tiles=Sum(F("stop") - F("start"))):
+        waiting[job, site] += tiles
     return waiting
 
 

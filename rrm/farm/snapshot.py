@@ -156,12 +156,13 @@ def _state_of(
 def _unworked(resource: Resource, now: datetime, live: int, jobs: int) -> tuple[str, str]:
     if not jobs:
         return "idle", "There is no work."
+    waiting = "1 job waits" if jobs == 1 else f"{jobs} jobs wait"
     if resource.retry_at and resource.retry_at > now:
-        wait = (resource.retry_at - now).total_seconds()
-        return "starved", f"{jobs} job{_s(jobs)} wait; the next start is tried in {wait:.0f} s. {resource.reason}"
+        seconds = (resource.retry_at - now).total_seconds()
+        return "starved", f"{waiting}; the next start is tried in {seconds:.0f} s. {resource.reason}"
     if live:
-        return "active", f"{jobs} job{_s(jobs)} wait for {live} node{_s(live)} that start or take up work."
-    return "starved", f"{jobs} job{_s(jobs)} wait and no node runs. {resource.last_plan.get('reason', '')}".strip()
+        return "active", f"{waiting} for {live} node{_s(live)} that will take it up."
+    return "starved", f"{waiting} and no node runs. {resource.last_plan.get('reason', '')}".strip()
 
 
 def _s(number: int) -> str:

@@ -239,6 +239,27 @@ def test_work_starts_a_node_and_idleness_ends_it(farm: Farm) -> None:
     assert Event.objects.filter(subject_type="resource", kind="log").exists()
 
 
+def test_each_site_of_a_split_job_gets_a_node(farm: Farm) -> None:
+    farm.place(farm.add_site("there"), 1)
+    Resource.objects.update(max_nodes=2)
+    farm.submit(sites={"policy": "split", "ids": ["here", "there"]})
+
+    scaling.autoscale(timezone.now())
+
+    assert set(Node.objects.values_list("site", flat=True)) == {"here", "there"}
+
+
+@pytest.mark.usefixtures("sleeper", "ended")
+def test_nodes_of_one_local_site_are_no_orphans_of_another(farm: Farm) -> None:
+    farm.add_site("there")
+    node = nodes.request_node(farm.resource, farm.site, "test")
+    nodes.launch(node.pk)
+
+    reconciling.reconcile(timezone.now())
+
+    assert set(LocalLauncher(settings.RRM.data_dir).find_all()) == {node.name}
+
+
 def test_min_nodes_are_kept(farm: Farm) -> None:
     Resource.objects.update(min_nodes=2, max_nodes=3)
 
