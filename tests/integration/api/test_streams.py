@@ -217,6 +217,29 @@ def test_a_listener_that_cannot_keep_up_reads_the_database_again(
     run(story)
 
 
+def test_a_farm_listener_that_cannot_keep_up_reads_the_database_again(
+    shared_farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubs, "QUEUE_LIMIT", 3)
+    job = shared_farm.submit()
+    first = Event.objects.latest("id").pk + 1
+
+    async def story() -> None:
+        found: Any = streams.farm_stream(None, first - 1)
+        text = b"".join([await anext(found) for _ in range(2)])  # it listens now
+        for number in range(30):
+            await later(record, job, "log", {"level": "info", "message": str(number)})
+        await asyncio.sleep(0.3)  # nobody reads meanwhile
+        await later(_cancel, job)
+        while b"CANCELLED" not in text:
+            text += await anext(found)
+        await found.aclose()
+        numbers = [int(line[4:]) for line in text.splitlines() if line.startswith(b"id: ")]
+        assert numbers == list(range(first, first + 31))
+
+    run(story)
+
+
 def test_a_lost_wake_up_costs_seconds_and_no_event(
     shared_farm: Farm, ada: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
