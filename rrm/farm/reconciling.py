@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import transaction
 
-from rrm.domain.states import JOB_FINAL, NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, JobState, NodeState
+from rrm.domain.states import JOB_FINAL, NODE_CHECKED_IN, NODE_GONE, NODE_LIVE, NODE_STARTING, JobState, NodeState
 from rrm.errors import LauncherError, StateConflict
 from rrm.farm import jobs, leases, loops, nodes, ranges, wakeups
 from rrm.farm.models import Event, IdempotencyKey, Job, Node, Site
@@ -118,10 +118,11 @@ def _finish_jobs(now: datetime) -> None:
 
 
 def tidy(now: datetime) -> None:
-    """Forget what is old: events of finished jobs, idempotency keys, files that belong to nobody."""
+    """Forget what is old: events of finished jobs, nodes that did nothing for a job still kept, stray files, keys."""
     old = now - settings.RRM.event_retention
     Event.objects.filter(created_at__lt=old).exclude(job__state__in=set(JobState) - JOB_FINAL).delete()
     IdempotencyKey.objects.filter(created_at__lt=now - _IDEMPOTENCY_KEPT).delete()
+    Node.objects.filter(state__in=NODE_GONE, finished_at__lt=old, leases=None).delete()
     _remove_strays(now)
 
 
