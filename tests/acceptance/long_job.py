@@ -8,9 +8,9 @@ from typing import Any
 
 from tests.acceptance.stack import Client, Stack
 
-# The valley with a hundred times the steps; its many tiles leave many moments to disturb it.
+# The valley with fifty times the steps; its many tiles leave many moments to disturb it.
 ORDER: dict[str, Any] = {
-    "params": {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 200_000},
+    "params": {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 100_000},
     "width": 2048,
     "height": 2048,
     "tile_size": 128,
