@@ -75,7 +75,7 @@ def _claim(node: Node, now: datetime) -> Lease | None:
         )
         if choice is None:
             return None
-        share = next(s for s in facts.shares if str(s.job_id) == choice.job_id and _fits(s, node))
+        share = next(share for share in facts.shares if str(share.job_id) == choice.job_id)
         with contextlib.suppress(StateConflict):
             return _take(node, share, choice, facts, now)
     return None
@@ -94,12 +94,18 @@ def _facts(node: Node) -> _Facts:
     models: dict[UUID, dict[str, HeldModel]] = {}
     for held in HeldModel.objects.filter(node__in=working):
         models.setdefault(held.node_id, {})[str(held.model_id)] = held
-    return _Facts([share for share in shares if _fits(share, node)], working, models)
+    return _Facts([share for share in shares if _fits(share, node, working)], working, models)
 
 
-def _fits(share: JobShare, node: Node) -> bool:
-    """Whether the site may take it, and the node has not failed on it while another could try."""
-    return not share.job.site_ids or node.site_id in share.job.site_ids
+def _fits(share: JobShare, node: Node, working: Sequence[Node]) -> bool:
+    """Whether the node's site may take it; a node that failed on these tiles leaves them to one that has not."""
+    sites = share.job.site_ids
+    if sites and node.site_id not in sites:
+        return False
+    if node.name not in share.failed_on:
+        return True
+    able = (other for other in working if not sites or other.site_id in sites)
+    return all(other.name in share.failed_on for other in able)
 
 
 def _node_facts(node: Node, facts: _Facts) -> scheduling.NodeFacts:
@@ -163,7 +169,8 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
         nodes=len(facts.working),
         cores=node.cores,
         tile_pixels=job.tile_size**2,
-        pixel_seconds=held.pixel_seconds if held else None,
+        # The first range of a job is small, whatever is known: somebody waits for the first tile.
+        pixel_seconds=held.pixel_seconds if held and job.started_at else None,
         target_seconds=settings.RRM.lease_target.total_seconds(),
     )
     stop = min(start + size, start + (share.at_most or size))

@@ -192,6 +192,28 @@ def test_a_range_that_fails_comes_back_in_halves_until_the_bad_tile_stands_alone
     assert not job.leases.filter(state=LeaseState.ACTIVE).exists()
 
 
+def test_a_node_that_failed_on_tiles_leaves_them_to_another(farm: Farm) -> None:
+    farm.submit(width=16, height=16)
+    bad, good = farm.node(), farm.node()
+    leases.fail(bad, UUID(farm.lease(bad)["id"]), 0, "out of memory")
+
+    assert farm.ask(bad)["lease"] is None
+    lease = farm.lease(good)
+    leases.fail(good, UUID(lease["id"]), 0, "out of memory")
+    assert farm.ask(bad)["lease"] is not None
+
+
+def test_the_first_range_of_a_job_is_small_even_on_a_fast_node(farm: Farm) -> None:
+    node = farm.node(cores=2)
+    farm.submit()
+    farm.work_off(node)
+    farm.submit(width=1024, height=1024)
+
+    first = farm.lease(node)
+
+    assert first["stop"] - first["start"] == 2
+
+
 def test_a_node_that_is_gone_leaves_its_tiles_to_the_others(farm: Farm) -> None:
     job = farm.submit()
     dead, alive = farm.node(), farm.node()
