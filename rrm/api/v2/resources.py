@@ -114,6 +114,13 @@ class ResourceSerializer(StrictModelSerializer):
             raise serializers.ValidationError({"min_nodes": "Must not be more than max_nodes."})
         return attrs
 
+    def to_representation(self, instance: Resource) -> dict[str, Any]:
+        """Values of environment variables may be secrets: operators alone see them."""
+        body = super().to_representation(instance)
+        if not self.context["operator"]:
+            body["environment_variables"] = masked(body["environment_variables"])
+        return body
+
     def create(self, validated_data: dict[str, Any]) -> Resource:
         sites = validated_data.pop("placements", [])
         resource = Resource.objects.create(**validated_data)
@@ -143,8 +150,14 @@ def _all() -> QuerySet[Resource]:
     return Resource.objects.prefetch_related("placements")
 
 
-def _bodies(rows: Sequence[Resource]) -> Any:
-    return ResourceSerializer(rows, many=True, context={"states": resource_states(rows, timezone.now())}).data
+def masked(variables: str) -> str:
+    """The names of variables in "A=1 B=2", their values hidden."""
+    return " ".join(f"{variable.partition('=')[0]}=…" for variable in variables.split())
+
+
+def _bodies(rows: Sequence[Resource], request: Request) -> Any:
+    context = {"states": resource_states(rows, timezone.now()), "operator": access(request).operator}
+    return ResourceSerializer(rows, many=True, context=context).data
 
 
 def _found(id: str) -> Resource:
@@ -163,7 +176,7 @@ class Resources(ListView):
         return self.page(_all())
 
     def serialize(self, rows: Any) -> Any:
-        return _bodies(rows)
+        return _bodies(rows, self.request)
 
     @extend_schema(
         operation_id="resource_create",
@@ -177,7 +190,7 @@ class Resources(ListView):
         serializer.is_valid(raise_exception=True)
         resource = _save(serializer, request)
         location = {"Location": at("resource", resource.pk)}
-        return Response(_bodies([_found(resource.pk)])[0], status=201, headers=location)
+        return Response(_bodies([_found(resource.pk)], request)[0], status=201, headers=location)
 
 
 class ResourceDetail(ApiView):
@@ -186,7 +199,7 @@ class ResourceDetail(ApiView):
     @extend_schema(operation_id="resource_retrieve", responses=ResourceSerializer)
     def get(self, request: Request, id: str) -> Response:
         """Show a rendering resource."""
-        return Response(_bodies([_found(id)])[0])
+        return Response(_bodies([_found(id)], request)[0])
 
     @extend_schema(
         operation_id="resource_update", request=ResourceSerializer(partial=True), responses=ResourceSerializer
@@ -196,7 +209,7 @@ class ResourceDetail(ApiView):
         serializer = ResourceSerializer(_found(id), data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
         _save(serializer, request)
-        return Response(_bodies([_found(id)])[0])
+        return Response(_bodies([_found(id)], request)[0])
 
     @extend_schema(
         operation_id="resource_delete",

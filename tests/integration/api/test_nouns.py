@@ -135,6 +135,14 @@ def test_an_id_may_be_sent_again_as_it_is(farm: Farm, operator: Caller) -> None:
     assert operator.patch("site/here/", {"id": "here", "name": "H"}).json()["name"] == "H"
 
 
+def test_only_operators_see_the_values_of_environment_variables(farm: Farm, operator: Caller, stranger: Caller) -> None:
+    operator.patch("resource/mandelbrot/", {"environment_variables": "LICENCE=s3cret MODE=fast"})
+
+    assert operator.get("resource/mandelbrot/").json()["environment_variables"] == "LICENCE=s3cret MODE=fast"
+    for body in (stranger.get("resource/mandelbrot/").json(), stranger.get("resource/").json()["results"][0]):
+        assert body["environment_variables"] == "LICENCE=… MODE=…"
+
+
 def test_changing_a_resource_leaves_the_autoscalers_memory_alone(farm: Farm, operator: Caller) -> None:
     Resource.objects.update(launch_failures=2)
 
