@@ -204,9 +204,6 @@ class HeldModel(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["node", "model"], name="held_once")]
 
-    def __str__(self) -> str:
-        return f"{self.node_id} holds {self.model_id}"
-
 
 class Job(models.Model):
     """An asynchronous request, cut into tiles that no row stands for: `JobShare.cursor` and leases tell them apart."""
@@ -297,9 +294,6 @@ class JobShare(models.Model):
                 condition=Q(start__lt=F("stop"), cursor__gte=F("start"), cursor__lte=F("stop")), name="share_in_order"
             ),
         ]
-
-    def __str__(self) -> str:
-        return f"{self.job_id} [{self.start}, {self.stop})"
 
 
 class Lease(models.Model):
@@ -396,9 +390,6 @@ class IdempotencyKey(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_once")]
 
-    def __str__(self) -> str:
-        return self.key
-
 
 class Loop(models.Model):
     """When each periodic loop last ran, and who runs it now."""
@@ -407,6 +398,3 @@ class Loop(models.Model):
     running_until = models.DateTimeField(null=True, blank=True)
     last_finished = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=500, blank=True)
-
-    def __str__(self) -> str:
-        return self.name
