@@ -234,7 +234,8 @@ def running_rrm(folder: Path, **environment: str) -> Iterator[Stack]:
 
 def _environment(data: Path, port: int, extra: Mapping[str, str]) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("RRM_")}
-    for name in ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE"):
+    # Without kept byte code each process would compile Django and everything else once more.
+    for name in ("DATABASE_URL", "REDIS_URL", "DJANGO_SETTINGS_MODULE", "PYTHONDONTWRITEBYTECODE"):
         own.pop(name, None)
     data.parent.mkdir(parents=True, exist_ok=True)
     return {**own, "RRM_DATA": str(data), "RRM_PORT": str(port), "PYTHONUNBUFFERED": "1", **extra}
