@@ -10,7 +10,6 @@ import os
 
 from celery import Celery
 from celery.signals import worker_ready
-from celery.signals import worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rrm.settings")
 
