@@ -62,53 +62,61 @@ async def job_stream(job: UUID, last: int) -> AsyncIterator[bytes]:
     async with hub().listening(job) as subscription:
         while time.monotonic() < ends_at:
             # From the database: at the start, after falling behind, and now and then in case a wake-up was lost.
-            subscription.lost, is_over, missed = False, False, [b""]
-            while missed:
-                last, is_over, missed = await in_database(_replay, job, last)
-                yield b"".join(missed)
+            subscription.lost, is_over, is_behind = False, False, True
+            while is_behind:
+                last, is_over, is_behind, missed = await in_database(_replay, job, last)
+                if missed:
+                    yield b"".join(missed)
+            if not is_over:
+                async for reached, ended, content in _follow(subscription, last, ends_at):
+                    last, is_over = reached, ended
+                    yield content
+            yield END if is_over else KEEP_ALIVE
             if is_over:
-                yield END
                 return
-            async for reached, content in _follow(subscription, last, ends_at):
-                last = reached
-                yield content
-            yield KEEP_ALIVE
 
 
-async def _follow(subscription: Subscription, last: int, ends_at: float) -> AsyncIterator[tuple[int, bytes]]:
-    """What the hub brings, until something is missing, nothing comes for a while, or the job has come to its end."""
+async def _follow(subscription: Subscription, last: int, ends_at: float) -> AsyncIterator[tuple[int, bool, bytes]]:
+    """What the hub brings, until something is missing, nothing comes for a while, or the job has come to its end.
+
+    Yields (last number, whether the job is over, encoded events). A job that ended is not asked for in the database:
+    all its viewers would do that in the moment in which its results are fetched.
+    """
     while time.monotonic() < ends_at:
         items = await subscription.take(KEEP_ALIVE_SECONDS)
         content = []
-        is_final = False
+        is_final = is_over = False
         for item in items:
             if isinstance(item, Frame):
                 if item.seq <= last:
                     continue
                 if item.seq > last + 1:
                     return
-                last, is_final = item.seq, is_final or item.is_final
+                last, is_over, is_final = item.seq, item.is_final, is_final or item.is_final
             content.append(item.on_job if isinstance(item, Frame) else item)
-        yield last, b"".join(content)
+        yield last, is_over, b"".join(content)
         if not items or subscription.lost or is_final:
             return
 
 
-def _replay(job_id: UUID, last: int) -> tuple[int, bool, list[bytes]]:
-    """(last number, whether the job is over and all is said, encoded events after `last`)."""
+def _replay(job_id: UUID, last: int) -> tuple[int, bool, bool, list[bytes]]:
+    """(last number, whether the job is over and all is said, whether there may be more, events after `last`)."""
     job = Job.objects.filter(pk=job_id).first()
     if job is None:
-        return last, True, []
+        return last, True, False, []
     if last > job.event_seq:
         last = 0  # the number of another life of this database
     rows = columns(Event.objects.filter(job=job, seq__gt=last)).order_by("seq")[:_BATCH]
     found = frames(rows, 0)
-    if not found:
-        return last, job.state in JOB_FINAL and last >= job.event_seq, []
     content = [frame.on_job for frame in found]
-    if len(found) < _BATCH:
-        content.append(progress_frame(progress(job, timezone.now())))
-    return found[-1].seq, False, content
+    if len(found) == _BATCH:
+        return found[-1].seq, False, True, content
+    if not found:
+        return last, job.state in JOB_FINAL and last >= job.event_seq, False, []
+    # The job was read before its events, so what they say of its end is newer.
+    last = found[-1].seq
+    is_over = found[-1].is_final or (job.state in JOB_FINAL and last == job.event_seq)
+    return last, is_over, False, [*content, progress_frame(progress(job, timezone.now()))]
 
 
 async def farm_stream(owner: int | None, last: int | None) -> AsyncIterator[bytes]:

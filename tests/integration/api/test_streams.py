@@ -166,7 +166,15 @@ def test_many_listeners_hear_everything_and_the_database_is_read_once(
         reads.append(high)
         return read(high, gaps)
 
+    replays: list[int] = []
+    replay = streams._replay
+
+    def counted_replay(job_id: Any, last: int) -> Any:
+        replays.append(last)
+        return replay(job_id, last)
+
     monkeypatch.setattr(hubs, "_read", counted)
+    monkeypatch.setattr(streams, "_replay", counted_replay)
 
     async def listen(ready: asyncio.Semaphore) -> list[int]:
         async with asked(ada, "GET", f"job/{job.pk}/events") as stream:
@@ -187,6 +195,7 @@ def test_many_listeners_hear_everything_and_the_database_is_read_once(
         heard = await asyncio.gather(*listeners)
         assert heard == [list(range(2, 23))] * 40
         assert len(reads) - before < 60
+        assert replays == [0] * 40, "each reads what has been, and nobody asks whether the end was the end"
         assert hubs.listeners() == 0
 
     run(story)
