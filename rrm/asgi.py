@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rrm.settings")
 
-from django.core.asgi import get_asgi_application
+import django
+from asgiref.sync import sync_to_async
+from django.core import signals
+from django.core.handlers.asgi import ASGIHandler
+from django.db import close_old_connections, reset_queries
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
-from rrm.api.limits import BodyLimit
+django.setup(set_prefix=False)
 
-application = BodyLimit(get_asgi_application())
+from rrm.api.limits import BodyLimit  # noqa: E402
+
+_THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="rrm-requests")
+
+
+class ThreadedHandler(ASGIHandler):
+    """Django's handler with middleware and view, all synchronous, on one thread of a pool.
+
+    Left to itself Django changes threads for every middleware, twice, and makes a thread for each request, which then
+    opens a connection of its own to the database. Streams are unchanged: their content is asynchronous.
+    """
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        super().load_middleware(is_async=False)
+
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        return await sync_to_async(self._respond, thread_sensitive=False, executor=_THREADS)(request)
+
+    def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        reset_queries()
+        close_old_connections()
+        try:
+            return self.get_response(request)
+        finally:
+            close_old_connections()
+
+
+# They look after the connections of the thread that they run on, which here would be one made for that alone.
+signals.request_started.disconnect(reset_queries)
+signals.request_started.disconnect(close_old_connections)
+
+application = BodyLimit(ThreadedHandler())

@@ -199,6 +199,7 @@ def _sqlite(path: str) -> dict[str, object]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
+        "CONN_MAX_AGE": None,  # opening the file again for each request costs more than most requests
         "OPTIONS": {
             "transaction_mode": "IMMEDIATE",  # a reader that turns writer inside a transaction cannot be made to wait
             "timeout": 30,
