@@ -44,6 +44,20 @@ class BadRequest(RrmError):
     title = "The request cannot be understood"
 
 
+class TooSlow(RrmError):
+    """A body that does not arrive in time. There is no use in reading on."""
+
+    status = 408
+    code = "request-timeout"
+    title = "The body did not arrive in time"
+
+
+class Busy(RrmError):
+    status = 503
+    code = "busy"
+    title = "The server has its hands full; try again"
+
+
 class Internal(RrmError):
     status = 500
     code = "internal"

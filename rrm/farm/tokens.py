@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from rrm.farm.models import Node, Token
 
 SCOPES = ("read", "render", "operate")
 
+_SECRET = re.compile(r"rrm_[A-Za-z0-9_-]{43}")  # what `_new_secret` makes
 _PREFIX_LENGTH = 12  # "rrm_" and 8 characters: enough to recognise a token, of no use to guess it
 _USE_RESOLUTION = timedelta(minutes=1)
 
@@ -67,6 +69,11 @@ def node_of(secret: str) -> Node | None:
         .filter(token_digest=digest_of(secret), state__in=NODE_CHECKED_IN)
         .first()
     )
+
+
+def is_secret(text: str) -> bool:
+    """Whether this could be a secret of ours at all: what is not needs no look into the database."""
+    return _SECRET.fullmatch(text) is not None
 
 
 def new_node_secret() -> tuple[str, str]:
