@@ -1,11 +1,16 @@
-"""Bearer tokens of the caller. A secret is shown once, when its token is made."""
+"""Bearer tokens of the caller. A secret is shown once, when its token is made.
+
+A token that gets into wrong hands must not grow: it neither sees nor revokes stronger ones, and makes no others
+unless it may do everything anyway.
+"""
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -50,7 +55,17 @@ class NewTokenSerializer(TokenSerializer):
 
 
 def _own(request: Request) -> QuerySet[Token]:
-    return Token.objects.filter(user=access(request).user)
+    """The caller's tokens; for a token those that can do no more than it, and itself."""
+    caller = access(request)
+    own = Token.objects.filter(user=caller.user)
+    if caller.token is None:
+        return own
+    held = [scope for scope in tokens.SCOPES if scope in caller.scopes]
+    weaker = Q(pk=caller.token.pk)
+    for count in range(1, len(held) + 1):
+        for scopes in combinations(held, count):
+            weaker |= Q(scopes=list(scopes))
+    return own.filter(weaker)
 
 
 class Tokens(ListView):
@@ -61,7 +76,7 @@ class Tokens(ListView):
 
     @extend_schema(operation_id="token_list", responses=TokenSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """List your tokens."""
+        """List your tokens. With a token: those that can do no more than it."""
         return self.page(_own(request))
 
     @extend_schema(
@@ -71,12 +86,22 @@ class Tokens(ListView):
         responses={201: OpenApiResponse(NewTokenSerializer, "The token; its secret is shown this once.")},
     )
     def post(self, request: Request) -> Response:
-        """Make a token with scopes that you have yourself."""
+        """Make a token with scopes that you have yourself.
+
+        Needs a login session, or a token with the scope `operate`.
+        """
+        _refuse_to_multiply(request)
         order = valid(TokenOrderSerializer(data=request.data))
         _refuse_to_exceed(request, order)
         token, secret = tokens.issue(access(request).user, order["name"], order["scopes"], order["expires_at"])
         body = {**TokenSerializer(token).data, "token": secret}
         return Response(body, status=201, headers={"Location": at("token", token.pk), "Cache-Control": "no-store"})
+
+
+def _refuse_to_multiply(request: Request) -> None:
+    caller = access(request)
+    if caller.token is not None and not caller.operator:
+        raise Forbidden("A token with the scope operate makes tokens; with others, log in to make one.")
 
 
 def _refuse_to_exceed(request: Request, order: dict[str, Any]) -> None:
@@ -99,6 +124,6 @@ class TokenDetail(ApiView):
 
     @extend_schema(operation_id="token_delete", responses={204: None})
     def delete(self, request: Request, id: UUID) -> Response:
-        """Revoke one of your tokens."""
+        """Revoke one of your tokens. With a token: one that can do no more than it."""
         get_object_or_404(_own(request), pk=id).delete()
         return Response(status=204)

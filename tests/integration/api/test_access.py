@@ -74,8 +74,8 @@ ROUTES: list[Row] = [
     ("GET", "job/{job}/events", None, 200, 404, 200, 200),
     ("GET", "farm/events", None, 200, 200, 200, 200),
     ("GET", "token/", None, 200, 200, 200, 200),
-    ("POST", "token/", {"name": "t", "scopes": ["read"]}, 201, 201, 201, 201),
-    ("POST", "token/", {"name": "t", "scopes": ["render"]}, 403, 201, 201, 201),
+    ("POST", "token/", {"name": "t", "scopes": ["read"]}, 403, 403, 403, 201),
+    ("POST", "token/", {"name": "t", "scopes": ["render"]}, 403, 403, 403, 201),
     ("POST", "token/", {"name": "t", "scopes": ["operate"]}, 403, 403, 403, 201),
 ]
 AGENT_ROUTES: list[tuple[str, str, Any]] = [
@@ -200,26 +200,66 @@ def test_tokens_of_others_do_not_exist_even_for_operators(farm: Farm, owner: Cal
     problem(operator.delete(f"token/{id}/"), 404, "not-found")
 
 
-def test_a_new_token_works_and_its_secret_is_shown_once(owner: Caller) -> None:
-    made = owner.post("token/", {"name": "laptop", "scopes": ["read"]})
+def test_a_new_token_works_and_its_secret_is_shown_once(operator: Caller) -> None:
+    made = operator.post("token/", {"name": "laptop", "scopes": ["read"]})
 
     assert made.status_code == 201
     assert made.headers["Cache-Control"] == "no-store"
     secret = made.json()["token"]
     assert Caller(secret).get("me/").json()["scopes"] == ["read"]
-    assert secret not in owner.get("token/").content.decode() + owner.get(made.headers["Location"]).content.decode()
+    shown = operator.get("token/").content.decode() + operator.get(made.headers["Location"]).content.decode()
+    assert secret not in shown
 
 
-def test_a_token_cannot_make_one_that_outlives_it(farm: Farm) -> None:
+def test_a_login_session_makes_tokens_and_sees_all_of_ones_own(farm: Farm, owner: Caller) -> None:
+    browser = Client()
+    browser.force_login(farm.owner)
+
+    made = browser.post(f"{API}token/", {"name": "t", "scopes": ["render"]}, content_type="application/json")
+
+    assert made.status_code == 201
+    assert Caller(made.json()["token"]).get("me/").json()["scopes"] == ["read", "render"]
+    assert len(browser.get(f"{API}token/").json()["results"]) == 2
+    beyond = browser.post(f"{API}token/", {"name": "t", "scopes": ["operate"]}, content_type="application/json")
+    problem(beyond, 403, "forbidden")
+
+
+def test_a_token_without_the_scope_operate_makes_no_successor(owner: Caller) -> None:
+    problem(owner.post("token/", {"name": "next", "scopes": ["read"]}), 403, "forbidden")
+
+
+def test_a_token_sees_and_revokes_none_that_is_stronger(farm: Farm, owner: Caller) -> None:
+    weak = make.caller(farm.owner, "read")
+    stronger = owner.get("me/").json()["token"]["id"]
+    itself = weak.get("me/").json()["token"]["id"]
+
+    problem(weak.delete(f"token/{stronger}/"), 404, "not-found")
+    problem(weak.get(f"token/{stronger}/"), 404, "not-found")
+    assert [token["id"] for token in weak.get("token/").json()["results"]] == [itself]
+    assert {token["id"] for token in owner.get("token/").json()["results"]} == {itself, stronger}
+    assert owner.delete(f"token/{itself}/").status_code == 204
+    assert owner.get("me/").status_code == 200
+
+
+def test_a_token_can_always_be_revoked_with_itself(operator: Caller) -> None:
+    User.objects.filter(username="olga").update(is_staff=False)
+    id = operator.get("me/").json()["token"]["id"]
+
+    assert operator.delete(f"token/{id}/").status_code == 204
+
+
+def test_a_token_cannot_make_one_that_outlives_it(operator: Caller) -> None:
     soon = timezone.now() + timedelta(hours=1)
-    short = Caller(tokens.issue(farm.owner, "short", ["read"], soon)[1])
+    short = Caller(tokens.issue(User.objects.get(username="olga"), "short", ["operate"], soon)[1])
 
     problem(short.post("token/", {"name": "long", "scopes": ["read"]}), 403, "forbidden")
+    brief = {"name": "brief", "scopes": ["read"], "expires_at": soon.isoformat()}
+    assert short.post("token/", brief).status_code == 201
 
 
 @pytest.mark.parametrize("scopes", [["node"], [], ["read", "all"], "read", [1], None])
-def test_unknown_scopes_cannot_be_asked_for(owner: Caller, scopes: Any) -> None:
-    body = problem(owner.post("token/", {"name": "x", "scopes": scopes}), 422, "invalid")
+def test_unknown_scopes_cannot_be_asked_for(operator: Caller, scopes: Any) -> None:
+    body = problem(operator.post("token/", {"name": "x", "scopes": scopes}), 422, "invalid")
 
     assert any(field.startswith("scopes") for field in body["errors"])
 

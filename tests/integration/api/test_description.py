@@ -105,7 +105,7 @@ def test_answers_are_what_the_description_says(farm: Farm, owner: Caller, operat
     order = {"params": VIEW, "width": 9, "height": 9}
     _validate(owner.post("job/", order).json(), "job/", "post", "202")
     _validate(operator.post("node/", {"resource": "mandelbrot"}).json(), "node/", "post", "202")
-    _validate(owner.post("token/", {"name": "t", "scopes": ["read"]}).json(), "token/", "post", "201")
+    _validate(operator.post("token/", {"name": "t", "scopes": ["read"]}).json(), "token/", "post", "201")
     assert lease
 
 
