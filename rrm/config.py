@@ -39,6 +39,7 @@ class RrmConfig:
     lease_wait: timedelta
     lease_target: timedelta
     lease_minimum: timedelta
+    lease_longest: timedelta
     node_give_up: timedelta
     node_start_timeout: timedelta
     autoscale_period: timedelta
@@ -46,6 +47,7 @@ class RrmConfig:
     drain_target: timedelta
     max_pixels: int
     max_tiles: int
+    max_open_jobs: int
     max_body_bytes: int
     event_retention: timedelta
 
@@ -93,6 +95,7 @@ class RrmConfig:
             lease_wait=read.seconds("RRM_LEASE_WAIT_SECONDS", 20),
             lease_target=read.seconds("RRM_LEASE_SECONDS", 0.4),
             lease_minimum=read.seconds("RRM_LEASE_DEADLINE_SECONDS", 15),
+            lease_longest=read.seconds("RRM_LEASE_LONGEST_SECONDS", 900),
             node_give_up=read.seconds("RRM_NODE_GIVE_UP_SECONDS", 90),
             node_start_timeout=read.seconds("RRM_NODE_START_SECONDS", 120),
             autoscale_period=read.seconds("RRM_AUTOSCALE_SECONDS", 15),
@@ -100,6 +103,7 @@ class RrmConfig:
             drain_target=read.seconds("RRM_DRAIN_TARGET_SECONDS", 300),
             max_pixels=read.integer("RRM_MAX_PIXELS", 2**30, 1),
             max_tiles=read.integer("RRM_MAX_TILES", 65536, 1),
+            max_open_jobs=read.integer("RRM_MAX_OPEN_JOBS", 1000, 1),
             max_body_bytes=read.integer("RRM_MAX_UPLOAD_BYTES", 256 * 2**20, 2**20),
             event_retention=timedelta(days=read.integer("RRM_EVENT_DAYS", 30, 1)),
         )

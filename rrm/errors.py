@@ -8,6 +8,7 @@ RrmError                    any of them; `status` and `code` are what the API an
 ├── IdempotencyMismatch 422 an Idempotency-Key used again for another request
 ├── StateConflict     409   the row is not in a state that allows this
 ├── NotReady          409   the result does not exist yet
+├── TooMany           429  more open jobs than one person may have
 ├── StaleLease        409   the lease is no longer yours; the result changes nothing
 ├── BadBundle         422   a node sent results that are not what its lease asked for
 ├── TooLarge          413   a body beyond the limit
@@ -128,3 +129,9 @@ class IdempotencyMismatch(RrmError):
     status = 422
     code = "idempotency-mismatch"
     title = "This Idempotency-Key was used for another request"
+
+
+class TooMany(RrmError):
+    status = 429
+    code = "too-many"
+    title = "You have as many of these as you may have"

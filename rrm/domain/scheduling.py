@@ -200,7 +200,7 @@ def _worth_loading(queue: _Queue, holders: Holders, now: datetime, policy: Polic
         return Reason.NO_HOLDER
     if soonest + queue.seconds / count >= head.load_seconds:
         return Reason.BREAK_EVEN
-    if now - head.created_at >= timedelta(seconds=policy.age_factor * head.load_seconds):
+    if (now - head.created_at).total_seconds() >= policy.age_factor * head.load_seconds:
         return Reason.AGED
     return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,16 +14,18 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import Count, Q, Sum
+from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from rrm.domain import mandelbrot, orders, palettes, tiling
-from rrm.domain.states import JOB_FINAL, JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
-from rrm.errors import IdempotencyMismatch, Invalid, StateConflict
+from rrm.domain.states import JOB_FINAL, JOB_OFFERED, JobState, LeaseState
+from rrm.errors import IdempotencyMismatch, Invalid, NotFound, StateConflict, TooMany
 from rrm.farm import catalog, ranges, wakeups
-from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, Node, RenderModel, Resource, ResourceSite, Site
+from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, RenderModel, Resource, Site
 from rrm.farm.transitions import advance, record
 from rrm.results.layout import JobFiles
+
+logger = logging.getLogger(__name__)
 
 _TRIES = 3
 
@@ -37,6 +40,8 @@ def submit(owner: User, order: object, *, key: str = "") -> tuple[Job, bool]:
     if earlier:
         return earlier, False
     draft, parts = _draft(owner, order)
+    if Job.objects.filter(owner=owner).exclude(state__in=JOB_FINAL).count() >= settings.RRM.max_open_jobs:
+        raise TooMany(f"You have {settings.RRM.max_open_jobs} unfinished jobs; wait for some, or cancel them.")
     try:
         with transaction.atomic():
             _store(draft, parts)
@@ -93,6 +98,7 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
         priority=order.priority,
         site_policy=order.site_policy,
         site_ids=[site.pk for site in sites],
+        site_index="".join(f"|{site.pk}" for site in sites) + "|" if sites else "",
         deadline=order.deadline,
     )
     return draft, _shares(draft, sites)
@@ -161,11 +167,18 @@ def cancel(job: Job, actor: str) -> None:
 def _move(job: Job, target: JobState, reason: str = "", *, actor: str, **changes: Any) -> None:
     """What a person asks for holds against a state that changes at the same moment, as long as it stays allowed."""
     for _ in range(_TRIES):
-        job.refresh_from_db()
+        _refresh(job)
         with contextlib.suppress(StateConflict):
             return advance(job, target, reason, actor=actor, **changes)
-    job.refresh_from_db()
+    _refresh(job)
     raise StateConflict(f"The job is {job.state}, which does not lead to {target}.")
+
+
+def _refresh(job: Job) -> None:
+    try:
+        job.refresh_from_db()
+    except Job.DoesNotExist:
+        raise NotFound("The job was deleted meanwhile.") from None
 
 
 def pause(job: Job, actor: str) -> None:
@@ -175,7 +188,7 @@ def pause(job: Job, actor: str) -> None:
 
 def resume(job: Job, actor: str) -> None:
     """Offer the job again."""
-    job.refresh_from_db()
+    _refresh(job)
     if job.state != JobState.PAUSED:
         raise StateConflict(f"The job is {job.state}, not PAUSED.")
     with transaction.atomic():
@@ -188,8 +201,8 @@ def resume(job: Job, actor: str) -> None:
 def retry(job: Job, actor: str) -> None:
     """Offer the tiles of a failed or cancelled job that are not done; the done ones are kept."""
     with transaction.atomic():
-        _move(job, JobState.QUEUED, actor=actor, finished_at=None, deadline=None)
         job.shares.update(failures=0, failed_on=[])
+        _move(job, JobState.QUEUED, actor=actor, finished_at=None, deadline=None)
         wakeups.announce_work()
         wakeups.wake("rrm.autoscale")
     finish_if_done(job)
@@ -200,19 +213,21 @@ def edit(job: Job, changes: Mapping[str, Any], actor: str) -> None:
     accepted = orders.parse_changes(changes)
     if not accepted:
         return
+    said = ", ".join(f"{field} is now {value!r}" for field, value in sorted(accepted.items()))
     with transaction.atomic():
-        Job.objects.filter(pk=job.pk).update(**accepted)
-        said = ", ".join(f"{field} is now {value!r}" for field, value in sorted(accepted.items()))
-        record(job, "log", {"level": "info", "message": f"{said} (changed by {actor})"}, actor=actor)
-    job.refresh_from_db()
+        _refresh(job)
+        record(job, "log", {"level": "info", "message": f"{said} (changed by {actor})"}, actor=actor, **accepted)
+    _refresh(job)
 
 
 def delete(job: Job, actor: str) -> None:
     """Forget a finished job and its files. Raises StateConflict for one that is not finished."""
-    if job.state not in JOB_FINAL:
-        raise StateConflict(f"The job is {job.state}; cancel it before it is deleted.")
     kept = files(job)
     with transaction.atomic():
+        # Locked, so that it cannot be retried while it goes.
+        job = Job.objects.select_for_update().filter(pk=job.pk).first() or job
+        if job.state not in JOB_FINAL:
+            raise StateConflict(f"The job is {job.state}; cancel it before it is deleted.")
         record(job.resource, "log", {"level": "info", "message": f"Job {job.pk} deleted by {actor}"}, actor=actor)
         job.delete()
         transaction.on_commit(kept.remove, robust=True)
@@ -227,9 +242,10 @@ def finish_if_done(job: Job) -> None:
 
     To be called after the commit of the last tile: two last tiles cannot see each other before.
     """
-    job.refresh_from_db()
-    if job.tiles_done < job.tiles or job.state not in JOB_OFFERED:
+    found = Job.objects.filter(pk=job.pk, state__in=JOB_OFFERED, tiles_done=F("tiles")).first()
+    if found is None:
         return
+    job = found
     try:
         with transaction.atomic():
             if job.state == JobState.QUEUED:
@@ -237,7 +253,7 @@ def finish_if_done(job: Job) -> None:
             advance(job, JobState.COMPOSING)
             wakeups.wake("rrm.compose", str(job.pk))
     except StateConflict:
-        job.refresh_from_db()
+        logger.debug("Job %s was moved on by somebody else", job.pk)
 
 
 def progress(job: Job, now: datetime) -> dict[str, Any]:
@@ -284,57 +300,3 @@ def by_site(jobs: Sequence[Job]) -> dict[UUID, list[dict[str, Any]]]:
         for entry in sites:
             entry["mean_render_ms"] = round(entry.pop("render_ms") / entry["tiles"], 3)
     return result
-
-
-def pending_reason(job: Job) -> str:
-    """Why nothing of the job is being rendered at this moment, in a sentence; empty when it is, or is finished."""
-    return pending_reasons([job])[job.pk]
-
-
-def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
-    """`pending_reason` of many jobs in a constant number of queries."""
-    reasons = {job.pk: job.reason or "The job is paused." if job.state == JobState.PAUSED else "" for job in jobs}
-    offered = [job for job in jobs if job.state in JOB_OFFERED]
-    if not offered:
-        return reasons
-    active = set(Lease.objects.filter(job__in=offered, state=LeaseState.ACTIVE).values_list("job", flat=True))
-    supply = _supply({job.resource_id for job in offered})
-    for job in offered:
-        if job.pk not in active:
-            reasons[job.pk] = _why_waiting(job, supply.get(job.resource_id, {}))
-    return reasons
-
-
-def _supply(resources: set[str]) -> dict[str, dict[str, Any]]:
-    rows = (
-        Node.objects.filter(resource__in=resources)
-        .order_by()
-        .values("resource")
-        .annotate(
-            starting=Count("id", filter=Q(state__in=NODE_STARTING)),
-            working=Count("id", filter=Q(state__in=NODE_WORKING)),
-            idle=Count("id", filter=Q(state=NodeState.IDLE)),
-        )
-    )
-    supply: dict[str, dict[str, Any]] = {resource: {"sites": 0} for resource in resources}
-    for row in rows:
-        supply[row["resource"]].update(dict(row))
-    enabled = ResourceSite.objects.filter(resource__in=resources, site__enabled=True)
-    for resource in enabled.values_list("resource", flat=True):
-        supply[resource]["sites"] += 1
-    return supply
-
-
-def _why_waiting(job: Job, supply: Mapping[str, Any]) -> str:
-    resource = job.resource
-    if not resource.enabled:
-        return f"The resource {resource.pk} is disabled."
-    if not supply.get("sites"):
-        return f"Every site of {resource.pk} is disabled."
-    if supply.get("idle") and not job.site_ids:
-        return f"A node of {resource.pk} is free and takes it up next."
-    if supply.get("working"):
-        return f"Every node of {resource.pk} that may take it is busy ({supply['working']} running)."
-    if supply.get("starting"):
-        return f"A node of {resource.pk} is starting."
-    return resource.reason or f"No node of {resource.pk} is running; one will be started."

@@ -10,17 +10,19 @@ import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F, Q
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import IntegrityError, transaction
+from django.db.models import Case, F, Q, QuerySet, Sum, When
 from django.utils import timezone
 
 from rrm.domain import scheduling, tiling
+from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.errors import BadBundle, NotFound, StaleLease, StateConflict, TooLarge
 from rrm.farm import jobs, nodes, ranges
@@ -34,21 +36,22 @@ logger = logging.getLogger(__name__)
 AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
 MAX_FAILURES = 3
 _CANDIDATES = 200
+_LATELY = timedelta(minutes=10)
+_BYTES_PER_PIXEL = 12  # of a bundle at most: RGB, counts and smooth values that do not compress, and a preview
 _TRIES = 5
 _SMOOTHING = 0.3  # weight of the newest measurement in the moving averages
 _CHUNK = 2**20
 
 
 def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """What a node that asks for work should do: {"command", "lease", "retry_after"}.
+    """What a node that asks for work should do: {"command", "lease", "retry_after"}. `node` is as it was just read.
 
     A lease whose answer was lost on the way is handed out again. None as lease means that there is nothing to do.
     """
-    answer = nodes.heartbeat(node, report, now)
-    command = answer["command"]
+    held = list(node.leases.filter(state=LeaseState.ACTIVE).select_related("job", "job__model", "share"))
+    command = nodes.alive(node, report, {str(lease.pk) for lease in held}, now)["command"]
     if command != "run":
         return {"command": command, "lease": None, "retry_after": 0}
-    held = list(node.leases.filter(state=LeaseState.ACTIVE).select_related("job", "job__model", "share"))
     in_hand = set(report.get("leases", ()))
     lost = next((lease for lease in held if str(lease.pk) not in in_hand), None)
     lease = lost or (_claim(node, now) if len(held) < AHEAD else None)
@@ -71,7 +74,11 @@ def _claim(node: Node, now: datetime) -> Lease | None:
         if not facts.shares:
             return None
         choice = scheduling.choose(
-            _node_facts(node, facts), _job_facts(facts), scheduling.Holders.of(_rivals(node, facts)), now
+            _node_facts(node, facts),
+            _job_facts(facts),
+            scheduling.Holders.of(_rivals(node, facts)),
+            now,
+            served=_served(facts, now),
         )
         if choice is None:
             return None
@@ -82,28 +89,34 @@ def _claim(node: Node, now: datetime) -> Lease | None:
 
 
 def _facts(node: Node) -> _Facts:
-    open_to_it = Q(site=None) | Q(site=node.site_id)
-    shares = (
-        JobShare.objects.filter(
-            open_to_it, job__state__in=JOB_OFFERED, job__resource=node.resource_id, cursor__lt=F("stop")
-        )
-        .select_related("job", "job__model")
-        .order_by("job__created_at", "start", "id")[:_CANDIDATES]
-    )
     working = list(Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING))
     models: dict[UUID, dict[str, HeldModel]] = {}
     for held in HeldModel.objects.filter(node__in=working):
         models.setdefault(held.node_id, {})[str(held.model_id)] = held
-    return _Facts([share for share in shares if _fits(share, node, working)], working, models)
+    return _Facts([share for share in _open_shares(node) if _fits(share, node, working)], working, models)
+
+
+def _open_shares(node: Node) -> QuerySet[JobShare]:
+    """The most urgent and oldest tiles that the node's site may take; what it may not take never crowds them out."""
+    rank = Case(*(When(job__priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
+    return (
+        JobShare.objects.filter(
+            Q(site=None) | Q(site=node.site_id),
+            Q(job__site_index="") | Q(job__site_index__contains=f"|{node.site_id}|"),
+            job__state__in=JOB_OFFERED,
+            job__resource=node.resource_id,
+            cursor__lt=F("stop"),
+        )
+        .select_related("job", "job__model")
+        .order_by(rank.desc(), "job__created_at", "start", "id")[:_CANDIDATES]
+    )
 
 
 def _fits(share: JobShare, node: Node, working: Sequence[Node]) -> bool:
-    """Whether the node's site may take it; a node that failed on these tiles leaves them to one that has not."""
-    sites = share.job.site_ids
-    if sites and node.site_id not in sites:
-        return False
+    """A node that failed on tiles leaves them to one that has not, as long as there is one."""
     if node.name not in share.failed_on:
         return True
+    sites = [share.site_id] if share.site_id else share.job.site_ids
     able = (other for other in working if not sites or other.site_id in sites)
     return all(other.name in share.failed_on for other in able)
 
@@ -136,6 +149,16 @@ def _job_facts(facts: _Facts) -> list[scheduling.JobFacts]:
     for share in facts.shares:
         open_shares.setdefault(share.job_id, []).append(share)
     return [_one_job(shares, facts) for shares in open_shares.values()]
+
+
+def _served(facts: _Facts, now: datetime) -> Mapping[str, float]:
+    """Node-seconds that each owner got lately; asked for only when owners compete."""
+    owners = {share.job.owner_id for share in facts.shares}
+    if len(owners) < 2:
+        return {}
+    done = Lease.objects.filter(job__owner__in=owners, state=LeaseState.DONE, finished_at__gt=now - _LATELY).order_by()
+    served = done.values_list("job__owner").annotate(seconds=Sum(F("render_ms") / F("node__cores") / 1000.0))
+    return {str(owner): seconds for owner, seconds in served}
 
 
 def _one_job(shares: Sequence[JobShare], facts: _Facts) -> scheduling.JobFacts:
@@ -173,7 +196,8 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
         pixel_seconds=held.pixel_seconds if held and job.started_at else None,
         target_seconds=settings.RRM.lease_target.total_seconds(),
     )
-    stop = min(start + size, start + (share.at_most or size))
+    by_bytes = max(1, settings.RRM.max_body_bytes // (_BYTES_PER_PIXEL * job.tile_size**2))
+    stop = start + min(size, share.at_most or size, by_bytes)
     with transaction.atomic():
         if not JobShare.objects.filter(pk=share.pk, cursor=start).update(cursor=stop):
             raise StateConflict("Another node was faster.")
@@ -203,7 +227,8 @@ def _begin(node: Node, job: Job, choice: scheduling.Choice, now: datetime) -> No
         advance(node, NodeState.BUSY, idle_since=None)
     if not Node.objects.filter(pk=node.pk, state=NodeState.BUSY).update(streak=choice.streak):
         raise StateConflict(f"Node {node.name} no longer takes work.")
-    HeldModel.objects.update_or_create(node=node, model_id=job.model_id, defaults={"last_used": now})
+    if not HeldModel.objects.filter(node=node, model_id=job.model_id).update(last_used=now):
+        HeldModel.objects.get_or_create(node=node, model_id=job.model_id)
 
 
 def _offer(lease: Lease) -> dict[str, Any]:
@@ -248,9 +273,11 @@ def complete(node: Node, lease_id: UUID, body: BinaryIO) -> dict[str, Any]:
     except BadBundle as error:
         logger.warning("Node %s sent unusable results for lease %s: %s", node.name, lease.pk, error)
         raise
-    except StateConflict:
-        _discard_unless_done(lease, kept)
-        raise StaleLease("The range was taken back while its results were on the way.") from None
+    except (StateConflict, IntegrityError, FileNotFoundError, ObjectDoesNotExist):
+        # Taken back, taken already (a copy of this upload was faster), or deleted with its job.
+        if not Lease.objects.filter(pk=lease.pk, state=LeaseState.DONE).exists():
+            kept.unlink(missing_ok=True)
+            raise StaleLease("The range was taken back while its results were on the way.") from None
     jobs.finish_if_done(lease.job)
     return {"command": nodes.command_for(node)}
 
@@ -298,13 +325,16 @@ def _expected(lease: Lease) -> Expected:
 def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
     """Record the results: the lease, the job's count, the node's, its measured speed, and one event."""
     now = timezone.now()
+    # A node cannot have rendered for longer than it had the lease, whatever it says.
+    render_ms = min(render_ms, (now - lease.created_at).total_seconds() * 1000 * max(node.cores, 1))
     with transaction.atomic():
         # Job, lease, node: rows are locked in this order everywhere, so that no two transactions wait for each other.
-        Job.objects.filter(pk=lease.job_id).update(tiles_done=F("tiles_done") + lease.stop - lease.start)
+        tiles = lease.stop - lease.start
+        lease.render_ms, lease.finished_at = render_ms, now
+        record(lease.job, "tiles", _tiles_event(lease), tiles_done=F("tiles_done") + tiles)
         advance(lease, LeaseState.DONE, finished_at=now, render_ms=render_ms, size_bytes=size)
-        record(lease.job, "tiles", _tiles_event(lease))
         Node.objects.filter(pk=node.pk).update(
-            tiles_done=F("tiles_done") + lease.stop - lease.start,
+            tiles_done=F("tiles_done") + tiles,
             busy_seconds=F("busy_seconds") + render_ms / 1000 / max(node.cores, 1),
             last_heartbeat=now,
         )
@@ -342,29 +372,37 @@ def _learn_speed(lease: Lease, node: Node, render_ms: float) -> None:
     held.save(update_fields=["pixel_seconds"])
 
 
-def _discard_unless_done(lease: Lease, kept: Path) -> None:
-    """Remove results that were refused; a rival copy of the same upload may have been taken meanwhile."""
-    if not Lease.objects.filter(pk=lease.pk, state=LeaseState.DONE).exists():
-        kept.unlink(missing_ok=True)
-
-
 def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, Any]:
     """A node could not render its range: it is offered again in halves, until the bad tile stands alone.
 
-    A single tile that failed MAX_FAILURES times, on different nodes if there are any, fails its job.
+    A tile that failed on MAX_FAILURES different nodes fails its job; so does one that failed as often where there is
+    no other node to try.
     """
     lease = _lease_of(node, lease_id)
     if lease.state != LeaseState.ACTIVE:
         return {"command": nodes.command_for(node)}
     reason = f"tile {tile}: {error}" if tile is not None else error
-    with transaction.atomic():
+    with contextlib.suppress(StateConflict), transaction.atomic():
         message = f"{node.name} failed on tiles {lease.start} to {lease.stop - 1}: {reason}"
         record(lease.job, "log", {"level": "warning", "message": message[:1000]})
         ranges.give_back(lease, reason, failed=True)
-        if lease.stop - lease.start == 1 and lease.share.failures + 1 >= MAX_FAILURES:
+        if _is_hopeless(lease, node):
             _fail_job(lease, error)
         ranges.release(node)
     return {"command": nodes.command_for(node)}
+
+
+def _is_hopeless(lease: Lease, node: Node) -> bool:
+    """Whether a single tile has failed often enough, on different nodes or on all there are."""
+    if lease.stop - lease.start > 1:
+        return False
+    blamed = {*lease.share.failed_on, node.name}
+    if len(blamed) >= MAX_FAILURES:
+        return True
+    working = list(Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING).only("name", "site_id"))
+    sites = [lease.share.site_id] if lease.share.site_id else lease.job.site_ids
+    others = [other for other in working if other.name not in blamed and (not sites or other.site_id in sites)]
+    return not others and lease.share.failures + 1 >= MAX_FAILURES
 
 
 def _fail_job(lease: Lease, error: str) -> None:

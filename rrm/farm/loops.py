@@ -24,7 +24,8 @@ def run(name: str, turn: Callable[[datetime], None]) -> bool:
     now = timezone.now()
     Loop.objects.get_or_create(name=name)
     free = Q(running_until=None) | Q(running_until__lt=now)
-    if not Loop.objects.filter(free, name=name).update(running_until=now + _LONGEST_TURN):
+    until = now + _LONGEST_TURN
+    if not Loop.objects.filter(free, name=name).update(running_until=until):
         return False
     error = ""
     try:
@@ -33,7 +34,8 @@ def run(name: str, turn: Callable[[datetime], None]) -> bool:
         error = repr(problem)
         raise
     finally:
-        Loop.objects.filter(name=name).update(
+        # A turn that took too long may have been taken over: then the row is another process's.
+        Loop.objects.filter(name=name, running_until=until).update(
             running_until=None, last_error=error[:500], **({} if error else {"last_finished": timezone.now()})
         )
     return True

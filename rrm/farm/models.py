@@ -240,6 +240,7 @@ class Job(models.Model):
     priority = models.CharField(max_length=10, choices=Priority, default=Priority.NORMAL)
     site_policy = models.CharField(max_length=10, choices=SitePolicy, default=SitePolicy.ANY)
     site_ids = models.JSONField(default=list, blank=True)
+    site_index = models.TextField(blank=True, editable=False, help_text="site_ids as |a|b|, to be searched in SQL.")
     deadline = models.DateTimeField(null=True, blank=True)
     state = models.CharField(max_length=12, choices=_choices(JobState), default=JobState.QUEUED)
     state_since = models.DateTimeField(default=timezone.now)

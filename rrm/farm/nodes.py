@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 
 STOP_GRACE = timedelta(seconds=5)
 _SMOOTHING = 0.3
+_LONGEST_LOAD = 86400.0
+_WORTH_NOTING = 0.1
+_MOST_CORES = 4096
 
 
 def launcher_for(site: Site) -> Launcher:
@@ -128,12 +131,12 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
     if node is None:
         raise Unauthorised("This launch token is not known, or was used.")
     secret, digest = tokens.new_node_secret()
-    facts = {
+    facts: dict[str, Any] = {
         "token_digest": digest,
         "hostname": str(report.get("hostname", ""))[:255],
         "address": str(report.get("address") or "")[:255],
         "version": str(report.get("version", ""))[:50],
-        "cores": report.get("cores", 1),
+        "cores": _cores(report, 1),
         "last_heartbeat": now,
     }
     with transaction.atomic():
@@ -152,6 +155,10 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _cores(report: Mapping[str, Any], known: int) -> int:
+    return max(1, min(int(report.get("cores", known)), _MOST_CORES))
+
+
 def _learn_start_time(node: Node, now: datetime) -> None:
     took = (now - node.requested_at).total_seconds()
     known = node.resource.start_seconds
@@ -165,13 +172,18 @@ def _learn_start_time(node: Node, now: datetime) -> None:
 
 def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None) -> dict[str, Any]:
     """The node lives and works on the leases it lists: {"command", "revoked": leases it should abandon}."""
-    now = now or timezone.now()
-    listed = [str(lease) for lease in report.get("leases", ())]
-    Node.objects.filter(pk=node.pk).update(last_heartbeat=now, launch_digest="", cores=report.get("cores", node.cores))
-    node.refresh_from_db(fields=["state", "streak", "cores"])
     active = set(map(str, node.leases.filter(state=LeaseState.ACTIVE).values_list("pk", flat=True)))
-    if active & set(listed):
-        Lease.objects.filter(pk__in=active & set(listed), state=LeaseState.ACTIVE).update(
+    return alive(node, report, active, now or timezone.now())
+
+
+def alive(node: Node, report: Mapping[str, Any], active: set[str], now: datetime) -> dict[str, Any]:
+    """`heartbeat` for a caller that knows which leases of the node are ACTIVE. `node` is as it was just read."""
+    listed = [str(lease) for lease in report.get("leases", ())]
+    node.cores = _cores(report, node.cores)
+    Node.objects.filter(pk=node.pk).update(last_heartbeat=now, launch_digest="", cores=node.cores)
+    # One by one: two rows locked together could wait for somebody who takes leases back in another order.
+    for lease in sorted(active.intersection(listed)):
+        Lease.objects.filter(pk=lease, state=LeaseState.ACTIVE, created_at__gt=now - settings.RRM.lease_longest).update(
             deadline=now + settings.RRM.lease_minimum
         )
     _note_models(node, report.get("models", ()), now)
@@ -195,10 +207,15 @@ def _note_models(node: Node, reported: Iterable[Any], now: datetime) -> None:
 
 
 def _note_load(model: RenderModel, entry: Mapping[str, Any]) -> None:
-    """Remember what loading the model cost, the first time a node tells."""
-    if model.load_seconds is None and entry.get("load_seconds") is not None:
+    """Remember what loading the model costs, as a moving average of what nodes tell; the absurd is ignored."""
+    told, size = entry.get("load_seconds"), entry.get("size_bytes")
+    if told is None or not 0 <= told <= _LONGEST_LOAD or told == model.load_seconds:
+        return
+    known = model.load_seconds
+    if known is None or abs(told - known) > _WORTH_NOTING * max(known, _WORTH_NOTING):
+        average = told if known is None else known + _SMOOTHING * (told - known)
         RenderModel.objects.filter(pk=model.pk).update(
-            load_seconds=entry["load_seconds"], size_bytes=entry.get("size_bytes")
+            load_seconds=average, size_bytes=size if size is not None and 0 <= size < 2**50 else model.size_bytes
         )
 
 

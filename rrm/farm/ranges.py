@@ -18,6 +18,7 @@ from rrm.farm.transitions import advance
 def give_back(lease: Lease, reason: str, *, failed: bool = False) -> None:
     """Return a lease, and offer its tiles again; after a failure in halves, so that a tile that fails is found."""
     source = lease.share
+    is_single = lease.stop - lease.start == 1
     with transaction.atomic():
         advance(lease, LeaseState.RETURNED, reason, finished_at=timezone.now())
         blamed = [lease.node.name] if failed else []
@@ -30,7 +31,7 @@ def give_back(lease: Lease, reason: str, *, failed: bool = False) -> None:
                 stop=stop,
                 cursor=start,
                 at_most=stop - start if failed else source.at_most,
-                failures=source.failures + len(blamed),
+                failures=source.failures + 1 if failed and is_single else source.failures,
                 failed_on=sorted({*source.failed_on, *blamed}),
             )
             for start, stop in parts

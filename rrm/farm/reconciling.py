@@ -111,7 +111,7 @@ def _finish_jobs(now: datetime) -> None:
         jobs.finish_if_done(job)
     for job in Job.objects.filter(state=JobState.COMPOSING, state_since__lt=now - COMPOSE_AGAIN):
         wakeups.wake("rrm.compose", str(job.pk))
-    for job in Job.objects.filter(deadline__lt=now).exclude(state__in=[*JOB_FINAL, JobState.COMPOSING]):
+    for job in Job.objects.filter(deadline__lt=now).exclude(state__in=JOB_FINAL):
         with contextlib.suppress(StateConflict), transaction.atomic():
             advance(job, JobState.FAILED, "Its deadline has passed", finished_at=now)
             ranges.take_back(job, "the deadline of the job has passed")

@@ -160,6 +160,8 @@ def _unworked(resource: Resource, now: datetime, live: int, jobs: int) -> tuple[
     if resource.retry_at and resource.retry_at > now:
         seconds = (resource.retry_at - now).total_seconds()
         return "starved", f"{waiting}; the next start is tried in {seconds:.0f} s. {resource.reason}"
+    if resource.last_plan and not resource.last_plan.get("want"):
+        return "starved", f"{waiting} for a site where no node may run; the jobs say for which."
     if live:
         return "active", f"{waiting} for {live} node{_s(live)} that will take it up."
     return "starved", f"{waiting} and no node runs. {resource.last_plan.get('reason', '')}".strip()

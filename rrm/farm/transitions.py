@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -28,7 +29,7 @@ def advance(row: Job | Lease | Node, target: str, reason: str = "", *, actor: st
     if target not in _MOVES[type(row)][origin]:
         raise StateConflict(f"{_noun(row)} {row.pk} is {origin}, which does not lead to {target}.")
     written = {"state": target, "state_since": timezone.now(), "reason": reason[:500], **changes}
-    with transaction.atomic():
+    with _transaction():
         if not type(row)._default_manager.filter(pk=row.pk, state=origin).update(**written):
             raise StateConflict(f"{_noun(row)} {row.pk} is no longer {origin}.")
         for field, value in written.items():
@@ -37,17 +38,22 @@ def advance(row: Job | Lease | Node, target: str, reason: str = "", *, actor: st
             record(row, _noun(row), facts_of(row), actor=actor)
 
 
-def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "", job: Job | None = None) -> None:
-    """Write one event about `subject` and announce it after commit.
+def _transaction() -> AbstractContextManager[object]:
+    """The caller's transaction if there is one, without a savepoint: a conflict is found before anything is written."""
+    return nullcontext() if transaction.get_connection().in_atomic_block else transaction.atomic()
+
+
+def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "", **job_changes: Any) -> None:
+    """Write one event about `subject`, with changes of its row if it is a job, and announce it after commit.
 
     Events of a job carry its own gapless sequence: the job's row stays locked until commit, so sequence order is
     commit order and a stream that resumes after number n misses nothing.
     """
-    job = subject if isinstance(subject, Job) else job
-    with transaction.atomic():
-        seq = _next_seq(job) if job else None
+    job = subject if isinstance(subject, Job) else None
+    with _transaction():
+        seq = _next_seq(job, job_changes) if job else None
         Event.objects.create(
-            kind="state" if subject is job and kind == "job" else kind,
+            kind="state" if job and kind == "job" else kind,
             subject_type=_noun(subject),
             subject_id=str(subject.pk),
             job=job,
@@ -58,8 +64,8 @@ def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "
         transaction.on_commit(wakeups.announce_events, robust=True)
 
 
-def _next_seq(job: Job) -> int:
-    Job.objects.filter(pk=job.pk).update(event_seq=F("event_seq") + 1)
+def _next_seq(job: Job, changes: Mapping[str, Any]) -> int:
+    Job.objects.filter(pk=job.pk).update(event_seq=F("event_seq") + 1, **changes)
     return Job.objects.values_list("event_seq", flat=True).get(pk=job.pk)
 
 

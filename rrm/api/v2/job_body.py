@@ -16,6 +16,7 @@ from rrm.domain.states import JobState
 from rrm.farm import jobs as use_cases
 from rrm.farm.models import Job
 from rrm.farm.transitions import iso
+from rrm.farm.waiting import pending_reasons
 
 
 def jobs_of(viewer: Access) -> QuerySet[Job]:
@@ -26,7 +27,7 @@ def jobs_of(viewer: Access) -> QuerySet[Job]:
 
 def job_bodies(jobs: Sequence[Job], now: datetime) -> list[dict[str, Any]]:
     """In a constant number of queries, for rows of `jobs_of`."""
-    by_site, waiting = use_cases.by_site(jobs), use_cases.pending_reasons(jobs)
+    by_site, waiting = use_cases.by_site(jobs), pending_reasons(jobs)
     return [
         {
             **_order(job),

@@ -11,13 +11,11 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import Error as DatabaseError
 from django.http import StreamingHttpResponse
 from django.utils import timezone
 
 from rrm.api.threads import in_database
 from rrm.api.views import release_connections
-from rrm.errors import RrmError
 from rrm.farm import leases
 from rrm.farm.models import Node
 from rrm.farm.wakeups import WORK
@@ -63,7 +61,7 @@ async def _ask(node: UUID, report: Mapping[str, Any]) -> Mapping[str, Any]:
         return await in_database(_next_lease, node, report)
     except asyncio.CancelledError:
         raise
-    except (RrmError, DatabaseError, Node.DoesNotExist):
+    except Exception:  # whatever it is, the node must get an answer that it understands
         logger.exception("Could not look for work for node %s", node)
         return _LATER
 

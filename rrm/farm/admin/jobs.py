@@ -14,6 +14,7 @@ from rrm.farm import jobs
 from rrm.farm.admin.actions import Deed, operated_by
 from rrm.farm.admin.base import ShownAdmin, badge, duration, link, page_of, progress, rows_of, swatch
 from rrm.farm.models import Event, Job, Lease, Node, RenderModel, Resource
+from rrm.farm.waiting import pending_reason
 
 _DEEDS = (
     Deed(
@@ -112,7 +113,7 @@ class JobAdmin(ShownAdmin):
 
     @admin.display(description="Why nothing is rendered")
     def waiting(self, job: Job) -> str:
-        return jobs.pending_reason(job) or "-"
+        return pending_reason(job) or "-"
 
     @admin.display(description="Links")
     def links(self, job: Job) -> SafeString:

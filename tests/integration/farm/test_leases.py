@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import io
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID, uuid4
+from functools import partial
 
 import numpy as np
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import connections
 from django.utils import timezone
 from PIL import Image
 
 from rrm.domain.states import JobState, LeaseState, NodeState
-from rrm.errors import BadBundle, NotFound, StaleLease, TooLarge
-from rrm.farm import composing, jobs, leases, nodes
-from rrm.farm.models import Event, Job, Lease, Node
+from rrm.errors import NotFound, StateConflict, TooMany
+from rrm.farm import composing, jobs, leases, nodes, waiting
+from rrm.farm.models import Event, Job, Lease, Node, Resource, Site
 from rrm.results import bundle
-from tests.integration.farm.conftest import Farm, bundle_of
+from tests.integration.farm.conftest import VIEW, Farm
 
 
 def test_a_job_is_rendered_and_composed(farm: Farm) -> None:
@@ -96,111 +97,82 @@ def test_the_same_results_sent_twice_count_once(farm: Farm) -> None:
     assert Event.objects.filter(job=job, kind="tiles").count() == 1
 
 
-def test_late_results_are_refused_and_leave_nothing(farm: Farm) -> None:
-    job = farm.submit()
-    slow, other = farm.node(), farm.node()
-    lease = farm.lease(slow)
-    Lease.objects.update(deadline=timezone.now() - timedelta(seconds=1))
-    assert leases.expire(timezone.now()) == 1
+def test_what_a_site_may_not_take_does_not_crowd_out_what_it_may(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_CANDIDATES", 3)
+    farm.place(farm.add_site("there"), 1)
+    for _ in range(4):
+        farm.submit(sites={"policy": "only", "ids": ["there"]})
+    mine = farm.submit()
 
-    with pytest.raises(StaleLease):
-        farm.deliver(slow, lease)
-
-    job.refresh_from_db()
-    assert job.tiles_done == 0
-    assert not jobs.files(job).range(lease["id"]).exists()
-    farm.work_off(other)
-    job.refresh_from_db()
-    assert job.state == JobState.COMPOSING
+    assert farm.lease(farm.node(farm.site))["job"] == str(mine.pk)
 
 
-def test_results_that_become_stale_while_they_arrive_are_refused(farm: Farm) -> None:
-    job = farm.submit()
-    node = farm.node()
-    lease = farm.lease(node)
+def test_the_urgent_comes_before_many_that_are_older(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_CANDIDATES", 3)
+    for _ in range(4):
+        farm.submit(priority="low")
+    urgent = farm.submit(priority="urgent")
 
-    class Slow(io.BytesIO):
-        def read(self, size: int | None = -1) -> bytes:
-            Lease.objects.filter(pk=lease["id"]).update(deadline=timezone.now() - timedelta(hours=1))
-            leases.expire(timezone.now())
-            return super().read(size)
-
-    with pytest.raises(StaleLease):
-        leases.complete(node, UUID(lease["id"]), Slow(bundle_of(lease)))
-
-    assert not jobs.files(job).range(lease["id"]).exists()
+    assert farm.lease(farm.node())["job"] == str(urgent.pk)
 
 
-def test_a_node_cannot_deliver_what_it_was_not_given(farm: Farm) -> None:
-    farm.submit()
-    owner, thief = farm.node(), farm.node()
-    lease = farm.lease(owner)
-
-    with pytest.raises(NotFound):
-        leases.complete(thief, UUID(lease["id"]), io.BytesIO(bundle_of(lease)))
-    with pytest.raises(NotFound):
-        leases.complete(owner, uuid4(), io.BytesIO(b""))
-    other = {**lease, "start": lease["stop"], "stop": lease["stop"] + 1}
-    with pytest.raises(BadBundle, match="start"):
-        leases.complete(owner, UUID(lease["id"]), io.BytesIO(bundle_of(other)))
-
-
-@pytest.mark.parametrize("cut", [0, 3, 8, 200, -1])
-def test_a_truncated_upload_is_refused_and_can_be_sent_again(farm: Farm, cut: int) -> None:
-    job = farm.submit()
-    node = farm.node()
-    lease = farm.lease(node)
-    body = bundle_of(lease)
-
-    with pytest.raises(BadBundle):
-        leases.complete(node, UUID(lease["id"]), io.BytesIO(body[:cut]))
-    assert list(jobs.files(job).ranges.iterdir()) == []
-    leases.complete(node, UUID(lease["id"]), io.BytesIO(body))
-
-    assert Lease.objects.get(pk=lease["id"]).state == LeaseState.DONE
-
-
-def test_an_upload_beyond_the_limit_is_refused(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = farm.submit()
-    node = farm.node()
-    lease = farm.lease(node)
-    monkeypatch.setattr(settings, "RRM", replace(settings.RRM, max_body_bytes=100))
-
-    with pytest.raises(TooLarge):
-        farm.deliver(node, lease)
-
-    assert list(jobs.files(job).ranges.iterdir()) == []
-
-
-def test_a_range_that_fails_comes_back_in_halves_until_the_bad_tile_stands_alone(farm: Farm) -> None:
-    job = farm.submit(width=128, height=128)
+def test_an_owner_who_was_served_lately_lets_another_go_first(farm: Farm) -> None:
     node = farm.node(cores=1)
-    poison = 5
+    first = farm.submit(width=256, height=256)
+    farm.deliver(node, farm.lease(node))
+    Lease.objects.update(render_ms=60_000)
+    bob = User.objects.create_user("bob")
+    order = {"params": VIEW, "width": 64, "height": 64, "tile_size": 16}
+    other = jobs.submit(bob, order)[0]
 
-    for _ in range(200):
-        lease = farm.ask(node)["lease"]
-        if lease is None:
-            break
-        if lease["start"] <= poison < lease["stop"]:
-            leases.fail(node, UUID(lease["id"]), poison, "division by zero")
-        else:
-            farm.deliver(node, lease)
-
-    job.refresh_from_db()
-    assert job.state == JobState.FAILED
-    assert "Tile 5 (row 0, column 5)" in job.reason
-    assert not job.leases.filter(state=LeaseState.ACTIVE).exists()
+    assert farm.lease(node)["job"] == str(other.pk)
+    assert first.owner != bob
 
 
-def test_a_node_that_failed_on_tiles_leaves_them_to_another(farm: Farm) -> None:
-    farm.submit(width=16, height=16)
-    bad, good = farm.node(), farm.node()
-    leases.fail(bad, UUID(farm.lease(bad)["id"]), 0, "out of memory")
+@pytest.mark.django_db(transaction=True)
+def test_a_job_is_either_retried_or_deleted(shared_farm: Farm) -> None:
+    def attempt(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (StateConflict, NotFound):
+            pass
+        finally:
+            connections.close_all()
 
-    assert farm.ask(bad)["lease"] is None
-    lease = farm.lease(good)
-    leases.fail(good, UUID(lease["id"]), 0, "out of memory")
-    assert farm.ask(bad)["lease"] is not None
+    for _ in range(10):
+        job = shared_farm.submit(width=16, height=16)
+        jobs.cancel(job, "ada")
+        stale = Job.objects.get(pk=job.pk)
+        tries = (partial(jobs.retry, job, "ada"), partial(jobs.delete, stale, "ada"))
+        threads = [threading.Thread(target=attempt, args=(work,)) for work in tries]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        left = Job.objects.filter(pk=job.pk).first()
+        assert left is None or left.state == JobState.QUEUED
+
+
+def test_one_person_may_have_so_many_open_jobs_and_no_more(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "RRM", replace(settings.RRM, max_open_jobs=2))
+    farm.submit()
+    farm.submit()
+
+    with pytest.raises(TooMany, match="2 unfinished jobs"):
+        farm.submit()
+
+
+def test_a_job_says_which_site_it_waits_for(farm: Farm) -> None:
+    there = farm.add_site("there")
+    farm.place(there, 1)
+    job = farm.submit(sites={"policy": "only", "ids": ["there"]})
+    farm.node(farm.site)
+
+    assert "will be started" in waiting.pending_reason(job)
+    Site.objects.filter(pk="there").update(enabled=False)
+    assert "No node may run at there" in waiting.pending_reason(job)
+    Resource.objects.update(enabled=False)
+    assert "disabled" in waiting.pending_reason(Job.objects.get(pk=job.pk))
 
 
 def test_the_first_range_of_a_job_is_small_even_on_a_fast_node(farm: Farm) -> None:
@@ -291,25 +263,6 @@ def test_a_job_whose_last_tiles_arrive_while_it_is_paused_is_composed_when_resum
 
     job.refresh_from_db()
     assert job.state == JobState.COMPOSING
-
-
-def test_a_damaged_range_is_rendered_again(farm: Farm) -> None:
-    job = farm.submit()
-    node = farm.node()
-    farm.work_off(node)
-    victim = job.leases.order_by("start").first()
-    assert victim is not None
-    path = jobs.files(job).range(victim.pk)
-    path.write_bytes(path.read_bytes()[:-50])
-
-    composing.compose_job(job.pk)
-    job.refresh_from_db()
-    assert job.state == JobState.RUNNING
-    farm.work_off(node)
-    composing.compose_job(job.pk)
-
-    job.refresh_from_db()
-    assert job.state == JobState.COMPLETED
 
 
 def test_split_gives_each_site_its_own_half(farm: Farm) -> None:
