@@ -201,8 +201,8 @@ def resume(job: Job, actor: str) -> None:
 def retry(job: Job, actor: str) -> None:
     """Offer the tiles of a failed or cancelled job that are not done; the done ones are kept."""
     with transaction.atomic():
-        job.shares.update(failures=0, failed_on=[])
         _move(job, JobState.QUEUED, actor=actor, finished_at=None, deadline=None)
+        job.shares.update(failures=0, failed_on=[])
         wakeups.announce_work()
         wakeups.wake("rrm.autoscale")
     finish_if_done(job)

@@ -199,9 +199,12 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
     by_bytes = max(1, settings.RRM.max_body_bytes // (_BYTES_PER_PIXEL * job.tile_size**2))
     stop = start + min(size, share.at_most or size, by_bytes)
     with transaction.atomic():
+        # Job, share, lease, node: rows are locked in this order everywhere, so that no two transactions can wait for
+        # each other.
+        _begin_job(job, choice, now)
         if not JobShare.objects.filter(pk=share.pk, cursor=start).update(cursor=stop):
             raise StateConflict("Another node was faster.")
-        _begin(node, job, choice, now)
+        _begin_node(node, job, choice, now)
         return Lease.objects.create(
             job=job,
             share=share,
@@ -215,14 +218,18 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
         )
 
 
-def _begin(node: Node, job: Job, choice: scheduling.Choice, now: datetime) -> None:
-    """Mark that `node` works on `job`; the first lease of either changes its state."""
+def _begin_job(job: Job, choice: scheduling.Choice, now: datetime) -> None:
+    """Count a lease of `job`; the first one makes it RUNNING."""
     if job.state == JobState.QUEUED:
         advance(job, JobState.RUNNING, started_at=job.started_at or now)
     count = {"warm_hits": F("warm_hits") + 1} if choice.warm else {"loads": F("loads") + 1}
     # The state is part of the claim: a job that was cancelled or paused meanwhile gives nothing.
     if not Job.objects.filter(pk=job.pk, state=JobState.RUNNING).update(**count):
         raise StateConflict(f"Job {job.pk} is no longer offered.")
+
+
+def _begin_node(node: Node, job: Job, choice: scheduling.Choice, now: datetime) -> None:
+    """Make `node` BUSY with a model that it will hold from now on."""
     if node.state == NodeState.IDLE:
         advance(node, NodeState.BUSY, idle_since=None)
     if not Node.objects.filter(pk=node.pk, state=NodeState.BUSY).update(streak=choice.streak):
@@ -328,7 +335,6 @@ def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
     # A node cannot have rendered for longer than it had the lease, whatever it says.
     render_ms = min(render_ms, (now - lease.created_at).total_seconds() * 1000 * max(node.cores, 1))
     with transaction.atomic():
-        # Job, lease, node: rows are locked in this order everywhere, so that no two transactions wait for each other.
         tiles = lease.stop - lease.start
         lease.render_ms, lease.finished_at = render_ms, now
         record(lease.job, "tiles", _tiles_event(lease), tiles_done=F("tiles_done") + tiles)
