@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import IntegrityError
 from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from rrm.errors import Forbidden, Invalid, NotFound, RrmError, TooLarge, Unauthorised
+from rrm.errors import Forbidden, Invalid, NotFound, RrmError, StateConflict, TooLarge, Unauthorised
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,17 @@ class Internal(RrmError):
     title = "An error inside the server"
 
 
+class Collision(StateConflict):
+    """Two wanted what only one can have, and each looked before the other wrote."""
+
+    def __init__(self) -> None:
+        super().__init__("Somebody else changed the same thing at the same moment; look again.")
+
+
 _MEANINGS: Mapping[type[Exception], type[RrmError]] = {
     Http404: NotFound,
+    ObjectDoesNotExist: NotFound,
+    IntegrityError: Collision,
     PermissionDenied: Forbidden,
     RequestDataTooBig: TooLarge,
     SuspiciousOperation: BadRequest,
@@ -96,6 +106,8 @@ def _as_rrm_error(exc: Exception) -> RrmError | exceptions.APIException:
         return exc
     for kind, meaning in _MEANINGS.items():
         if isinstance(exc, kind):
+            if meaning is Collision:
+                logger.warning("Two requests collided: %s", exc)
             return meaning()
     logger.error("Unforeseen error in a view", exc_info=exc)
     return Internal("The cause is in the server's log.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import models
@@ -108,11 +108,12 @@ class Instant(serializers.DateTimeField):
     def to_internal_value(self, value: Any) -> datetime:
         try:
             instant = parse_datetime(value) if isinstance(value, str) else None
-        except ValueError:
-            instant = None
-        if instant is None or instant.tzinfo is None:
+            utc = instant.astimezone(UTC) if instant is not None and instant.tzinfo is not None else None
+        except (ValueError, OverflowError):  # the first and last hours of the calendar lie outside it in UTC
+            utc = None
+        if utc is None:
             self.fail("zone")
-        return instant
+        return utc
 
 
 class OneOf(serializers.ChoiceField):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 
 import django_filters
 from django import forms
+from django_filters.fields import IsoDateTimeField
 
 
 class Filters(django_filters.FilterSet):  # type: ignore[misc]  # the library has no types
@@ -30,3 +32,18 @@ class YesOrNo(django_filters.BooleanFilter):  # type: ignore[misc]  # the librar
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"widget": forms.TextInput, **options})
+
+
+class _InstantField(IsoDateTimeField):  # type: ignore[misc]  # the library has no types
+    def to_python(self, value: Any) -> Any:
+        try:
+            instant = super().to_python(value)
+            return instant and instant.astimezone(UTC)
+        except OverflowError:  # the first and last hours of the calendar lie outside it in UTC
+            raise forms.ValidationError("Must be a time that there is in UTC.") from None
+
+
+class Instant(django_filters.IsoDateTimeFilter):  # type: ignore[misc]  # the library has no types
+    """Takes a time as RFC 3339 writes it."""
+
+    field_class = _InstantField

@@ -43,7 +43,7 @@ class Cursor:
         try:
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             backwards, *values = json.loads(raw)
-        except (binascii.Error, ValueError, TypeError):
+        except (binascii.Error, ValueError, TypeError, RecursionError):
             raise Invalid("cursor", "This is not a cursor of this list.") from None
         plain = all(isinstance(value, str | int | float) and "\0" not in str(value) for value in values)
         if not isinstance(backwards, bool) or len(values) != width or not plain:
@@ -113,9 +113,11 @@ def _read(queryset: QuerySet[Any], order: Sequence[str], cursor: Cursor | None, 
     direction = [_turned(name) for name in order] if backwards else order
     try:
         wanted = queryset.filter(_beyond(direction, cursor.values)) if cursor else queryset
-    except (ValidationError, ValueError, TypeError):  # values of another list's types
+        rows = list(wanted.order_by(*direction)[: size + 1])
+    except (ValidationError, ValueError, TypeError, OverflowError):  # values of another list's types
+        if cursor is None:
+            raise
         raise Invalid("cursor", "This is not a cursor of this list.") from None
-    rows = list(wanted.order_by(*direction)[: size + 1])
     more, rows = len(rows) > size, rows[:size]
     return (rows[::-1] if backwards else rows), more
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rrm.errors import Invalid
@@ -187,12 +187,22 @@ def _sites(value: object) -> tuple[str, tuple[str, ...]]:
     if not isinstance(value, Mapping) or not value.keys() <= {"policy", "ids"}:
         raise _Refused('Must be an object {"policy": …, "ids": […]}.')
     policy = _one_of(POLICIES, "any")(value.get("policy"))
-    ids = value.get("ids") or []
-    if not isinstance(ids, list) or any(not isinstance(site, str) for site in ids) or len(set(ids)) != len(ids):
-        raise _Refused("ids must be a list of different site ids.")
+    ids = _site_ids(value.get("ids"))
     if policy != "any" and not ids:
         raise _Refused(f"The policy {policy!r} needs the ids of its sites.")
-    return policy, tuple(site.lower() for site in ids)
+    if policy == "any" and ids:
+        raise _Refused("The policy 'any' takes no ids; 'only' keeps to the sites it names.")
+    return policy, ids
+
+
+def _site_ids(value: object) -> tuple[str, ...]:
+    ids = [] if value is None else value
+    if not isinstance(ids, list) or any(not isinstance(site, str) for site in ids):
+        raise _Refused("ids must be a list of site ids.")
+    found = tuple(site.lower() for site in ids)
+    if len(set(found)) < len(found):
+        raise _Refused("ids must name each site once.")
+    return found
 
 
 def _deadline(value: object) -> datetime | None:
@@ -200,11 +210,11 @@ def _deadline(value: object) -> datetime | None:
         return None
     try:
         instant = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
-        raise _Refused("Must be a time with its zone, like 2030-01-31T12:00:00Z.")
-    return instant
+        if instant is not None and instant.tzinfo is not None:
+            return instant.astimezone(UTC)
+    except (ValueError, OverflowError):  # the first and last hours of the calendar lie outside it in UTC
+        pass
+    raise _Refused("Must be a time with its zone, like 2030-01-31T12:00:00Z.")
 
 
 def _nothing(value: object) -> None:

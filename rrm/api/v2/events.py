@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
 from rrm.api.fields import StrictModelSerializer
-from rrm.api.filters import Filters
+from rrm.api.filters import Filters, Instant
 from rrm.api.views import ListView
 from rrm.farm.models import Event
 
@@ -29,7 +29,7 @@ class EventFilters(Filters):
     kind = django_filters.CharFilter()
     subject = django_filters.CharFilter(method="by_subject", help_text="A type, or type:id, as in `node:<id>`.")
     job = django_filters.UUIDFilter(field_name="job_id")
-    since = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
+    since = Instant(field_name="created_at", lookup_expr="gte")
 
     def by_subject(self, events: QuerySet[Event], name: str, value: str) -> QuerySet[Event]:
         kind, _, id = value.partition(":")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.test import Client
 
+from rrm.api.v2.resources import ResourceSerializer
+from rrm.api.v2.sites import SiteSerializer
 from rrm.farm import jobs
 from rrm.farm.models import Job, RenderModel, Resource, Site
+from tests import factories as make
 from tests.factories import API, VIEW, Caller, problem
 from tests.integration.farm.conftest import Farm
 
@@ -125,6 +130,9 @@ BAD_JOBS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "an unknown parameter": ({"params": {**VIEW, "zoom": 2}}, {"params.zoom"}),
     "a site that the resource has not": ({"sites": {"policy": "only", "ids": ["mars"]}}, {"sites"}),
     "a deadline in the past": ({"deadline": "2001-01-01T00:00:00Z"}, {"deadline"}),
+    "a deadline beyond the calendar in UTC": ({"deadline": "9999-12-31T23:59:59-14:00"}, {"deadline"}),
+    "a site twice": ({"sites": {"policy": "only", "ids": ["here", "HERE"]}}, {"sites"}),
+    "sites for a policy that takes any": ({"sites": {"policy": "any", "ids": ["here"]}}, {"sites"}),
     "a deadline without a zone": ({"deadline": "2099-01-01T00:00:00"}, {"deadline"}),
     "several at once": ({"width": 0, "priority": 1, "x": 2}, {"width", "priority", "x"}),
 }
@@ -204,6 +212,10 @@ def test_a_model_with_bad_fields_is_refused(owner: Caller, body: Any, field: str
     assert not RenderModel.objects.exists()
 
 
+def _cursor(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
@@ -222,10 +234,49 @@ def test_a_model_with_bad_fields_is_refused(owner: Caller, body: Any, field: str
         ("cursor=W10", "cursor"),
         ("cursor=bnVsbA", "cursor"),
         ("name=%00", "name"),
+        ("cursor=" + _cursor("[" * 3000), "cursor"),
+        ("cursor=" + _cursor(f'[false, "0001-01-01T00:00:00+14:00", "{uuid4()}"]'), "cursor"),
+        ("cursor=" + _cursor(f'[false, Infinity, "{uuid4()}"]'), "cursor"),
     ],
 )
 def test_a_list_refuses_filters_and_cursors_that_it_does_not_know(owner: Caller, query: str, field: str) -> None:
     assert field in problem(owner.get(f"job/?{query}"), 422, "invalid")["errors"]
+
+
+@pytest.mark.parametrize("query", ["since=0001-01-01T00:00:00%2B14:00", "since=yesterday", "cursor=WzFlOTk5LCAxXQ"])
+def test_a_list_of_events_refuses_times_that_there_are_not(owner: Caller, query: str) -> None:
+    problem(owner.get(f"event/?{query}"), 422, "invalid")
+
+
+def test_two_who_make_the_same_site_at_once_are_told_apart(operator: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def meanwhile(self: object, attrs: dict[str, Any]) -> dict[str, Any]:
+        make.site("mars")
+        return attrs
+
+    monkeypatch.setattr(SiteSerializer, "validate", meanwhile)
+
+    problem(operator.post("site/", {"id": "mars"}), 409, "state-conflict")
+
+
+def test_two_changes_that_do_not_go_together_are_told_apart(
+    farm: Farm, operator: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(self: object, attrs: dict[str, Any]) -> dict[str, Any]:
+        Resource.objects.update(max_nodes=0)
+        return attrs
+
+    monkeypatch.setattr(ResourceSerializer, "validate", meanwhile)
+
+    problem(operator.patch("resource/mandelbrot/", {"min_nodes": 1}), 409, "state-conflict")
+
+
+def test_what_went_away_meanwhile_is_not_found(farm: Farm, owner: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*args: object, **kwargs: object) -> None:
+        Job.objects.get(pk=uuid4())
+
+    monkeypatch.setattr(jobs, "edit", gone)
+
+    problem(owner.patch(f"job/{farm.submit().pk}/", {"name": "x"}), 404, "not-found")
 
 
 @pytest.mark.parametrize("key", ["x" * 256, "ключ".encode().decode("latin-1")])

@@ -63,11 +63,17 @@ def test_what_is_left_out_has_defaults() -> None:
         ("sites", {"policy": "split"}),
         ("sites", {"policy": "near"}),
         ("sites", {"ids": "a"}),
-        ("sites", {"ids": ["a", "a"]}),
+        ("sites", {"policy": "only", "ids": ["a", "a"]}),
+        ("sites", {"policy": "split", "ids": ["a", "A"]}),
+        ("sites", {"ids": {}}),
+        ("sites", {"ids": False}),
+        ("sites", {"ids": ["a"]}),
+        ("sites", {"policy": "any", "ids": ["a"]}),
         ("sites", {"else": 1}),
         ("deadline", "soon"),
         ("deadline", "2031-01-01T00:00:00"),
         ("deadline", "2029-01-01T00:00:00Z"),
+        ("deadline", "9999-12-31T23:59:59-14:00"),
         ("callback_url", "http://example.org/"),
         ("colour", "red"),
     ],
@@ -100,6 +106,13 @@ def test_outputs_come_in_one_order_and_sites_in_lower_case() -> None:
 
     assert order.outputs == ("png", "smooth")
     assert (order.site_policy, order.site_ids) == ("only", ("here",))
+
+
+def test_a_deadline_is_kept_in_utc() -> None:
+    deadline = parse(deadline="2031-01-01T02:00:00+02:00").deadline
+
+    assert deadline is not None
+    assert deadline.isoformat() == "2031-01-01T00:00:00+00:00"
 
 
 def test_only_name_and_priority_may_change() -> None:
