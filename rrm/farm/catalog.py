@@ -7,6 +7,7 @@ import re
 from django.db import IntegrityError, transaction
 
 from rrm.domain import mandelbrot
+from rrm.domain.orders import is_uuid
 from rrm.errors import Invalid
 from rrm.farm.models import RenderModel
 
@@ -22,7 +23,7 @@ def render_model(renderer: str, params: object, name: str | None = None) -> tupl
         raise Invalid("renderer", f"The only renderer with models is {mandelbrot.RENDERER!r}.")
     canonical = mandelbrot.canonical(params)
     if name is not None and not is_name(name):
-        raise Invalid("name", "Use at most 100 lower-case letters, digits, '-', '_' and '.'.")
+        raise Invalid("name", "Use at most 100 lower-case letters, digits, '-', '_' and '.', not an id.")
     with transaction.atomic():
         model, is_new = RenderModel.objects.get_or_create(
             renderer=renderer, digest=mandelbrot.digest(canonical), defaults={"params": canonical}
@@ -33,8 +34,8 @@ def render_model(renderer: str, params: object, name: str | None = None) -> tupl
 
 
 def is_name(text: str) -> bool:
-    """Whether a model may be called this."""
-    return _NAME.fullmatch(text) is not None
+    """Whether a model may be called this: a slug that nobody takes for an id."""
+    return _NAME.fullmatch(text) is not None and not is_uuid(text)
 
 
 def _give_name(model: RenderModel, name: str) -> None:

@@ -1,7 +1,7 @@
-"""Leases: giving ranges of tiles to nodes that ask, and taking their results.
+"""Leases: giving ranges of tiles to nodes that ask.
 
 A node asks, `domain.scheduling` picks a job, and one compare-and-swap on a share's cursor makes the range that node's
-until the deadline. The lease's id fences the result: once the range is given to another, the first answer is refused.
+until the deadline.
 """
 
 from __future__ import annotations
@@ -11,36 +11,29 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import ObjectDoesNotExist
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Sum, When
 from django.utils import timezone
 
 from rrm.domain import scheduling, tiling
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_WORKING, JobState, LeaseState, NodeState
-from rrm.errors import BadBundle, NotFound, StaleLease, StateConflict, TooLarge
-from rrm.farm import jobs, nodes, ranges
+from rrm.errors import StateConflict
+from rrm.farm import nodes
 from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node
-from rrm.farm.transitions import advance, iso, record
-from rrm.results.checks import Expected, check
-from rrm.results.layout import drafted
+from rrm.farm.transitions import advance
 
 logger = logging.getLogger(__name__)
 
 AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
-MAX_FAILURES = 3
 _CANDIDATES = 200
 _LATELY = timedelta(minutes=10)
 _BYTES_PER_PIXEL = 12  # of a bundle at most: RGB, counts and smooth values that do not compress, and a preview
 _TRIES = 5
-_SMOOTHING = 0.3  # weight of the newest measurement in the moving averages
-_CHUNK = 2**20
 
 
 def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -258,179 +251,3 @@ def _offer(lease: Lease) -> dict[str, Any]:
         "preview_scale": job.preview_scale,
         "coloring": job.palette,
     }
-
-
-def complete(node: Node, lease_id: UUID, body: BinaryIO) -> dict[str, Any]:
-    """Take the results of a whole range. Sending the same again is answered the same, without reading them.
-
-    Raises StaleLease when the range is no longer this node's, BadBundle or TooLarge when the results cannot be taken;
-    in all three cases nothing of them is kept.
-    """
-    lease = _lease_of(node, lease_id)
-    if lease.state == LeaseState.DONE:
-        return {"command": nodes.command_for(node)}
-    if lease.state != LeaseState.ACTIVE:
-        raise StaleLease(f"The range was taken back: {lease.reason}.")
-    kept = jobs.files(lease.job).range(lease.pk)
-    try:
-        with drafted(kept) as draft:
-            size = _receive(body, draft)
-            bundle = check(draft, _expected(lease))
-        _finish(lease, node, sum(tile.render_ms for tile in bundle.header.tiles), size)
-    except BadBundle as error:
-        logger.warning("Node %s sent unusable results for lease %s: %s", node.name, lease.pk, error)
-        raise
-    except (StateConflict, IntegrityError, FileNotFoundError, ObjectDoesNotExist):
-        # Taken back, taken already (a copy of this upload was faster), or deleted with its job.
-        if not Lease.objects.filter(pk=lease.pk, state=LeaseState.DONE).exists():
-            kept.unlink(missing_ok=True)
-            raise StaleLease("The range was taken back while its results were on the way.") from None
-    jobs.finish_if_done(lease.job)
-    return {"command": nodes.command_for(node)}
-
-
-def _lease_of(node: Node, lease_id: UUID) -> Lease:
-    lease = (
-        Lease.objects.select_related("job", "job__model", "share", "node", "node__site")
-        .filter(pk=lease_id, node=node)
-        .first()
-    )
-    if lease is None:
-        raise NotFound("This node has no such lease.")
-    return lease
-
-
-def _receive(body: BinaryIO, path: Path) -> int:
-    """Write the body to `path`; its size in bytes."""
-    size = 0
-    with path.open("wb") as file:
-        while chunk := body.read(_CHUNK):
-            size += len(chunk)
-            if size > settings.RRM.max_body_bytes:
-                raise TooLarge(f"The results of one range may have {settings.RRM.max_body_bytes} bytes.")
-            file.write(chunk)
-    return size
-
-
-def grid_of(job: Job) -> tiling.TileGrid:
-    return tiling.TileGrid(job.width, job.height, job.tile_size)
-
-
-def _expected(lease: Lease) -> Expected:
-    job = lease.job
-    return Expected(
-        lease=str(lease.pk),
-        start=lease.start,
-        stop=lease.stop,
-        grid=grid_of(job),
-        outputs=frozenset(job.outputs),
-        preview_scale=job.preview_scale,
-        max_iter=int(job.model.params["max_iter"]),
-    )
-
-
-def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
-    """Record the results: the lease, the job's count, the node's, its measured speed, and one event."""
-    now = timezone.now()
-    # A node cannot have rendered for longer than it had the lease, whatever it says.
-    render_ms = min(render_ms, (now - lease.created_at).total_seconds() * 1000 * max(node.cores, 1))
-    with transaction.atomic():
-        tiles = lease.stop - lease.start
-        lease.render_ms, lease.finished_at = render_ms, now
-        record(lease.job, "tiles", _tiles_event(lease), tiles_done=F("tiles_done") + tiles)
-        advance(lease, LeaseState.DONE, finished_at=now, render_ms=render_ms, size_bytes=size)
-        Node.objects.filter(pk=node.pk).update(
-            tiles_done=F("tiles_done") + tiles,
-            busy_seconds=F("busy_seconds") + render_ms / 1000 / max(node.cores, 1),
-            last_heartbeat=now,
-        )
-        _learn_speed(lease, node, render_ms)
-        ranges.release(node)
-
-
-def _tiles_event(lease: Lease) -> dict[str, Any]:
-    node = lease.node
-    return {
-        "job": str(lease.job_id),
-        "lease": str(lease.pk),
-        "start": lease.start,
-        "stop": lease.stop,
-        "site": node.site_id,
-        "color": node.site.color,
-        "node": str(node.pk),
-        "node_name": node.name,
-        "hostname": node.hostname,
-        "render_ms": round(lease.render_ms, 3),
-        "started_at": iso(lease.created_at),
-        "finished_at": iso(lease.finished_at or lease.created_at),
-        "warm": lease.warm,
-    }
-
-
-def _learn_speed(lease: Lease, node: Node, render_ms: float) -> None:
-    """Seconds per pixel with all cores at work, as a moving average; it sizes the next leases."""
-    grid = grid_of(lease.job)
-    pixels = sum(grid.box(tile).pixels for tile in range(lease.start, lease.stop))
-    measured = render_ms / 1000 / max(node.cores, 1) / pixels
-    held, _ = HeldModel.objects.get_or_create(node=node, model_id=lease.job.model_id)
-    known = held.pixel_seconds
-    held.pixel_seconds = measured if known is None else known + _SMOOTHING * (measured - known)
-    held.save(update_fields=["pixel_seconds"])
-
-
-def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, Any]:
-    """A node could not render its range: it is offered again in halves, until the bad tile stands alone.
-
-    A tile that failed on MAX_FAILURES different nodes fails its job; so does one that failed as often where there is
-    no other node to try.
-    """
-    lease = _lease_of(node, lease_id)
-    if lease.state != LeaseState.ACTIVE:
-        return {"command": nodes.command_for(node)}
-    reason = f"tile {tile}: {error}" if tile is not None else error
-    with contextlib.suppress(StateConflict), transaction.atomic():
-        message = f"{node.name} failed on tiles {lease.start} to {lease.stop - 1}: {reason}"
-        record(lease.job, "log", {"level": "warning", "message": message[:1000]})
-        ranges.give_back(lease, reason, failed=True)
-        if _is_hopeless(lease, node):
-            _fail_job(lease, error)
-        ranges.release(node)
-    return {"command": nodes.command_for(node)}
-
-
-def _is_hopeless(lease: Lease, node: Node) -> bool:
-    """Whether a single tile has failed often enough, on different nodes or on all there are."""
-    if lease.stop - lease.start > 1:
-        return False
-    blamed = {*lease.share.failed_on, node.name}
-    if len(blamed) >= MAX_FAILURES:
-        return True
-    working = list(Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING).only("name", "site_id"))
-    sites = [lease.share.site_id] if lease.share.site_id else lease.job.site_ids
-    others = [other for other in working if other.name not in blamed and (not sites or other.site_id in sites)]
-    return not others and lease.share.failures + 1 >= MAX_FAILURES
-
-
-def _fail_job(lease: Lease, error: str) -> None:
-    job = Job.objects.get(pk=lease.job_id)
-    row, col = divmod(lease.start, job.tile_cols)
-    with contextlib.suppress(StateConflict):
-        advance(
-            job,
-            JobState.FAILED,
-            f"Tile {lease.start} (row {row}, column {col}) failed {MAX_FAILURES} times: {error}",
-            finished_at=timezone.now(),
-        )
-        ranges.take_back(job, "the job failed")
-
-
-def expire(now: datetime) -> int:
-    """Take back the ranges whose deadline has passed; how many. Safe to run anywhere, any number of times."""
-    overdue = Lease.objects.filter(state=LeaseState.ACTIVE, deadline__lt=now).select_related("node", "share")
-    taken = 0
-    for lease in overdue:
-        with contextlib.suppress(StateConflict), transaction.atomic():
-            ranges.give_back(lease, f"no result by {iso(lease.deadline)}")
-            ranges.release(lease.node)
-            taken += 1
-    return taken

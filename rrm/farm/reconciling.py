@@ -14,7 +14,7 @@ from django.db import transaction
 
 from rrm.domain.states import JOB_FINAL, NODE_CHECKED_IN, NODE_GONE, NODE_LIVE, NODE_STARTING, JobState, NodeState
 from rrm.errors import LauncherError, StateConflict
-from rrm.farm import jobs, leases, loops, nodes, ranges, wakeups
+from rrm.farm import deliveries, jobs, loops, nodes, ranges, wakeups
 from rrm.farm.models import Event, IdempotencyKey, Job, Node, Site
 from rrm.farm.transitions import advance
 from rrm.launchers.base import Liveness
@@ -32,7 +32,7 @@ _STRAY = timedelta(hours=1)
 
 def reconcile(now: datetime) -> None:
     """One turn: overdue leases, nodes that are gone or silent, stuck launches and stops, jobs that nobody finished."""
-    leases.expire(now)
+    deliveries.expire(now)
     for site in Site.objects.all():
         _reconcile_site(site, now)
     _finish_jobs(now)

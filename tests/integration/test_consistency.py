@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from rrm.domain.states import JobState, LeaseState, NodeState
-from rrm.farm import composing, consistency, jobs, leases, nodes
+from rrm.farm import composing, consistency, deliveries, jobs, nodes
 from rrm.farm.models import Event, HeldModel, Job, JobShare, Lease, Node
 from tests.integration.farm.conftest import VIEW, Farm
 
@@ -33,7 +33,7 @@ def lively() -> Farm:
     first = farm.lease(worker)
     in_hand = farm.lease(worker, first["id"])["id"]
     farm.deliver(worker, first)
-    leases.fail(worker, UUID(farm.lease(worker, in_hand)["id"]), None, "out of memory")
+    deliveries.fail(worker, UUID(farm.lease(worker, in_hand)["id"]), None, "out of memory")
     for depth, (name, end) in enumerate((("paused", jobs.pause), ("cancelled", jobs.cancel)), 2):
         job = farm.submit(name=name, priority="urgent", params=VIEW | {"max_iter": 64 + depth})
         farm.lease(farm.node())

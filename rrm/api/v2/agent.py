@@ -22,7 +22,7 @@ from rrm.api.v2.models import RenderModelSerializer
 from rrm.api.v2.waiting import wait_for_work
 from rrm.api.views import NodeView, calling_node, valid
 from rrm.errors import Unauthorised
-from rrm.farm import leases, nodes
+from rrm.farm import deliveries, leases, nodes
 from rrm.farm.models import RenderModel
 
 BUNDLE = "application/vnd.rrm.bundle"
@@ -165,7 +165,7 @@ class LeaseResult(NodeView):
         if request.content_type.partition(";")[0].strip() != BUNDLE:
             raise UnsupportedMediaType(request.content_type)
         # The body as the server received it: in memory, or in a file when it is large.
-        return Response(leases.complete(calling_node(request), id, cast(BinaryIO, request._request)))
+        return Response(deliveries.complete(calling_node(request), id, cast(BinaryIO, request._request)))
 
 
 class LeaseFailure(NodeView):
@@ -173,7 +173,7 @@ class LeaseFailure(NodeView):
     def post(self, request: Request, id: UUID) -> Response:
         """Give a range back that cannot be rendered, with the tile that fails if it is known."""
         report = valid(FailureSerializer(data=request.data))
-        return Response(leases.fail(calling_node(request), id, report["tile"], report["error"]))
+        return Response(deliveries.fail(calling_node(request), id, report["tile"], report["error"]))
 
 
 class Goodbye(NodeView):

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from renderers.lease import parse_lease
 from renderers.mandelbrot.render import TilePainter, Work
-from rrm.farm import consistency, jobs, leases, nodes
+from rrm.farm import consistency, deliveries, jobs, leases, nodes
 from rrm.farm.models import Job, Node, Resource, ResourceSite, Site
 
 VIEW = {"center": [-0.5, 0], "radius": 1.25, "max_iter": 64}
@@ -59,7 +59,7 @@ class Farm:
 
     def deliver(self, node: Node, lease: dict[str, Any]) -> dict[str, Any]:
         self._loaded.setdefault(node.name, set()).add(lease["model"]["digest"])
-        return leases.complete(node, UUID(lease["id"]), io.BytesIO(bundle_of(lease)))
+        return deliveries.complete(node, UUID(lease["id"]), io.BytesIO(bundle_of(lease)))
 
     def work_off(self, *workers: Node) -> None:
         """Have the nodes take and deliver leases until there are none."""

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState
 from rrm.errors import BadBundle, NotFound, StaleLease, TooLarge
-from rrm.farm import composing, jobs, leases, nodes
+from rrm.farm import composing, deliveries, jobs, nodes
 from rrm.farm.models import Job, Lease
 from tests.integration.farm.conftest import Farm, bundle_of
 
@@ -24,7 +24,7 @@ def test_late_results_are_refused_and_leave_nothing(farm: Farm) -> None:
     slow, other = farm.node(), farm.node()
     lease = farm.lease(slow)
     Lease.objects.update(deadline=timezone.now() - timedelta(seconds=1))
-    assert leases.expire(timezone.now()) == 1
+    assert deliveries.expire(timezone.now()) == 1
 
     with pytest.raises(StaleLease):
         farm.deliver(slow, lease)
@@ -45,11 +45,11 @@ def test_results_that_become_stale_while_they_arrive_are_refused(farm: Farm) -> 
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             Lease.objects.filter(pk=lease["id"]).update(deadline=timezone.now() - timedelta(hours=1))
-            leases.expire(timezone.now())
+            deliveries.expire(timezone.now())
             return super().read(size)
 
     with pytest.raises(StaleLease):
-        leases.complete(node, UUID(lease["id"]), Slow(bundle_of(lease)))
+        deliveries.complete(node, UUID(lease["id"]), Slow(bundle_of(lease)))
 
     assert not jobs.files(job).range(lease["id"]).exists()
 
@@ -60,12 +60,12 @@ def test_a_node_cannot_deliver_what_it_was_not_given(farm: Farm) -> None:
     lease = farm.lease(owner)
 
     with pytest.raises(NotFound):
-        leases.complete(thief, UUID(lease["id"]), io.BytesIO(bundle_of(lease)))
+        deliveries.complete(thief, UUID(lease["id"]), io.BytesIO(bundle_of(lease)))
     with pytest.raises(NotFound):
-        leases.complete(owner, uuid4(), io.BytesIO(b""))
+        deliveries.complete(owner, uuid4(), io.BytesIO(b""))
     other = {**lease, "start": lease["stop"], "stop": lease["stop"] + 1}
     with pytest.raises(BadBundle, match="start"):
-        leases.complete(owner, UUID(lease["id"]), io.BytesIO(bundle_of(other)))
+        deliveries.complete(owner, UUID(lease["id"]), io.BytesIO(bundle_of(other)))
 
 
 @pytest.mark.parametrize("cut", [0, 3, 8, 200, -1])
@@ -76,9 +76,9 @@ def test_a_truncated_upload_is_refused_and_can_be_sent_again(farm: Farm, cut: in
     body = bundle_of(lease)
 
     with pytest.raises(BadBundle):
-        leases.complete(node, UUID(lease["id"]), io.BytesIO(body[:cut]))
+        deliveries.complete(node, UUID(lease["id"]), io.BytesIO(body[:cut]))
     assert list(jobs.files(job).ranges.iterdir()) == []
-    leases.complete(node, UUID(lease["id"]), io.BytesIO(body))
+    deliveries.complete(node, UUID(lease["id"]), io.BytesIO(body))
 
     assert Lease.objects.get(pk=lease["id"]).state == LeaseState.DONE
 
@@ -105,7 +105,7 @@ def test_a_range_that_fails_comes_back_in_halves_until_the_bad_tile_stands_alone
         if lease is None:
             break
         if lease["start"] <= poison < lease["stop"]:
-            leases.fail(node, UUID(lease["id"]), poison, "division by zero")
+            deliveries.fail(node, UUID(lease["id"]), poison, "division by zero")
         else:
             farm.deliver(node, lease)
 
@@ -123,7 +123,7 @@ def test_one_sick_node_does_not_fail_a_job_that_others_can_do(farm: Farm) -> Non
         lease = farm.ask(sick)["lease"]
         if lease is None:
             break
-        leases.fail(sick, UUID(lease["id"]), None, "no GPU")
+        deliveries.fail(sick, UUID(lease["id"]), None, "no GPU")
     farm.work_off(sound)
 
     job.refresh_from_db()
@@ -137,7 +137,7 @@ def test_a_heartbeat_does_not_keep_a_lease_for_ever(farm: Farm) -> None:
     later = timezone.now() + settings.RRM.lease_longest + timedelta(seconds=1)
 
     nodes.heartbeat(stuck, {"leases": [lease["id"]], "models": [], "cores": 2}, later)
-    assert leases.expire(later) == 1
+    assert deliveries.expire(later) == 1
 
     assert farm.ask(free)["lease"] is not None
 
@@ -164,7 +164,7 @@ def test_a_render_time_longer_than_the_lease_is_not_believed(farm: Farm) -> None
     boast = re.sub(rb'"render_ms": ?[0-9.e-]+', lambda found: b'"render_ms":9' + b"0" * (len(found[0]) - 13), body)
     assert len(boast) == len(body)
 
-    leases.complete(node, UUID(lease["id"]), io.BytesIO(boast))
+    deliveries.complete(node, UUID(lease["id"]), io.BytesIO(boast))
 
     assert Lease.objects.get(pk=lease["id"]).render_ms < 60_000
 
@@ -183,17 +183,17 @@ def test_a_job_that_is_deleted_while_results_arrive_takes_nothing(farm: Farm) ->
             return super().read(size)
 
     with pytest.raises(StaleLease):
-        leases.complete(node, UUID(lease["id"]), Deleting(bundle_of(lease)))
+        deliveries.complete(node, UUID(lease["id"]), Deleting(bundle_of(lease)))
 
 
 def test_a_node_that_failed_on_tiles_leaves_them_to_another(farm: Farm) -> None:
     farm.submit(width=16, height=16)
     bad, good = farm.node(), farm.node()
-    leases.fail(bad, UUID(farm.lease(bad)["id"]), 0, "out of memory")
+    deliveries.fail(bad, UUID(farm.lease(bad)["id"]), 0, "out of memory")
 
     assert farm.ask(bad)["lease"] is None
     lease = farm.lease(good)
-    leases.fail(good, UUID(lease["id"]), 0, "out of memory")
+    deliveries.fail(good, UUID(lease["id"]), 0, "out of memory")
     assert farm.ask(bad)["lease"] is not None
 
 
