@@ -42,7 +42,7 @@ def compose_job(job_id: UUID) -> None:
         metadata=_metadata(job),
     )
     try:
-        compose(kept, plan)
+        compose(kept, plan, threads=3)  # one of them mostly waits for the disk
     except CorruptRange as corrupt:
         _render_again(job, [lease for lease in done if kept.range(lease.pk) == corrupt.range_file.path], str(corrupt))
     except (NotReady, OSError) as error:
