@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
+from uuid import UUID
 
 from rrm.config import RrmConfig, database_settings
 
@@ -129,6 +131,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "/static/dashboard/favicon.svg",
     "COMPONENT_SPLIT_REQUEST": True,
+    "PATH_CONVERTER_OVERRIDES": {"id": UUID},
     "SCHEMA_PATH_PREFIX": r"/rendering-resource-manager/v2/",
 }
 
@@ -140,6 +143,14 @@ UNFOLD = {
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "/static/dashboard/favicon.svg"}],
 }
 
+
+def _as_warning(record: logging.LogRecord) -> bool:
+    """A wrong Host header is the sender's mistake: it is worth one line, and no traceback."""
+    record.levelno, record.levelname = logging.WARNING, "WARNING"
+    record.exc_info = record.exc_text = None
+    return True
+
+
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -149,12 +160,14 @@ LOGGING = {
         "faults": {
             "()": "django.utils.log.CallbackFilter",
             "callback": lambda record: getattr(record, "status_code", 500) != 503,
-        }
+        },
+        "warning": {"()": "django.utils.log.CallbackFilter", "callback": _as_warning},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
     "loggers": {
         "django.request": {"level": "ERROR", "filters": ["faults"]},
+        "django.security.DisallowedHost": {"filters": ["warning"]},
         "httpx": {"level": "WARNING"},
         # Every tick of every loop is worth no line; what the loops do is told by events.
         "celery": {"level": "WARNING"},

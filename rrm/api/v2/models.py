@@ -12,14 +12,14 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from rrm.api.auth import Scope
+from rrm.api.auth import Scope, access
 from rrm.api.fields import Flag, Slug, StrictModelSerializer, StrictSerializer, Text
 from rrm.api.filters import Filters, YesOrNo
 from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, valid
 from rrm.domain.orders import is_uuid
-from rrm.errors import Invalid, NotFound
+from rrm.errors import Forbidden, Invalid, NotFound
 from rrm.farm import catalog
 from rrm.farm.models import RenderModel
 
@@ -64,6 +64,11 @@ class ModelChangeSerializer(StrictSerializer):
     pinned = Flag(required=False, help_text="A node that holds it keeps it, and is kept.")
     name = Slug(max_length=100, required=False, allow_null=True)
 
+    def validate_name(self, value: str | None) -> str | None:
+        if value is not None and not catalog.is_name(value):
+            raise serializers.ValidationError("An id cannot be a name.")
+        return value
+
 
 class ModelFilters(Filters):
     name = django_filters.CharFilter()
@@ -107,8 +112,10 @@ class Models(ListView):
         },
     )
     def post(self, request: Request) -> Response:
-        """Store the parameters of a model, or find the model that has them."""
+        """Store the parameters of a model, or find the model that has them. Giving it a name needs `operate`."""
         order = valid(ModelOrderSerializer(data=request.data))
+        if order["name"] is not None and not access(request).operator:
+            raise Forbidden("Naming a model needs the scope operate.")
         model, is_new = catalog.render_model(order["renderer"], order["params"], order["name"])
         return Response(
             RenderModelSerializer(model).data,

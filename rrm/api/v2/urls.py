@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.urls import path, re_path, register_converter
+from django.urls.converters import UUIDConverter
 
 from rrm.api.v2 import agent, docs, events, farm, jobs, models, nodes, resources, results, sites, tokens
 from rrm.api.views import elsewhere
@@ -18,6 +19,12 @@ class SlugConverter:
 
     def to_url(self, value: str) -> str:
         return value
+
+
+class IdConverter(UUIDConverter):
+    """A UUID in either case."""
+
+    regex = "[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 
 
 class IndexConverter:
@@ -37,6 +44,7 @@ class DigestConverter(SlugConverter):
 
 
 register_converter(SlugConverter, "name")
+register_converter(IdConverter, "id")
 register_converter(IndexConverter, "index")
 register_converter(DigestConverter, "digest")
 
@@ -48,30 +56,30 @@ urlpatterns = [
     path("resource/<name:id>/", resources.ResourceDetail.as_view()),
     path("resource/<name:id>/script", resources.ResourceScript.as_view()),
     path("node/", nodes.Nodes.as_view()),
-    path("node/<uuid:id>/", nodes.NodeDetail.as_view()),
-    path("node/<uuid:id>/drain", nodes.NodeDrain.as_view()),
-    path("node/<uuid:id>/stop", nodes.NodeStop.as_view()),
-    path("node/<uuid:id>/log", nodes.NodeLog.as_view()),
+    path("node/<id:id>/", nodes.NodeDetail.as_view()),
+    path("node/<id:id>/drain", nodes.NodeDrain.as_view()),
+    path("node/<id:id>/stop", nodes.NodeStop.as_view()),
+    path("node/<id:id>/log", nodes.NodeLog.as_view()),
     path("model/", models.Models.as_view()),
     path("model/<name:ref>/", models.ModelDetail.as_view()),
     path("job/", jobs.Jobs.as_view()),
-    path("job/<uuid:id>/", jobs.JobDetail.as_view()),
-    path("job/<uuid:id>/cancel", jobs.JobCancel.as_view()),
-    path("job/<uuid:id>/pause", jobs.JobPause.as_view()),
-    path("job/<uuid:id>/resume", jobs.JobResume.as_view()),
-    path("job/<uuid:id>/retry", jobs.JobRetry.as_view()),
-    path("job/<uuid:id>/image.png", results.JobImage.as_view()),
-    path("job/<uuid:id>/counts.npy", results.JobCounts.as_view()),
-    path("job/<uuid:id>/smooth.npy", results.JobSmooth.as_view()),
-    path("job/<uuid:id>/pyramid.dzi", results.JobPyramid.as_view()),
-    path("job/<uuid:id>/pyramid_files/<index:level>/<index:col>_<index:row>.png", results.JobPyramidTile.as_view()),
-    path("job/<uuid:id>/tile/<index:row>/<index:col>.png", results.JobTilePng.as_view()),
-    path("job/<uuid:id>/tile/<index:row>/<index:col>.npy", results.JobTileArray.as_view()),
-    path("job/<uuid:id>/range/<uuid:lease>", results.JobRange.as_view()),
-    path("job/<uuid:id>/timeline", results.JobTimeline.as_view()),
-    path("job/<uuid:id>/events", results.JobEvents.as_view()),
+    path("job/<id:id>/", jobs.JobDetail.as_view()),
+    path("job/<id:id>/cancel", jobs.JobCancel.as_view()),
+    path("job/<id:id>/pause", jobs.JobPause.as_view()),
+    path("job/<id:id>/resume", jobs.JobResume.as_view()),
+    path("job/<id:id>/retry", jobs.JobRetry.as_view()),
+    path("job/<id:id>/image.png", results.JobImage.as_view()),
+    path("job/<id:id>/counts.npy", results.JobCounts.as_view()),
+    path("job/<id:id>/smooth.npy", results.JobSmooth.as_view()),
+    path("job/<id:id>/pyramid.dzi", results.JobPyramid.as_view()),
+    path("job/<id:id>/pyramid_files/<index:level>/<index:col>_<index:row>.png", results.JobPyramidTile.as_view()),
+    path("job/<id:id>/tile/<index:row>/<index:col>.png", results.JobTilePng.as_view()),
+    path("job/<id:id>/tile/<index:row>/<index:col>.npy", results.JobTileArray.as_view()),
+    path("job/<id:id>/range/<id:lease>", results.JobRange.as_view()),
+    path("job/<id:id>/timeline", results.JobTimeline.as_view()),
+    path("job/<id:id>/events", results.JobEvents.as_view()),
     path("token/", tokens.Tokens.as_view()),
-    path("token/<uuid:id>/", tokens.TokenDetail.as_view()),
+    path("token/<id:id>/", tokens.TokenDetail.as_view()),
     path("event/", events.Events.as_view()),
     path("farm/", farm.Farm.as_view()),
     path("farm/events", farm.FarmEvents.as_view()),
@@ -80,8 +88,8 @@ urlpatterns = [
     path("node-agent/register", agent.Register.as_view()),
     path("node-agent/heartbeat", agent.Heartbeat.as_view()),
     path("node-agent/lease", agent.LeaseRequest.as_view()),
-    path("node-agent/lease/<uuid:id>", agent.LeaseResult.as_view()),
-    path("node-agent/lease/<uuid:id>/fail", agent.LeaseFailure.as_view()),
+    path("node-agent/lease/<id:id>", agent.LeaseResult.as_view()),
+    path("node-agent/lease/<id:id>/fail", agent.LeaseFailure.as_view()),
     path("node-agent/goodbye", agent.Goodbye.as_view()),
     path("node-agent/model/<digest:digest>", agent.AgentModel.as_view()),
     path("openapi.json", docs.Description.as_view()),

@@ -42,8 +42,8 @@ def test_a_new_job_says_what_was_ordered_and_why_it_waits(owner: Caller) -> None
     assert job["created_at"].endswith("Z")
 
 
-def test_a_job_may_name_a_model_by_name_or_id(owner: Caller) -> None:
-    model = owner.post("model/", {"params": VIEW, "name": "valley"}).json()
+def test_a_job_may_name_a_model_by_name_or_id(owner: Caller, operator: Caller) -> None:
+    model = operator.post("model/", {"params": VIEW, "name": "valley"}).json()
     order = {key: value for key, value in ORDER.items() if key != "params"}
 
     for reference in ("valley", model["id"]):

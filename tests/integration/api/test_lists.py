@@ -136,12 +136,12 @@ def test_nodes_are_found_by_state_resource_and_site(me: Caller) -> None:
     assert me.get("node/?resource=nothing").json()["results"] == []
 
 
-def test_named_models_are_told_from_the_others(me: Caller) -> None:
+def test_named_models_are_told_from_the_others(operator: Caller) -> None:
     make.render_model()
-    me.post("model/", {"params": {**make.VIEW, "max_iter": 65}, "name": "Valley"})
+    operator.post("model/", {"params": {**make.VIEW, "max_iter": 65}, "name": "Valley"})
 
-    assert [row["name"] for row in me.get("model/?named=true").json()["results"]] == ["valley"]
-    assert [row["name"] for row in me.get("model/?named=false").json()["results"]] == [None]
+    assert [row["name"] for row in operator.get("model/?named=true").json()["results"]] == ["valley"]
+    assert [row["name"] for row in operator.get("model/?named=false").json()["results"]] == [None]
 
 
 def test_events_are_found_by_kind_subject_job_and_time(ada: User, me: Caller) -> None:

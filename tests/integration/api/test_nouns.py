@@ -256,7 +256,7 @@ def test_equal_parameters_are_the_same_model(owner: Caller) -> None:
 
 
 def test_a_model_is_found_by_id_and_name_pinned_and_renamed(owner: Caller, operator: Caller) -> None:
-    model = owner.post("model/", {"params": VIEW, "name": "valley"}).json()
+    model = operator.post("model/", {"params": VIEW, "name": "valley"}).json()
 
     assert owner.get("model/Valley/").json() == owner.get(f"model/{model['id']}/").json() == model
     changed = operator.patch("model/valley/", {"pinned": True, "name": "burst"}).json()
@@ -265,8 +265,32 @@ def test_a_model_is_found_by_id_and_name_pinned_and_renamed(owner: Caller, opera
     assert operator.patch("model/burst/", {"name": None}).json()["name"] is None
 
 
+def test_only_operators_name_models(owner: Caller, operator: Caller) -> None:
+    problem(owner.post("model/", {"params": VIEW, "name": "valley"}), 403, "forbidden")
+    assert not RenderModel.objects.exists()
+    model = owner.post("model/", {"params": VIEW}).json()
+    problem(owner.post("model/", {"params": VIEW, "name": "valley"}), 403, "forbidden")
+    problem(owner.patch(f"model/{model['id']}/", {"name": "valley"}), 403, "forbidden")
+    assert operator.post("model/", {"params": VIEW, "name": "valley"}).json()["id"] == model["id"]
+
+
+@pytest.mark.parametrize("name", ["0190d6a5-0000-7000-8000-000000000000", "0190D6A500007000-8000000000000000"])
+def test_a_name_that_looks_like_an_id_is_refused(owner: Caller, operator: Caller, name: str) -> None:
+    assert "name" in problem(operator.post("model/", {"params": VIEW, "name": name}), 422, "invalid")["errors"]
+    model = owner.post("model/", {"params": VIEW}).json()
+    assert "name" in problem(operator.patch(f"model/{model['id']}/", {"name": name}), 422, "invalid")["errors"]
+
+
+def test_ids_may_be_written_in_capitals(farm: Farm, owner: Caller, operator: Caller) -> None:
+    job, node = farm.submit(), farm.node()
+
+    assert owner.get(f"job/{str(job.pk).upper()}/").json()["id"] == str(job.pk)
+    assert operator.get(f"node/{str(node.pk).upper()}/").json()["id"] == str(node.pk)
+    assert operator.get(f"model/{str(job.model_id).upper()}/").json()["id"] == str(job.model_id)
+
+
 def test_a_name_belongs_to_one_model(owner: Caller, operator: Caller) -> None:
-    owner.post("model/", {"params": VIEW, "name": "valley"})
+    operator.post("model/", {"params": VIEW, "name": "valley"})
     other = owner.post("model/", {"params": {**VIEW, "max_iter": 65}}).json()
 
     assert "name" in problem(operator.patch(f"model/{other['id']}/", {"name": "valley"}), 422, "invalid")["errors"]

@@ -207,8 +207,8 @@ def test_a_resource_with_bad_fields_is_refused(farm: Farm, operator: Caller, bod
         ({"params": VIEW, "pinned": True}, "pinned"),
     ],
 )
-def test_a_model_with_bad_fields_is_refused(owner: Caller, body: Any, field: str) -> None:
-    assert field in problem(owner.post("model/", body), 422, "invalid")["errors"]
+def test_a_model_with_bad_fields_is_refused(operator: Caller, body: Any, field: str) -> None:
+    assert field in problem(operator.post("model/", body), 422, "invalid")["errors"]
     assert not RenderModel.objects.exists()
 
 
@@ -305,3 +305,13 @@ def test_an_empty_body_is_an_empty_object(owner: Caller) -> None:
     body = problem(Client().post(f"{API}job/", headers=owner.headers, content_type="application/json"), 422, "invalid")
 
     assert {"width", "height"} <= set(body["errors"])
+
+
+def test_a_wrong_host_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    response = Client().get(f"{API}me/", headers={"Host": "elsewhere.example"})
+
+    assert response.status_code == 400
+    record = next(record for record in caplog.records if record.name == "django.security.DisallowedHost")
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert "elsewhere.example" in record.getMessage()
+    assert "Traceback" not in caplog.text
