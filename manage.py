@@ -3,9 +3,30 @@
 
 import os
 import sys
+from typing import NoReturn
 
+from django.conf import settings
 from django.core.management import execute_from_command_line
 
-if __name__ == "__main__":
+_REFUSED = 2
+
+
+def main(arguments: list[str]) -> None:
+    """Run a command. Settings that cannot be used end it with one line and status 2."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rrm.settings")
-    execute_from_command_line(sys.argv)
+    try:
+        settings.DATABASES  # noqa: B018  (reads the environment, and makes the data folder)
+    except OSError as error:
+        _refuse(f"RRM_DATA cannot be used: {error.filename}: {error.strerror}")
+    except ValueError as error:  # a ConfigError, or an address that the standard library cannot take apart
+        _refuse(str(error))
+    execute_from_command_line(arguments)
+
+
+def _refuse(reason: str) -> NoReturn:
+    sys.stderr.write(f"rrm: {reason}\n")
+    raise SystemExit(_REFUSED)
+
+
+if __name__ == "__main__":
+    main(sys.argv)
