@@ -15,7 +15,7 @@ import numpy as np
 from rrm.results import png
 from rrm.results.deflate import LAST_BLOCK, ZLIB_HEADER, Piece, PieceMaker, join_adler
 from rrm.results.png import Bytes
-from rrm.results.pyramid import PyramidBuilder
+from rrm.results.pyramid import PyramidBuilder, Shape
 from rrm.results.shelf import Shelf, Slab
 
 SOFTWARE = "Rendering resource manager"
@@ -42,7 +42,7 @@ def write_picture(
     width, height = shelf.grid.width, shelf.grid.height
     with target.image.open("xb") as file, ThreadPoolExecutor(threads) as pool:
         image = ImageFile(file, width, height, target.metadata)
-        pyramid = PyramidBuilder(target.pyramid, width, height, pool)
+        pyramid = PyramidBuilder(target.pyramid, Shape(shelf.grid), pool)
         for strip in _in_order(pool, lambda slab: _strip(shelf, slab), cuts, ahead=threads):
             image.add(strip.piece)
             pyramid.add(strip.pixels)

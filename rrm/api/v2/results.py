@@ -26,7 +26,7 @@ from rrm.errors import Invalid, NotFound, NotReady
 from rrm.farm import jobs
 from rrm.farm.models import Job, Lease
 from rrm.results import bundle
-from rrm.results.pyramid import dzi_xml
+from rrm.results.pyramid import Shape
 
 PNG, NPY, DZI = "image/png", "application/x-npy", "application/xml"
 BUNDLE = "application/vnd.rrm.bundle"
@@ -94,7 +94,7 @@ class JobPyramid(_Result):
         job = _completed(request, id)
         if not jobs.files(job).pyramid.is_dir():
             raise NotReady("The pyramid is not there.")
-        return ranged.serve_bytes(request, dzi_xml(job.width, job.height).encode(), DZI, f'"{job.pk}"')
+        return ranged.serve_bytes(request, Shape(_grid(job)).dzi_xml().encode(), DZI, f'"{job.pk}"')
 
 
 class JobPyramidTile(_Result):
@@ -103,7 +103,13 @@ class JobPyramidTile(_Result):
     )
     def get(self, request: Request, id: UUID, level: int, col: int, row: int) -> HttpResponseBase:
         """Fetch a tile of the zoomable picture; row 0 is at the top."""
-        path = jobs.files(_completed(request, id)).pyramid_tile(level, col, row)
+        job = _completed(request, id)
+        tile = Shape(_grid(job)).job_tile(level, col, row)
+        if tile is not None:
+            lease = _done_lease(job, tile)
+            content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile))
+            return ranged.serve_bytes(request, content, PNG, f'"{lease}-{tile}"')
+        path = jobs.files(job).pyramid_tile(level, col, row)
         if not path.is_file():
             raise NotFound(f"Level {level} has no tile {col}_{row}.")
         return ranged.serve_file(request, path, PNG)
@@ -143,8 +149,7 @@ class JobTileArray(_Result):
         job = job_of(request, id)
         tile, kind = _tile(job, row, col), _array_kind(request, job)
         lease = _done_lease(job, tile)
-        grid = TileGrid(job.width, job.height, job.tile_size)
-        values = _kept(lambda: bundle.tile_array(jobs.files(job).range(lease), tile, kind, grid))
+        values = _kept(lambda: bundle.tile_array(jobs.files(job).range(lease), tile, kind, _grid(job)))
         file = io.BytesIO()
         np.save(file, values, allow_pickle=False)
         return ranged.serve_bytes(request, file.getvalue(), NPY, f'"{lease}-{tile}-{kind}"')
@@ -158,6 +163,10 @@ def _array_kind(request: Request, job: Job) -> str:
     if kind not in given:
         raise NotFound(f"This job was not asked for {kind}.")
     return kind
+
+
+def _grid(job: Job) -> TileGrid:
+    return TileGrid(job.width, job.height, job.tile_size)
 
 
 def _tile(job: Job, row: int, col: int) -> int:

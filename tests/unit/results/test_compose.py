@@ -21,7 +21,7 @@ from rrm.errors import NotReady
 from rrm.results import shelf
 from rrm.results.compose import ComposePlan, compose
 from rrm.results.layout import JobFiles
-from rrm.results.pyramid import TILE_SIZE, dzi_xml
+from rrm.results.pyramid import Shape
 from rrm.results.shelf import CorruptRange, RangeFile
 from tests.unit.results.writer import Scene, write_bundle
 
@@ -99,27 +99,56 @@ def test_every_level_of_the_pyramid_is_the_average_of_the_next(
 ) -> None:
     scene = Scene(width, height, tile_size, kinds=("png",))
     compose(files, stored(files, scene))
-    level, expected = ceil(log2(max(width, height))), scene.pixels
+    shape = Shape(TileGrid(width, height, tile_size))
+    level, expected, size = ceil(log2(max(width, height))), scene.pixels, shape.tile_size
+    if shape.shares_top:
+        level, expected = level - 1, averaged(expected)
     assert sorted(int(folder.name) for folder in files.pyramid.iterdir()) == list(range(level + 1))
     for number in range(level, -1, -1):
-        rows, cols = ceil(expected.shape[0] / TILE_SIZE), ceil(expected.shape[1] / TILE_SIZE)
+        rows, cols = ceil(expected.shape[0] / size), ceil(expected.shape[1] / size)
         assert len(list((files.pyramid / str(number)).iterdir())) == rows * cols
         for row in range(rows):
             for col in range(cols):
-                part = expected[row * TILE_SIZE :, col * TILE_SIZE :][:TILE_SIZE, :TILE_SIZE]
+                part = expected[row * size :, col * size :][:size, :size]
                 np.testing.assert_array_equal(pixels(files.pyramid_tile(number, col, row)), part)
         expected = averaged(expected)
     assert pixels(files.pyramid_tile(0, 0, 0)).shape == (1, 1, 3)
 
 
 def test_the_descriptor_names_the_size_and_the_tiling() -> None:
-    root = ElementTree.fromstring(dzi_xml(1030, 530))  # noqa: S314 - our own text
+    root = ElementTree.fromstring(Shape(TileGrid(1030, 530, 64)).dzi_xml())  # noqa: S314 - our own text
     space = "{http://schemas.microsoft.com/deepzoom/2008}"
     assert root.tag == f"{space}Image"
     assert root.attrib == {"Format": "png", "Overlap": "0", "TileSize": "512"}
     size = root.find(f"{space}Size")
     assert size is not None
     assert size.attrib == {"Width": "1030", "Height": "530"}
+
+
+@pytest.mark.parametrize(("width", "height"), [(512, 384), (300, 256), (200, 100)])
+def test_where_no_row_of_tiles_is_partial_the_last_level_is_the_jobs_own_tiles(
+    files: JobFiles, width: int, height: int
+) -> None:
+    scene = Scene(width, height, 128, kinds=("png",))
+    compose(files, stored(files, scene))
+    shape = Shape(TileGrid(width, height, 128))
+    assert 'TileSize="128"' in shape.dzi_xml()
+    assert not (files.pyramid / str(shape.top)).exists()
+    half = averaged(scene.pixels)
+    np.testing.assert_array_equal(pixels(files.pyramid_tile(shape.top - 1, 0, 0)), half[:128, :128])
+    for row in range(ceil(height / 128)):
+        tile = shape.job_tile(shape.top, 0, row)
+        assert tile is not None
+        box = shape.grid.box(tile)
+        assert height - box.row0 - box.rows == row * 128
+    assert shape.job_tile(shape.top, 99, 0) is None
+    assert shape.job_tile(shape.top - 1, 0, 0) is None
+
+
+def test_tiles_that_are_partial_small_or_odd_are_not_shared() -> None:
+    assert not Shape(TileGrid(512, 300, 128)).shares_top
+    assert not Shape(TileGrid(512, 128, 64)).shares_top
+    assert not Shape(TileGrid(512, 258, 129)).shares_top
 
 
 def test_the_picture_carries_its_view_as_text(files: JobFiles) -> None:
