@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -13,10 +14,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rrm.api import streams
-from rrm.api.auth import Scope, access
+from rrm.api.auth import Access, Scope, access
 from rrm.api.schema import EVENT_STREAM, LAST_EVENT
 from rrm.api.v2.job_body import JobSerializer, job_bodies, jobs_of
-from rrm.api.v2.nodes import NodeSerializer
+from rrm.api.v2.models import models_of
+from rrm.api.v2.nodes import NodeSerializer, shown
 from rrm.api.v2.tokens import TokenSerializer
 from rrm.api.views import ApiView
 from rrm.domain.palettes import PALETTES
@@ -48,7 +50,7 @@ class FarmResourceSerializer(serializers.Serializer[Any]):
 
 
 class FarmQueueSerializer(serializers.Serializer[Any]):
-    model = serializers.UUIDField()
+    model = serializers.UUIDField(allow_null=True, help_text="null for a model that you may not see.")
     name = serializers.CharField(allow_null=True)
     jobs = serializers.IntegerField()
     tiles = serializers.IntegerField()
@@ -86,9 +88,18 @@ class Farm(ApiView):
     @extend_schema(operation_id="farm_retrieve", responses=FarmSerializer)
     def get(self, request: Request) -> Response:
         """Show the whole farm at one instant."""
-        now = timezone.now()
-        recent = list(jobs_of(access(request)).order_by("-created_at", "id")[:RECENT_JOBS])
-        return Response({**farm_snapshot(now), "jobs": job_bodies(recent, now)})
+        now, viewer = timezone.now(), access(request)
+        recent = list(jobs_of(viewer).order_by("-created_at", "id")[:RECENT_JOBS])
+        farm = farm_snapshot(now)
+        body = {**farm, "nodes": shown(farm["nodes"], viewer), "queue": _queue(farm["queue"], viewer)}
+        return Response({**body, "jobs": job_bodies(recent, now)})
+
+
+def _queue(waiting: Sequence[dict[str, Any]], viewer: Access) -> list[dict[str, Any]]:
+    """How much waits is for everybody; which models others use is not."""
+    asked = models_of(viewer).filter(pk__in=[row["model"] for row in waiting])
+    seen = {str(model) for model in asked.values_list("pk", flat=True)}
+    return [row if row["model"] in seen else {**row, "model": None, "name": None} for row in waiting]
 
 
 class FarmEvents(ApiView):

@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from rrm.api.auth import Scope, access
+from rrm.api.auth import Access, Scope, access
 from rrm.api.fields import Flag, Slug, StrictModelSerializer, StrictSerializer, Text
 from rrm.api.filters import Filters, YesOrNo
 from rrm.api.schema import LOCATION
@@ -21,7 +21,7 @@ from rrm.api.views import ApiView, ListView, valid
 from rrm.domain.orders import is_uuid
 from rrm.errors import Forbidden, Invalid, NotFound
 from rrm.farm import catalog
-from rrm.farm.models import RenderModel
+from rrm.farm.models import Job, RenderModel
 
 
 class RenderModelSerializer(StrictModelSerializer):
@@ -78,13 +78,21 @@ class ModelFilters(Filters):
     named = YesOrNo(field_name="name", lookup_expr="isnull", exclude=True)
 
 
-def _all() -> QuerySet[RenderModel]:
-    return RenderModel.objects.prefetch_related("holders")
+def models_of(viewer: Access) -> QuerySet[RenderModel]:
+    """The models that somebody may see: those with a name, and those of one's own jobs; all of them for operators."""
+    if viewer.operator:
+        return RenderModel.objects.all()
+    used = Job.objects.filter(owner=viewer.user).values("model")
+    return RenderModel.objects.filter(Q(name__isnull=False) | Q(pk__in=used))
 
 
-def _found(ref: str) -> RenderModel:
+def _all(request: Request) -> QuerySet[RenderModel]:
+    return models_of(access(request)).prefetch_related("holders")
+
+
+def _found(request: Request, ref: str) -> RenderModel:
     """The model of this id or name."""
-    model = _all().filter(Q(pk=ref) if is_uuid(ref) else Q(name=ref.lower())).first()
+    model = _all(request).filter(Q(pk=ref) if is_uuid(ref) else Q(name=ref.lower())).first()
     if model is None:
         raise NotFound(f"There is no model {ref!r}.")
     return model
@@ -99,8 +107,8 @@ class Models(ListView):
 
     @extend_schema(operation_id="model_list", responses=RenderModelSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """List the render models, the newest first."""
-        return self.page(_all())
+        """List the render models with a name and those of your jobs (all, for operators), the newest first."""
+        return self.page(_all(request))
 
     @extend_schema(
         operation_id="model_create",
@@ -130,12 +138,12 @@ class ModelDetail(ApiView):
     @extend_schema(operation_id="model_retrieve", responses=RenderModelSerializer)
     def get(self, request: Request, ref: str) -> Response:
         """Show a render model, by its id or its name."""
-        return Response(RenderModelSerializer(_found(ref)).data)
+        return Response(RenderModelSerializer(_found(request, ref)).data)
 
     @extend_schema(operation_id="model_update", request=ModelChangeSerializer, responses=RenderModelSerializer)
     def patch(self, request: Request, ref: str) -> Response:
         """Pin, unpin or rename a render model."""
-        model = _found(ref)
+        model = _found(request, ref)
         changes = valid(ModelChangeSerializer(data=request.data, partial=True))
         for field, value in changes.items():
             setattr(model, field, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,16 +16,17 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from rrm.api.auth import Scope, access
+from rrm.api.auth import Access, Scope, access
 from rrm.api.fields import Slug, StrictSerializer
 from rrm.api.filters import Filters
 from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
+from rrm.api.v2.models import models_of
 from rrm.api.views import ApiView, ListView, valid
 from rrm.domain.states import NodeState
 from rrm.errors import Invalid
 from rrm.farm import nodes
-from rrm.farm.models import Node, Resource, Site
+from rrm.farm.models import Job, Node, Resource, Site
 from rrm.farm.snapshot import node_bodies
 from rrm.launchers.base import Stream
 
@@ -44,13 +46,15 @@ class NodeSerializer(serializers.Serializer[Any]):
     state = serializers.CharField(help_text=", ".join(NodeState))
     state_since = serializers.DateTimeField()
     reason = serializers.CharField(allow_blank=True)
-    handle = serializers.DictField(help_text="How its site finds it again.")
+    handle = serializers.DictField(help_text="How its site finds it again; empty for all but operators.")
     hostname = serializers.CharField(allow_blank=True)
     version = serializers.CharField(allow_blank=True)
     cores = serializers.IntegerField()
-    models = serializers.ListField(child=serializers.UUIDField(), help_text="The render models it holds.")
+    models = serializers.ListField(
+        child=serializers.UUIDField(), help_text="The render models it holds, as far as you may see them."
+    )
     session = serializers.UUIDField(allow_null=True)
-    job = serializers.UUIDField(allow_null=True, help_text="The job it works on.")
+    job = serializers.UUIDField(allow_null=True, help_text="The job it works on, if you may see it.")
     tiles_done = serializers.IntegerField()
     busy_seconds = serializers.FloatField()
     requested_at = serializers.DateTimeField()
@@ -76,8 +80,31 @@ def _all() -> QuerySet[Node]:
     return Node.objects.select_related("site")
 
 
-def _one(id: UUID) -> Response:
-    return Response(node_bodies([_all().get(pk=id)])[0])
+def shown(bodies: Sequence[dict[str, Any]], viewer: Access) -> list[dict[str, Any]]:
+    """Nodes as somebody may see them, in two queries at most: others' work and the ways into a site are left out."""
+    if viewer.operator:
+        return list(bodies)
+    at_work = [body["job"] for body in bodies if body["job"]]
+    jobs = {str(job) for job in Job.objects.filter(pk__in=at_work, owner=viewer.user).values_list("pk", flat=True)}
+    held = {model for body in bodies for model in body["models"]}
+    models = {str(model) for model in models_of(viewer).filter(pk__in=held).values_list("pk", flat=True)}
+    return [
+        {
+            **body,
+            "handle": {},
+            "job": body["job"] if body["job"] in jobs else None,
+            "models": [model for model in body["models"] if model in models],
+        }
+        for body in bodies
+    ]
+
+
+def _bodies(rows: Sequence[Node], request: Request) -> list[dict[str, Any]]:
+    return shown(node_bodies(rows), access(request))
+
+
+def _one(id: UUID, request: Request) -> Response:
+    return Response(_bodies([_all().get(pk=id)], request)[0])
 
 
 class Nodes(ListView):
@@ -93,7 +120,7 @@ class Nodes(ListView):
         return self.page(_all())
 
     def serialize(self, rows: Any) -> Any:
-        return node_bodies(rows)
+        return _bodies(rows, self.request)
 
     @extend_schema(
         operation_id="node_create",
@@ -114,7 +141,7 @@ class Nodes(ListView):
         if resource is None or errors:
             raise Invalid(errors)
         node = nodes.request_node(resource, site, access(request).user.get_username())
-        response = _one(node.pk)
+        response = _one(node.pk, request)
         response.status_code = 202
         response.headers["Location"] = at("node", node.pk)
         return response
@@ -126,7 +153,7 @@ class NodeDetail(ApiView):
     @extend_schema(operation_id="node_retrieve", responses=NodeSerializer)
     def get(self, request: Request, id: UUID) -> Response:
         """Show a node."""
-        return Response(node_bodies([get_object_or_404(_all(), pk=id)])[0])
+        return Response(_bodies([get_object_or_404(_all(), pk=id)], request)[0])
 
 
 class _NodeAction(ApiView):
@@ -136,7 +163,7 @@ class _NodeAction(ApiView):
     def act(self, request: Request, id: UUID) -> Response:
         node = get_object_or_404(_all().select_related("resource"), pk=id)
         self.use_case(node, access(request).user.get_username())
-        return _one(id)
+        return _one(id, request)
 
 
 class NodeDrain(_NodeAction):

@@ -115,11 +115,16 @@ class ResourceSerializer(StrictModelSerializer):
         return attrs
 
     def to_representation(self, instance: Resource) -> dict[str, Any]:
-        """Values of environment variables may be secrets: operators alone see them."""
+        """What operators write for the shell and the scheduler may hold secrets: they alone see it."""
         body = super().to_representation(instance)
-        if not self.context["operator"]:
-            body["environment_variables"] = masked(body["environment_variables"])
-        return body
+        if self.context["operator"]:
+            return body
+        return {
+            **body,
+            "environment_variables": masked(body["environment_variables"]),
+            "prologue": "",
+            "extra_directives": [],
+        }
 
     def create(self, validated_data: dict[str, Any]) -> Resource:
         sites = validated_data.pop("placements", [])

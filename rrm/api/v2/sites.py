@@ -50,6 +50,12 @@ class SiteSerializer(StrictModelSerializer):
         ]
         read_only_fields: ClassVar = ["created_at"]
 
+    def to_representation(self, instance: Site) -> dict[str, Any]:
+        """How to get into a site is for operators."""
+        body = super().to_representation(instance)
+        is_operator = access(self.context["request"]).operator
+        return body if is_operator else {**body, "username": "", "identity": "", "host_key": ""}
+
     def validate_id(self, value: str) -> str:
         if self.instance is None and Site.objects.filter(pk=value).exists():
             raise serializers.ValidationError("There is a site with this id.")
@@ -67,6 +73,10 @@ class SiteSerializer(StrictModelSerializer):
         if kind != Site.Kind.LOCAL and not attrs.get("host", getattr(self.instance, "host", "")):
             raise serializers.ValidationError({"host": "A site of this kind needs the name of its host."})
         return attrs
+
+
+def _body(site: Site, request: Request) -> Any:
+    return SiteSerializer(site, context={"request": request}).data
 
 
 class CheckSerializer(serializers.Serializer[Any]):
@@ -102,7 +112,7 @@ class Sites(ListView):
         serializer = SiteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         site = _save(serializer, request)
-        return Response(SiteSerializer(site).data, status=201, headers={"Location": at("site", site.pk)})
+        return Response(_body(site, request), status=201, headers={"Location": at("site", site.pk)})
 
 
 class SiteDetail(ApiView):
@@ -111,14 +121,14 @@ class SiteDetail(ApiView):
     @extend_schema(operation_id="site_retrieve", responses=SiteSerializer)
     def get(self, request: Request, id: str) -> Response:
         """Show a site."""
-        return Response(SiteSerializer(get_object_or_404(Site, pk=id)).data)
+        return Response(_body(get_object_or_404(Site, pk=id), request))
 
     @extend_schema(operation_id="site_update", request=SiteSerializer(partial=True), responses=SiteSerializer)
     def patch(self, request: Request, id: str) -> Response:
         """Change a site."""
         serializer = SiteSerializer(get_object_or_404(Site, pk=id), data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
-        return Response(SiteSerializer(_save(serializer, request)).data)
+        return Response(_body(_save(serializer, request), request))
 
     @extend_schema(
         operation_id="site_delete",

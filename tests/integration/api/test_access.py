@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from rrm.api.v2.urls import urlpatterns
 from rrm.farm import tokens
-from rrm.farm.models import Token
+from rrm.farm.models import Node, Token
 from tests import factories as make
 from tests.factories import API, Caller, problem
 from tests.integration.farm.conftest import Farm
@@ -50,7 +50,7 @@ ROUTES: list[Row] = [
     ("POST", "node/{node}/stop", None, 403, 403, 403, 200),
     ("GET", "node/{node}/log", None, 403, 403, 403, 200),
     ("GET", "model/", None, 200, 200, 200, 200),
-    ("GET", "model/{model}/", None, 200, 200, 200, 200),
+    ("GET", "model/{model}/", None, 200, 404, 200, 200),
     ("POST", "model/", {"params": make.VIEW}, 403, 200, 200, 200),
     ("PATCH", "model/{model}/", {"pinned": True}, 403, 403, 403, 200),
     ("GET", "job/", None, 200, 200, 200, 200),
@@ -336,3 +336,69 @@ def test_a_job_that_does_not_exist_and_one_of_somebody_else_look_alike(farm: Far
     assert theirs["detail"].replace(str(job.pk), "") == nobodys["detail"].replace(
         nobodys["detail"].split()[-1][:-1], ""
     )
+
+
+def test_ways_into_a_site_are_for_operators(farm: Farm, owner: Caller, operator: Caller) -> None:
+    secrets = {"username": "render", "identity": "key_1", "host_key": "ssh-ed25519 AAAA"}
+    operator.patch("site/here/", secrets)
+
+    assert secrets.items() <= operator.get("site/here/").json().items()
+    for body in (owner.get("site/here/").json(), owner.get("site/").json()["results"][0]):
+        assert dict.fromkeys(secrets, "").items() <= body.items()
+
+
+def test_what_operators_write_for_scheduler_and_shell_is_theirs(farm: Farm, owner: Caller, operator: Caller) -> None:
+    written = {"prologue": "export KEY=s3cret", "extra_directives": ["--comment=s3cret"]}
+    operator.patch("resource/mandelbrot/", written)
+
+    assert written.items() <= operator.get("resource/mandelbrot/").json().items()
+    for body in (owner.get("resource/mandelbrot/").json(), owner.get("resource/").json()["results"][0]):
+        assert (body["prologue"], body["extra_directives"]) == ("", [])
+
+
+def test_a_node_does_not_show_what_others_render(farm: Farm, owner: Caller, stranger: Caller, operator: Caller) -> None:
+    job, node = farm.submit(), farm.node()
+    farm.lease(node)
+    Node.objects.update(handle={"pid": 7})
+
+    def seen(caller: Caller) -> list[tuple[Any, ...]]:
+        bodies = [
+            caller.get(f"node/{node.pk}/").json(),
+            caller.get("node/").json()["results"][0],
+            caller.get("farm/").json()["nodes"][0],
+        ]
+        return [(body["job"], body["models"], body["handle"]) for body in bodies]
+
+    assert seen(stranger) == [(None, [], {})] * 3
+    assert seen(owner) == [(str(job.pk), [str(job.model_id)], {})] * 3
+    assert seen(operator) == [(str(job.pk), [str(job.model_id)], {"pid": 7})] * 3
+
+
+def test_the_queue_counts_what_others_render_without_naming_it(
+    farm: Farm, owner: Caller, stranger: Caller, operator: Caller
+) -> None:
+    job = farm.submit()
+
+    def seen(caller: Caller) -> Any:
+        return caller.get("farm/").json()["queue"]
+
+    assert seen(stranger) == [{"model": None, "name": None, "jobs": 1, "tiles": 16}]
+    assert seen(owner)[0]["model"] == seen(operator)[0]["model"] == str(job.model_id)
+    operator.patch(f"model/{job.model_id}/", {"name": "valley"})
+    assert seen(stranger) == [{"model": str(job.model_id), "name": "valley", "jobs": 1, "tiles": 16}]
+
+
+def test_models_without_a_name_belong_to_those_who_render_them(
+    farm: Farm, owner: Caller, stranger: Caller, operator: Caller
+) -> None:
+    model = str(farm.submit().model_id)
+
+    def seen(caller: Caller) -> list[str]:
+        return [row["id"] for row in caller.get("model/").json()["results"]]
+
+    assert (seen(stranger), seen(owner), seen(operator)) == ([], [model], [model])
+    problem(stranger.get(f"model/{model}/"), 404, "not-found")
+    assert owner.get(f"model/{model}/").status_code == 200
+    operator.patch(f"model/{model}/", {"name": "valley"})
+    assert seen(stranger) == [model]
+    assert stranger.get("model/valley/").status_code == 200
