@@ -29,6 +29,8 @@ from rrm.farm.transitions import advance
 
 logger = logging.getLogger(__name__)
 
+_LEASES_PER_AGE = 8  # a lease grows to this part of the time that its job has taken
+_LONGEST_TARGET = 5  # times RRM_LEASE_SECONDS
 AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
 _CANDIDATES = 200
 _LATELY = timedelta(minutes=10)
@@ -187,7 +189,7 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
         tile_pixels=job.tile_size**2,
         # The first range of a job is small, whatever is known: somebody waits for the first tile.
         pixel_seconds=held.pixel_seconds if held and job.started_at else None,
-        target_seconds=settings.RRM.lease_target.total_seconds(),
+        target_seconds=_target_seconds(job, now),
     )
     by_bytes = max(1, settings.RRM.max_body_bytes // (_BYTES_PER_PIXEL * job.tile_size**2))
     stop = start + min(size, share.at_most or size, by_bytes)
@@ -209,6 +211,13 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
             created_at=now,
             deadline=now + settings.RRM.lease_minimum,
         )
+
+
+def _target_seconds(job: Job, now: datetime) -> float:
+    """How much work a lease of `job` should be: more as it goes on, since each lease costs the manager the same."""
+    least = settings.RRM.lease_target.total_seconds()
+    age = (now - job.started_at).total_seconds() if job.started_at else 0.0
+    return max(least, min(age / _LEASES_PER_AGE, _LONGEST_TARGET * least))
 
 
 def _begin_job(job: Job, choice: scheduling.Choice, now: datetime) -> None:

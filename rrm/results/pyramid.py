@@ -22,6 +22,7 @@ from rrm.results import png
 from rrm.results.png import Bytes
 
 TILE_SIZE = 512
+_ROWS_AT_ONCE = 16  # so that a part stays in a core's cache
 _LEAST_SHARED = 128  # smaller tiles would make too many files of the other levels
 
 
@@ -114,8 +115,13 @@ class PyramidBuilder:
         level = self._levels[number]
         for tile_row, blocks in level.add(rows):
             halved = np.empty((ceil(sum(map(len, blocks)) / 2), ceil(level.width / 2), 3), np.uint8)
-            make = partial(_make_tile, level, tile_row, blocks, halved)
-            for _ in self._pool.map(make, range(ceil(level.width / level.tile_size))):
+            if level.is_written:
+                make = partial(_make_tile, level, tile_row, blocks, halved)
+                parts = range(ceil(level.width / level.tile_size))
+            else:
+                make = partial(_halve_rows, blocks[0] if len(blocks) == 1 else np.concatenate(blocks), halved)
+                parts = range(0, len(halved), _ROWS_AT_ONCE)
+            for _ in self._pool.map(make, parts):
                 pass
             if number:
                 self._add(number - 1, halved)
@@ -130,6 +136,13 @@ def _make_tile(level: Level, row: int, blocks: list[Bytes], halved: Bytes, col: 
     if level.number:
         half = halve(pixels)
         halved[:, left // 2 : left // 2 + half.shape[1]] = half
+
+
+def _halve_rows(pixels: Bytes, halved: Bytes, first: int) -> None:
+    """Fill some rows of the next level from whole rows of one that is not written."""
+    if halved.size:
+        part = pixels[2 * first : 2 * (first + _ROWS_AT_ONCE)]
+        halved[first : first + _ROWS_AT_ONCE] = halve(part)
 
 
 def halve(pixels: Bytes) -> Bytes:
