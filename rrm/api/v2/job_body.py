@@ -75,13 +75,18 @@ def _order(job: Job) -> dict[str, Any]:
     }
 
 
+def has_picture(job: Job) -> bool:
+    """Whether its ranges hold full-size pictures: also unasked, unless reduced ones stand in for them."""
+    return "png" in job.outputs or job.preview_scale == 1
+
+
 def _links(job: Job) -> dict[str, str | None]:
     return {
         "self": at("job", job.pk),
-        "image": at("job", job.pk, "image.png"),
+        "image": at("job", job.pk, "image.png") if has_picture(job) else None,
         "counts": at("job", job.pk, "counts.npy") if "counts" in job.outputs else None,
         "smooth": at("job", job.pk, "smooth.npy") if "smooth" in job.outputs else None,
-        "pyramid": at("job", job.pk, "pyramid.dzi"),
+        "pyramid": at("job", job.pk, "pyramid.dzi") if has_picture(job) else None,
         "timeline": at("job", job.pk, "timeline"),
         "events": at("job", job.pk, "events"),
     }
@@ -153,10 +158,10 @@ class JobLinksSerializer(serializers.Serializer[Any]):
     """Paths on this server; null for an output that the job does not have."""
 
     self = serializers.CharField()
-    image = serializers.CharField()
+    image = serializers.CharField(allow_null=True)
     counts = serializers.CharField(allow_null=True)
     smooth = serializers.CharField(allow_null=True)
-    pyramid = serializers.CharField()
+    pyramid = serializers.CharField(allow_null=True)
     timeline = serializers.CharField()
     events = serializers.CharField()
 

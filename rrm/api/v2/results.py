@@ -18,6 +18,7 @@ from rest_framework.response import Response
 from rrm.api import ranged, streams
 from rrm.api.auth import Scope
 from rrm.api.schema import CACHED, EVENT_STREAM, IN_PARTS, LAST_EVENT, NOT_READY, file_responses
+from rrm.api.v2.job_body import has_picture
 from rrm.api.v2.jobs import job_of
 from rrm.api.views import ApiView
 from rrm.domain.states import JobState, LeaseState
@@ -37,10 +38,17 @@ class _Result(ApiView):
     scopes = {"GET": Scope.READ}
 
 
-def _completed(request: Request, id: UUID) -> Job:
-    job = job_of(request, id)
+def _completed(job: Job) -> Job:
     if job.state != JobState.COMPLETED:
         raise NotReady(f"The job is {job.state}; its results are there when it is COMPLETED.")
+    return job
+
+
+def _pictured(request: Request, id: UUID) -> Job:
+    """The job, if there are full-size pictures of it, or will be. Raises NotFound."""
+    job = job_of(request, id)
+    if not has_picture(job):
+        raise NotFound("This job was not asked for png, and is too large to be pictured unasked.")
     return job
 
 
@@ -48,7 +56,7 @@ class JobImage(_Result):
     @extend_schema(operation_id="job_image", parameters=IN_PARTS, responses=file_responses(PNG, "The whole picture."))
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the picture of a completed job."""
-        return ranged.serve_file(request, jobs.files(_completed(request, id)).image, PNG)
+        return ranged.serve_file(request, jobs.files(_completed(_pictured(request, id))).image, PNG)
 
 
 class JobArray(_Result):
@@ -58,7 +66,7 @@ class JobArray(_Result):
         job = job_of(request, id)
         if self.kind not in job.outputs:
             raise NotFound(f"This job was not asked for {self.kind}.")
-        return ranged.serve_file(request, jobs.files(_completed(request, id)).array(self.kind), NPY)
+        return ranged.serve_file(request, jobs.files(_completed(job)).array(self.kind), NPY)
 
 
 class JobCounts(JobArray):
@@ -91,7 +99,7 @@ class JobPyramid(_Result):
     )
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the descriptor of the zoomable picture (Deep Zoom)."""
-        job = _completed(request, id)
+        job = _completed(_pictured(request, id))
         if not jobs.files(job).pyramid.is_dir():
             raise NotReady("The pyramid is not there.")
         return ranged.serve_bytes(request, Shape(_grid(job)).dzi_xml().encode(), DZI, f'"{job.pk}"')
@@ -103,7 +111,7 @@ class JobPyramidTile(_Result):
     )
     def get(self, request: Request, id: UUID, level: int, col: int, row: int) -> HttpResponseBase:
         """Fetch a tile of the zoomable picture; row 0 is at the top."""
-        job = _completed(request, id)
+        job = _completed(_pictured(request, id))
         tile = Shape(_grid(job)).job_tile(level, col, row)
         if tile is not None:
             lease = _done_lease(job, tile)
@@ -123,7 +131,7 @@ class JobTilePng(_Result):
     )
     def get(self, request: Request, id: UUID, row: int, col: int) -> HttpResponseBase:
         """Fetch one tile's picture as soon as it is done; row 0 is at the lowest y."""
-        job = job_of(request, id)
+        job = _pictured(request, id)
         tile = _tile(job, row, col)
         lease = _done_lease(job, tile)
         content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile))

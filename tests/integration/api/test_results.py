@@ -70,6 +70,29 @@ def test_an_output_that_was_not_ordered_is_not_there(farm: Farm, owner: Caller) 
     problem(owner.get(f"job/{job.pk}/tile/0/0.npy"), 404, "not-found")
 
 
+@pytest.mark.parametrize("name", ["image.png", "pyramid.dzi", "pyramid_files/6/0_0.png", "tile/0/0.png"])
+def test_a_large_job_of_numbers_alone_has_no_picture(farm: Farm, owner: Caller, name: str) -> None:
+    job = farm.submit(outputs=["counts"], width=4096, height=4096, tile_size=1024)
+    assert job.preview_scale > 1
+
+    body = problem(owner.get(f"job/{job.pk}/{name}"), 404, "not-found")
+
+    assert "png" in body["detail"]
+    links = owner.get(f"job/{job.pk}/").json()["links"]
+    assert (links["image"], links["pyramid"]) == (None, None)
+    assert links["counts"] is not None
+
+
+def test_a_small_job_of_numbers_alone_is_pictured_all_the_same(farm: Farm, owner: Caller) -> None:
+    job = farm.submit(outputs=["counts"])
+    farm.work_off(farm.node())
+    composing.compose_job(job.pk)
+
+    links = owner.get(f"job/{job.pk}/").json()["links"]
+    assert whole(owner, links["image"])
+    assert whole(owner, links["pyramid"])
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_has_not_changed_is_not_sent_again(job: Job, owner: Caller, name: str) -> None:
     first = owner.get(f"job/{job.pk}/{name}")
