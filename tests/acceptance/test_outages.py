@@ -15,7 +15,7 @@ from tests.acceptance.living import Process
 from tests.acceptance.long_job import ORDER, PATIENCE, Outcome, flaws, outcome, progress, wait_for_order
 from tests.acceptance.stack import Client, Stack, running_rrm
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow_kill]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow_kill, pytest.mark.timeout(600)]
 LEASE_SECONDS = 3
 FULL_SECONDS = 3.0
 # Less than the picture's numbers need, more than the database does.
