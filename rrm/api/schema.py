@@ -78,11 +78,13 @@ class ProblemSchema(AutoSchema):
         return dict(sorted(responses.items()))
 
     def _problems(self) -> Mapping[str, str]:
-        problems = dict(_CREDENTIALS)
+        problems = {**_CREDENTIALS, "422": "A query parameter that there is not."}
         if "{" in self.path:
             problems["404"] = "There is no such thing, or it belongs to somebody else."
         if self.method in {"POST", "PUT", "PATCH"} and self.get_request_serializer() is not None:
             problems |= _BODY
+        elif self.method == "POST":
+            problems |= {"415": _BODY["415"], "422": "The action takes no fields."}
         if self._is_list_view():
             problems["422"] = "A filter, cursor or ordering that cannot be accepted."
         return problems

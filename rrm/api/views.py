@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.db import connections
@@ -39,9 +39,10 @@ class OneFormat(BaseContentNegotiation):
 
 
 class ApiView(APIView):
-    """A view for people and programs; `scopes` names the scope that each method needs."""
+    """A view for people and programs; `scopes` names the scope of each method, `query` the parameters of GET."""
 
     scopes: Mapping[str, Scope] = {}
+    query: Collection[str] = ()
     http_method_names = ["get", "head", "post", "put", "patch", "delete"]
     content_negotiation_class = OneFormat
     metadata_class = None
@@ -51,6 +52,17 @@ class ApiView(APIView):
         if "chunked" in request.META.get("HTTP_TRANSFER_ENCODING", "").lower() and not self.streams_body():
             request.META["CONTENT_LENGTH"] = str(len(request.body))
         return super().initialize_request(request, *args, **kwargs)
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if request.method in self.allowed_methods:
+            self.check_query(request)
+
+    def check_query(self, request: Request) -> None:
+        """Refuse parameters that mean nothing here, for they were meant to change the answer."""
+        known = self.query if request.method in {"GET", "HEAD"} else ()
+        if unknown := set(request.query_params) - set(known):
+            raise Invalid({name: ["There is no such query parameter."] for name in sorted(unknown)})
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """JSON tells of this moment and this caller: nobody keeps it. Files say for themselves how long they last."""
@@ -76,8 +88,13 @@ class ListView(ApiView, GenericAPIView[Any]):
     ordering_fields: Sequence[str] = ("id",)
     schema_filters: Sequence[str] = ()
 
+    def check_query(self, request: Request) -> None:
+        if request.method in {"GET", "HEAD"}:
+            self._refuse_meaningless_filters()
+        else:
+            super().check_query(request)
+
     def page(self, queryset: QuerySet[Any]) -> Response:
-        self._refuse_meaningless_filters()
         rows = self.paginate_queryset(self.filter_queryset(queryset))
         return self.get_paginated_response(self.serialize(rows))
 
@@ -122,6 +139,12 @@ def valid(serializer: BaseSerializer[Any]) -> dict[str, Any]:
     """The accepted fields of a body. Raises with every field that cannot be accepted."""
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
+
+
+def refuse_fields(request: Request) -> None:
+    """For actions that take no fields: a body is nothing, or an empty object. Raises Invalid with what is too much."""
+    if request.data:
+        raise Invalid({str(name): ["There is no such field."] for name in sorted(request.data)})
 
 
 def calling_node(request: Request) -> Node:

@@ -104,6 +104,7 @@ def _queue(waiting: Sequence[dict[str, Any]], viewer: Access) -> list[dict[str, 
 
 class FarmEvents(ApiView):
     scopes = {"GET": Scope.READ}
+    query = ("last_event_id",)
 
     @extend_schema(
         operation_id="farm_events",

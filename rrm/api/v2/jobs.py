@@ -16,7 +16,7 @@ from rrm.api.filters import Filters
 from rrm.api.schema import LOCATION
 from rrm.api.v2.job_body import JobChangeSerializer, JobOrderSerializer, JobSerializer, job_bodies, jobs_of
 from rrm.api.v2.locations import at
-from rrm.api.views import ApiView, ListView
+from rrm.api.views import ApiView, ListView, refuse_fields
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JobState
 from rrm.errors import Invalid, NotFound
@@ -124,6 +124,7 @@ class _JobAction(ApiView):
     use_case: staticmethod[[Job, str], None]
 
     def act(self, request: Request, id: UUID) -> Response:
+        refuse_fields(request)
         self.use_case(job_of(request, id), access(request).user.get_username())
         return Response(_body(request, id))
 

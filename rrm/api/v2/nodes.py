@@ -22,7 +22,7 @@ from rrm.api.filters import Filters
 from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.v2.models import models_of
-from rrm.api.views import ApiView, ListView, valid
+from rrm.api.views import ApiView, ListView, refuse_fields, valid
 from rrm.domain.states import NodeState
 from rrm.errors import Invalid
 from rrm.farm import nodes
@@ -161,6 +161,7 @@ class _NodeAction(ApiView):
     use_case: staticmethod[[Node, str], None]
 
     def act(self, request: Request, id: UUID) -> Response:
+        refuse_fields(request)
         node = get_object_or_404(_all().select_related("resource"), pk=id)
         self.use_case(node, access(request).user.get_username())
         return _one(id, request)
@@ -186,6 +187,7 @@ class NodeStop(_NodeAction):
 
 class NodeLog(ApiView):
     scopes = {"GET": Scope.OPERATE}
+    query = ("stream", "tail")
 
     @extend_schema(
         operation_id="node_log",

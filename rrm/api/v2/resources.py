@@ -244,6 +244,7 @@ class ScriptSerializer(serializers.Serializer[Any]):
 
 class ResourceScript(ApiView):
     scopes = {"GET": Scope.READ}
+    query = ("site",)
 
     @extend_schema(
         operation_id="resource_script",

@@ -139,6 +139,8 @@ class JobTilePng(_Result):
 
 
 class JobTileArray(_Result):
+    query = ("output",)
+
     @extend_schema(
         operation_id="job_tile_array",
         parameters=[
@@ -277,6 +279,8 @@ def _entry(lease: Lease) -> dict[str, Any]:
 
 
 class JobEvents(_Result):
+    query = ("last_event_id",)
+
     @extend_schema(
         operation_id="job_events",
         parameters=LAST_EVENT,

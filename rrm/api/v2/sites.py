@@ -17,7 +17,7 @@ from rrm.api.fields import Slug, StrictModelSerializer, Text, Whole
 from rrm.api.schema import LOCATION
 from rrm.api.v2 import site_checks
 from rrm.api.v2.locations import at
-from rrm.api.views import ApiView, ListView
+from rrm.api.views import ApiView, ListView, refuse_fields
 from rrm.errors import StateConflict
 from rrm.farm import wakeups
 from rrm.farm.models import Site
@@ -154,6 +154,7 @@ class SiteCheck(ApiView):
     @extend_schema(operation_id="site_check", request=None, responses=SiteCheckSerializer)
     def post(self, request: Request, id: str) -> Response:
         """Try whether nodes could work at a site."""
+        refuse_fields(request)
         checks = site_checks.check(get_object_or_404(Site, pk=id))
         return Response({"ok": all(check["ok"] for check in checks), "checks": checks})
 

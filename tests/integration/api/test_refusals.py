@@ -279,6 +279,39 @@ def test_what_went_away_meanwhile_is_not_found(farm: Farm, owner: Caller, monkey
     problem(owner.patch(f"job/{farm.submit().pk}/", {"name": "x"}), 404, "not-found")
 
 
+ACTIONS = ["job/{job}/cancel", "job/{job}/pause", "job/{job}/resume", "job/{job}/retry"]
+ACTIONS += ["node/{node}/drain", "node/{node}/stop", "site/here/check"]
+
+
+@pytest.mark.parametrize("path", ACTIONS)
+def test_an_action_takes_no_fields(farm: Farm, operator: Caller, path: str) -> None:
+    job, node = farm.submit(), farm.node()
+    where = path.format(job=job.pk, node=node.pk)
+
+    assert set(problem(operator.post(where, {"force": True}), 422, "invalid")["errors"]) == {"force"}
+    problem(operator.call("POST", where, b"a=1", **{"Content-Type": "text/plain"}), 415, "unsupported-media-type")
+    assert "force" in problem(operator.post(f"{where}?force=1"), 422, "invalid")["errors"]
+    for row in (job, node):
+        state = row.state
+        row.refresh_from_db()
+        assert row.state == state
+
+
+def test_an_action_takes_an_empty_object(farm: Farm, owner: Caller) -> None:
+    assert owner.post(f"job/{farm.submit().pk}/pause", {}).status_code == 200
+
+
+PLAIN = ["me/", "farm/", "palette/", "site/here/", "resource/mandelbrot/", "job/{job}/", "job/{job}/timeline"]
+PLAIN += ["job/{job}/image.png", "job/{job}/tile/0/0.npy", "job/{job}/events", "node/{node}/", "node/{node}/log"]
+
+
+@pytest.mark.parametrize("path", PLAIN)
+def test_a_query_parameter_that_means_nothing_is_refused(farm: Farm, operator: Caller, path: str) -> None:
+    where = path.format(job=farm.submit().pk, node=farm.node().pk)
+
+    assert set(problem(operator.get(f"{where}?colour=red"), 422, "invalid")["errors"]) == {"colour"}
+
+
 @pytest.mark.parametrize("key", ["x" * 256, "ключ".encode().decode("latin-1")])
 def test_an_unusable_idempotency_key_is_refused(owner: Caller, key: str) -> None:
     problem(owner.post("job/", ORDER, Idempotency_Key=key), 422, "invalid")
