@@ -6,9 +6,11 @@ from django.contrib import admin
 from django.urls import include, path
 
 from rrm.api import health
+from rrm.dashboard.throttle import throttled
 
 urlpatterns = [
     path("", include("rrm.dashboard.urls")),
+    path("admin/login/", throttled(admin.site.login)),
     path("admin/", admin.site.urls),
     path("healthz", health.alive),
     path("readyz", health.ready),

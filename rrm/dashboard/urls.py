@@ -6,6 +6,7 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from rrm.dashboard import views
+from rrm.dashboard.throttle import throttled
 
 app_name = "dashboard"
 
@@ -15,7 +16,7 @@ ICON = RedirectView.as_view(url=f"{settings.STATIC_URL}dashboard/favicon.svg", p
 urlpatterns = [
     path("", views.home, name="home"),
     path("job/<uuid:job>", views.job, name="job"),
-    path("login/", views.SignIn.as_view(), name="login"),
+    path("login/", throttled(views.SignIn.as_view()), name="login"),
     path("logout/", LogoutView.as_view(next_page="dashboard:login"), name="logout"),
     path("favicon.ico", ICON),
 ]
