@@ -61,10 +61,3 @@ def tick_at_once(**_: object) -> None:
     """A worker that has just started need not wait a whole period to find out what there is to do."""
     for loop in ("rrm.autoscale", "rrm.reconcile"):
         app.send_task(loop)
-
-
-@worker_ready.connect
-def take_first_turn(**_: object) -> None:
-    """Repair and scale as soon as there is a worker, not a period later."""
-    app.send_task("rrm.reconcile")
-    app.send_task("rrm.autoscale")

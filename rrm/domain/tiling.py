@@ -85,8 +85,8 @@ def range_size(
     """How many tiles one lease takes: `target_seconds` of this node's measured speed on this model.
 
     A node that has not been measured gets one tile for each core. Never more than remaining / (2 * nodes), so that
-    the tail stays balanced, unless that is less work than LEAST_SECONDS; and one tile at least. `pixel_seconds` is
-    wall seconds per pixel with all cores at work.
+    the tail stays balanced; or up to twice as much, and all of it to a node that is alone, when that is less work than
+    LEAST_SECONDS; and one tile at least. `pixel_seconds` is wall seconds per pixel with all cores at work.
     """
     if remaining < 1:
         raise ValueError("nothing remains to be leased")
@@ -95,7 +95,7 @@ def range_size(
         return max(1, min(cores, fair))
     tile_seconds = max(tile_pixels * pixel_seconds, 1e-9)
     wanted, least = (int(min(remaining, seconds / tile_seconds)) for seconds in (target_seconds, LEAST_SECONDS))
-    return max(1, min(wanted, max(fair, least)))
+    return max(1, min(wanted, max(fair, least if nodes < 2 else min(least, 2 * fair))))
 
 
 def halve(start: int, stop: int) -> tuple[Range, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from typing import Any
 from uuid import UUID
 
@@ -41,8 +42,9 @@ def compose_job(job_id: UUID) -> None:
         ranges=ranges,
         metadata=_metadata(job),
     )
+    alive = _SignOfLife(job)
     try:
-        compose(kept, plan, threads=3)  # one of them mostly waits for the disk
+        compose(kept, plan, progress=alive, threads=3)  # one of them mostly waits for the disk
     except CorruptRange as corrupt:
         _render_again(job, [lease for lease in done if kept.range(lease.pk) == corrupt.range_file.path], str(corrupt))
     except (NotReady, OSError) as error:
@@ -50,6 +52,20 @@ def compose_job(job_id: UUID) -> None:
         _fail(job, f"The results could not be written: {error}")
     else:
         _complete(job)
+
+
+class _SignOfLife:
+    """Tells the repair loop, about once a second, that the job is being composed."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job.pk
+        self._next = 0.0
+        self(0, 0)
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 1.0
+            Job.objects.filter(pk=self._job).update(composed_at=timezone.now())
 
 
 def _metadata(job: Job) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from rrm.results.layout import drafted
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES = 3
-_SMOOTHING = 0.3  # weight of the newest measurement in the moving averages
+_SMOOTHING = 0.5  # weight of the newest measurement in the moving averages
 _CHUNK = 2**20
 
 

@@ -13,13 +13,13 @@ from rrm.farm.models import Loop
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_TURN = timedelta(seconds=60)
+_LONGEST_TURN = timedelta(seconds=20)
 
 
 def run(name: str, turn: Callable[[datetime], None]) -> bool:
     """Run one turn of loop `name`, unless another process is at it; whether it ran.
 
-    The turn of a process that died is over after a minute. A turn that raises is recorded and raises.
+    The turn of a process that died is over after _LONGEST_TURN. A turn that raises is recorded and raises.
     """
     now = timezone.now()
     Loop.objects.get_or_create(name=name)

@@ -247,6 +247,7 @@ class Job(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     tiles_done = models.PositiveIntegerField(default=0)
     event_seq = models.PositiveIntegerField(default=0)
+    composed_at = models.DateTimeField(null=True, editable=False, help_text="When somebody last worked on composing.")
     warm_hits = models.PositiveIntegerField(default=0)
     loads = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 
 from rrm.domain.states import JOB_FINAL, NODE_CHECKED_IN, NODE_GONE, NODE_LIVE, NODE_STARTING, JobState, NodeState
 from rrm.errors import LauncherError, StateConflict
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 LAUNCH_AGAIN = timedelta(seconds=20)
 SILENT = timedelta(seconds=60)
-COMPOSE_AGAIN = timedelta(seconds=30)
+COMPOSE_AGAIN = timedelta(seconds=8)
 _RESUMED = timedelta(minutes=1)
 _IDEMPOTENCY_KEPT = timedelta(days=7)
 _STRAY = timedelta(hours=1)
@@ -109,7 +110,8 @@ def _silent(node: Node, now: datetime) -> None:
 def _finish_jobs(now: datetime) -> None:
     for job in Job.objects.filter(state__in=[JobState.QUEUED, JobState.RUNNING], tiles_done__gte=1):
         jobs.finish_if_done(job)
-    for job in Job.objects.filter(state=JobState.COMPOSING, state_since__lt=now - COMPOSE_AGAIN):
+    silent = Q(composed_at=None) | Q(composed_at__lt=now - COMPOSE_AGAIN)
+    for job in Job.objects.filter(silent, state=JobState.COMPOSING, state_since__lt=now - COMPOSE_AGAIN / 2):
         wakeups.wake("rrm.compose", str(job.pk))
     for job in Job.objects.filter(deadline__lt=now).exclude(state__in=JOB_FINAL):
         with contextlib.suppress(StateConflict), transaction.atomic():

@@ -28,7 +28,7 @@ class BrokerMissing(RuntimeError):
 
 def children(config: RrmConfig, run: str, listener: socket.socket) -> list[ChildSpec]:
     """The process table of one run. Raises BrokerMissing."""
-    specs = [_web(config, run, listener), _worker(config, run)]
+    specs = [_web(config, run, listener), _worker(config, run), _beat(config, run)]
     return specs if config.redis_url else [_broker(config, run), *specs]
 
 
@@ -83,13 +83,25 @@ def _web(config: RrmConfig, run: str, listener: socket.socket) -> ChildSpec:
 
 
 def _worker(config: RrmConfig, run: str) -> ChildSpec:
-    options = ("--autoscale=4,2", "-B", "-Q", _QUEUES, "-s", str(config.data_dir / "beat-schedule"))
+    options = ("--autoscale=4,2", "-Q", _QUEUES)
     quiet = ("--without-mingle", "--without-gossip", "--loglevel=INFO")
     return ChildSpec(
         name="worker",
         argv=(sys.executable, "-m", "celery", "-A", "rrm", "worker", *options, *quiet),
         log=config.data_dir / "logs" / "worker.log",
         environment=_environment(config, run, "worker"),
+        after=() if config.redis_url else ("broker",),
+    )
+
+
+def _beat(config: RrmConfig, run: str) -> ChildSpec:
+    """The clock of the loops, a process of its own: inside the worker it could die and the worker live on."""
+    options = ("-s", str(config.data_dir / "beat-schedule"), "--pidfile=", "--loglevel=WARNING")
+    return ChildSpec(
+        name="beat",
+        argv=(sys.executable, "-m", "celery", "-A", "rrm", "beat", *options),
+        log=config.data_dir / "logs" / "beat.log",
+        environment=_environment(config, run, "beat"),
         after=() if config.redis_url else ("broker",),
     )
 

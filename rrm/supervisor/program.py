@@ -141,7 +141,8 @@ class Program:
 
     def _watch(self, health: embedded.Health, now: float) -> None:
         if self._watchdog.bites(stalled=health.stalled, uptime=self._table.uptime("worker"), now=now):
-            self._table.restart("worker", f"its loops stand still ({' '.join(health.wrong)})")
+            for name in ("beat", "worker"):
+                self._table.restart(name, f"the loops stand still ({' '.join(health.wrong)})")
 
     def _end_leftovers(self) -> None:
         count = processes.end(embedded.leftovers(self._config.data_dir, self._run), grace=2.0)

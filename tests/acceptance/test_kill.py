@@ -22,7 +22,16 @@ from tests.acceptance.stack import FINAL, Client, Stack, running_rrm
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow_kill, pytest.mark.timeout(1800)]
 NODES = 2
 # How often each is hit in a round of 24.
-TARGETS = {"node": 6, "web": 4, "worker": 2, "worker's child": 3, "broker": 3, "supervisor": 3, "everything": 3}
+TARGETS = {
+    "node": 6,
+    "web": 4,
+    "worker": 2,
+    "worker's child": 2,
+    "beat": 1,
+    "broker": 3,
+    "supervisor": 3,
+    "everything": 3,
+}
 KILLS = int(os.environ.get("KILLS", "24"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 KILLS_PER_JOB = 2
