@@ -184,7 +184,7 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
     held = facts.models.get(node.pk, {}).get(choice.model)
     size = tiling.range_size(
         remaining=share.stop - start,
-        nodes=len(facts.working),
+        nodes=sum(share.site_id in (None, other.site_id) for other in facts.working),
         cores=node.cores,
         tile_pixels=job.tile_size**2,
         # The first range of a job is small, whatever is known: somebody waits for the first tile.
