@@ -128,6 +128,9 @@ class Hub:
                 except DatabaseError as error:
                     logger.warning("Cannot read events: %s", error)
                     more = False
+                except Exception:  # one event that cannot be told must not end all streams
+                    logger.exception("Cannot hand out events")
+                    more = False
                 if not more:
                     await bell.wait(_PROGRESS_SECONDS if self._unreported else _LOOK_SECONDS)
                     await asyncio.sleep(_BREATH_SECONDS)
