@@ -13,6 +13,7 @@ from django.utils import timezone
 from rrm.domain.states import JobState, LeaseState, NodeState
 
 _slug = RegexValidator(r"\A[a-z0-9][a-z0-9_.-]*\Z", "Use lower-case letters, digits, '-', '_' and '.'.")
+_in_order = Q(start__lt=F("stop"), cursor__gte=F("start"), cursor__lte=F("stop"))
 _colour = RegexValidator(r"\A#[0-9a-fA-F]{6}\Z", "Use a colour like #1f77b4.")
 
 
@@ -291,11 +292,7 @@ class JobShare(models.Model):
 
     class Meta:
         ordering = ["start", "id"]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(start__lt=F("stop"), cursor__gte=F("start"), cursor__lte=F("stop")), name="share_in_order"
-            ),
-        ]
+        constraints = [models.CheckConstraint(condition=_in_order, name="share_in_order")]
 
 
 class Lease(models.Model):
