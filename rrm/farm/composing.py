@@ -1,8 +1,9 @@
-"""Composing: the finished ranges of a job become its picture, its arrays and its zoomable pyramid."""
+"""Composing: the finished ranges of a job become its picture and its arrays and, once somebody looks, its pyramid."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import time
 from typing import Any
@@ -18,7 +19,7 @@ from rrm.errors import NotReady, StateConflict
 from rrm.farm import jobs, ranges, wakeups
 from rrm.farm.models import Job, Lease
 from rrm.farm.transitions import advance
-from rrm.results.compose import ComposePlan, compose
+from rrm.results.compose import ComposePlan, compose, compose_pyramid
 from rrm.results.shelf import CorruptRange, RangeFile
 
 logger = logging.getLogger(__name__)
@@ -33,15 +34,8 @@ def compose_job(job_id: UUID) -> None:
     job = Job.objects.select_related("model").filter(pk=job_id, state=JobState.COMPOSING).first()
     if job is None:
         return
-    done = list(job.leases.filter(state=LeaseState.DONE).order_by("start"))
-    kept = jobs.files(job)
-    ranges = tuple(RangeFile(lease.start, lease.stop, kept.range(lease.pk)) for lease in done)
-    plan = ComposePlan(
-        grid=TileGrid(job.width, job.height, job.tile_size),
-        outputs=frozenset(job.outputs),
-        ranges=ranges,
-        metadata=_metadata(job),
-    )
+    done, kept = _done(job), jobs.files(job)
+    plan = ComposePlan(_grid(job), frozenset(job.outputs), _ranges(job, done), _metadata(job))
     alive = _SignOfLife(job)
     try:
         compose(kept, plan, progress=alive, threads=3)  # one of them mostly waits for the disk
@@ -52,6 +46,37 @@ def compose_job(job_id: UUID) -> None:
         _fail(job, f"The results could not be written: {error}")
     else:
         _complete(job)
+
+
+def ensure_pyramid(job: Job) -> None:
+    """See to it that the pyramid of a COMPLETED job is there: the first who asks builds it, others wait for that.
+
+    NotReady if a range is lost or damaged, or the disk is full.
+    """
+    kept = jobs.files(job)
+    if kept.pyramid.is_dir():
+        return
+    try:
+        with kept.pyramid_lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the system when its process dies
+            if not kept.pyramid.is_dir():
+                compose_pyramid(kept, _grid(job), _ranges(job, _done(job)))
+    except (CorruptRange, OSError) as error:
+        logger.exception("The pyramid of job %s could not be written", job.pk)
+        raise NotReady(f"The zoomable picture could not be made: {error}") from error
+
+
+def _done(job: Job) -> list[Lease]:
+    return list(job.leases.filter(state=LeaseState.DONE).order_by("start"))
+
+
+def _ranges(job: Job, done: list[Lease]) -> tuple[RangeFile, ...]:
+    kept = jobs.files(job)
+    return tuple(RangeFile(lease.start, lease.stop, kept.range(lease.pk)) for lease in done)
+
+
+def _grid(job: Job) -> TileGrid:
+    return TileGrid(job.width, job.height, job.tile_size)
 
 
 class _SignOfLife:

@@ -30,6 +30,7 @@ class JobFiles:
         self.counts = self.folder / "counts.npy"
         self.smooth = self.folder / "smooth.npy"
         self.pyramid = self.folder / "pyramid"
+        self.pyramid_lock = self.folder / "pyramid.lock"
 
     def range(self, lease_id: object) -> Path:
         """The uploaded bundle of one lease."""

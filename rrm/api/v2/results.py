@@ -24,7 +24,7 @@ from rrm.api.views import ApiView
 from rrm.domain.states import JobState, LeaseState
 from rrm.domain.tiling import TileGrid
 from rrm.errors import Invalid, NotFound, NotReady
-from rrm.farm import jobs
+from rrm.farm import composing, jobs
 from rrm.farm.models import Job, Lease
 from rrm.results import bundle
 from rrm.results.pyramid import Shape
@@ -100,8 +100,6 @@ class JobPyramid(_Result):
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the descriptor of the zoomable picture (Deep Zoom)."""
         job = _completed(_pictured(request, id))
-        if not jobs.files(job).pyramid.is_dir():
-            raise NotReady("The pyramid is not there.")
         return ranged.serve_bytes(request, Shape(_grid(job)).dzi_xml().encode(), DZI, f'"{job.pk}"')
 
 
@@ -110,13 +108,14 @@ class JobPyramidTile(_Result):
         operation_id="job_pyramid_tile", parameters=IN_PARTS, responses=file_responses(PNG, "One tile of one level.")
     )
     def get(self, request: Request, id: UUID, level: int, col: int, row: int) -> HttpResponseBase:
-        """Fetch a tile of the zoomable picture; row 0 is at the top."""
+        """Fetch a tile of the zoomable picture; row 0 is at the top. The first reader waits until it is made."""
         job = _completed(_pictured(request, id))
         tile = Shape(_grid(job)).job_tile(level, col, row)
         if tile is not None:
             lease = _done_lease(job, tile)
-            content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile))
+            content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile, _grid(job)))
             return ranged.serve_bytes(request, content, PNG, f'"{lease}-{tile}"')
+        composing.ensure_pyramid(job)
         path = jobs.files(job).pyramid_tile(level, col, row)
         if not path.is_file():
             raise NotFound(f"Level {level} has no tile {col}_{row}.")
@@ -134,7 +133,7 @@ class JobTilePng(_Result):
         job = _pictured(request, id)
         tile = _tile(job, row, col)
         lease = _done_lease(job, tile)
-        content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile))
+        content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile, _grid(job)))
         return ranged.serve_bytes(request, content, PNG, f'"{lease}-{tile}"')
 
 
