@@ -1,9 +1,8 @@
-"""Composing: the finished ranges of a job become its picture and its arrays and, once somebody looks, its pyramid."""
+"""Composing: the finished ranges of a job become its picture and its arrays."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import time
 from typing import Any
@@ -19,7 +18,7 @@ from rrm.errors import NotReady, StateConflict
 from rrm.farm import jobs, ranges, wakeups
 from rrm.farm.models import Job, Lease
 from rrm.farm.transitions import advance
-from rrm.results.compose import ComposePlan, compose, compose_pyramid
+from rrm.results.compose import ComposePlan, compose
 from rrm.results.shelf import CorruptRange, RangeFile
 
 logger = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ def compose_job(job_id: UUID) -> None:
     if job is None:
         return
     done, kept = _done(job), jobs.files(job)
-    plan = ComposePlan(_grid(job), frozenset(job.outputs), _ranges(job, done), _metadata(job))
+    plan = ComposePlan(grid_of(job), frozenset(job.outputs), ranges_of(job, done), metadata(job))
     alive = _SignOfLife(job)
     try:
         compose(kept, plan, progress=alive, threads=3)  # one of them mostly waits for the disk
@@ -48,34 +47,17 @@ def compose_job(job_id: UUID) -> None:
         _complete(job)
 
 
-def ensure_pyramid(job: Job) -> None:
-    """See to it that the pyramid of a COMPLETED job is there: the first who asks builds it, others wait for that.
-
-    NotReady if a range is lost or damaged, or the disk is full.
-    """
-    kept = jobs.files(job)
-    if kept.pyramid.is_dir():
-        return
-    try:
-        with kept.pyramid_lock.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the system when its process dies
-            if not kept.pyramid.is_dir():
-                compose_pyramid(kept, _grid(job), _ranges(job, _done(job)))
-    except (CorruptRange, OSError) as error:
-        logger.exception("The pyramid of job %s could not be written", job.pk)
-        raise NotReady(f"The zoomable picture could not be made: {error}") from error
-
-
 def _done(job: Job) -> list[Lease]:
     return list(job.leases.filter(state=LeaseState.DONE).order_by("start"))
 
 
-def _ranges(job: Job, done: list[Lease]) -> tuple[RangeFile, ...]:
+def ranges_of(job: Job, done: list[Lease] | None = None) -> tuple[RangeFile, ...]:
+    """The files of the finished ranges."""
     kept = jobs.files(job)
-    return tuple(RangeFile(lease.start, lease.stop, kept.range(lease.pk)) for lease in done)
+    return tuple(RangeFile(lease.start, lease.stop, kept.range(lease.pk)) for lease in done or _done(job))
 
 
-def _grid(job: Job) -> TileGrid:
+def grid_of(job: Job) -> TileGrid:
     return TileGrid(job.width, job.height, job.tile_size)
 
 
@@ -93,7 +75,8 @@ class _SignOfLife:
             Job.objects.filter(pk=self._job).update(composed_at=timezone.now())
 
 
-def _metadata(job: Job) -> dict[str, Any]:
+def metadata(job: Job) -> dict[str, Any]:
+    """What a file of results says of how it was made."""
     return {
         "renderer": job.model.renderer,
         "params": job.model.params,

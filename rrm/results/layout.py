@@ -30,7 +30,6 @@ class JobFiles:
         self.counts = self.folder / "counts.npy"
         self.smooth = self.folder / "smooth.npy"
         self.pyramid = self.folder / "pyramid"
-        self.pyramid_lock = self.folder / "pyramid.lock"
 
     def range(self, lease_id: object) -> Path:
         """The uploaded bundle of one lease."""
@@ -39,6 +38,10 @@ class JobFiles:
     def array(self, kind: str) -> Path:
         """The composed array: kind is "counts" or "smooth"."""
         return {"counts": self.counts, "smooth": self.smooth}[kind]
+
+    def export(self, name: str) -> Path:
+        """The results in another format, such as smooth.tiff."""
+        return self.folder / name
 
     def pyramid_tile(self, level: int, col: int, row: int) -> Path:
         """One Deep Zoom tile; row 0 is the top of the picture."""

@@ -10,15 +10,14 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from rrm.api.ranged import Span, Unsatisfiable, requested_span
 from rrm.farm import composing, jobs
 from rrm.farm.models import Job
-from rrm.results.bundle import Bundle
 from tests.factories import Caller, content, problem
-from tests.integration.farm.conftest import VIEW, Farm
+from tests.integration.api.conftest import whole
+from tests.integration.farm.conftest import Farm
 
 pytestmark = pytest.mark.django_db
 
@@ -34,25 +33,6 @@ def running(farm: Farm) -> Job:
     farm.deliver(node, farm.lease(node))
     job.refresh_from_db()
     return job
-
-
-@pytest.fixture
-def job(farm: Farm) -> Job:
-    """A completed job."""
-    job = farm.submit(outputs=ALL)
-    farm.work_off(farm.node())
-    composing.compose_job(job.pk)
-    return job
-
-
-def whole(caller: Caller, path: str) -> bytes:
-    response = caller.get(path)
-    assert response.status_code == 200
-    return content(response)
-
-
-def picture_of(caller: Caller, path: str) -> NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(whole(caller, path))))
 
 
 def test_the_files_of_a_completed_job_are_what_was_composed(job: Job, owner: Caller) -> None:
@@ -186,55 +166,6 @@ def test_head_tells_the_size_and_sends_nothing(job: Job, owner: Caller, name: st
     assert response.headers["Content-Length"] == str(size)
     assert response.headers["Accept-Ranges"] == "bytes"
     assert content(response) == b""
-
-
-def test_the_pyramid_has_a_descriptor_and_tiles(job: Job, owner: Caller) -> None:
-    descriptor = whole(owner, f"job/{job.pk}/pyramid.dzi").decode()
-
-    assert 'Width="64"' in descriptor
-    assert Image.open(io.BytesIO(whole(owner, f"job/{job.pk}/pyramid_files/0/0_0.png"))).size == (1, 1)
-    for missing in ("99/0_0", "0/1_0", "0/0_7"):
-        problem(owner.get(f"job/{job.pk}/pyramid_files/{missing}.png"), 404, "not-found")
-
-
-@pytest.fixture
-def wide(farm: Farm) -> Job:
-    """A completed job of 16 x 3 tiles that pages show by previews; a node without company sends it row by row."""
-    job = farm.submit(width=4096, height=700, tile_size=256, params={**VIEW, "max_iter": 20})
-    node = farm.node(cores=16)
-    farm.work_off(node)
-    composing.compose_job(job.pk)
-    return job
-
-
-def test_tiles_and_pyramid_of_a_picture_that_came_as_strips_are_cut_from_it(wide: Job, owner: Caller) -> None:
-    headers = [Bundle.read(jobs.files(wide).range(lease.pk)).header for lease in wide.leases.all()]
-    assert any(header.rows for header in headers)
-    picture = picture_of(owner, f"job/{wide.pk}/image.png")
-    assert picture.shape == (700, 4096, 3)
-    for row, top, stop in ((0, 444, 700), (1, 188, 444), (2, 0, 188)):
-        tile = picture_of(owner, f"job/{wide.pk}/tile/{row}/7.png")
-        np.testing.assert_array_equal(tile, picture[top:stop, 7 * 256 : 8 * 256])
-    np.testing.assert_array_equal(
-        picture_of(owner, f"job/{wide.pk}/pyramid_files/12/3_1.png"), picture[512:, 1536:2048]
-    )
-
-
-def test_the_pyramid_is_made_when_somebody_looks_and_once(wide: Job, owner: Caller) -> None:
-    kept = jobs.files(wide)
-    assert not kept.pyramid.exists()
-    whole(owner, f"job/{wide.pk}/pyramid_files/0/0_0.png")
-    made = kept.pyramid.stat().st_ino
-    whole(owner, f"job/{wide.pk}/pyramid_files/11/1_0.png")
-    assert kept.pyramid.stat().st_ino == made
-
-
-def test_a_pyramid_whose_ranges_are_damaged_is_not_ready(wide: Job, owner: Caller) -> None:
-    for path in jobs.files(wide).ranges.iterdir():
-        path.write_bytes(b"nothing")
-    answer = problem(owner.get(f"job/{wide.pk}/pyramid_files/0/0_0.png"), 409, "not-ready")
-    assert "zoomable picture could not be made" in answer["detail"]
-    assert not jobs.files(wide).pyramid.exists()
 
 
 def test_a_tile_is_there_as_soon_as_it_is_done(running: Job, owner: Caller) -> None:
