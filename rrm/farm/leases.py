@@ -43,13 +43,14 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
 
     A lease whose answer was lost on the way is handed out again. None as lease means that there is nothing to do.
     """
-    held = list(node.leases.filter(state=LeaseState.ACTIVE).select_related("job", "job__model", "share"))
-    command = nodes.alive(node, report, {str(lease.pk) for lease in held}, now)["command"]
+    held = nodes.active_leases(node)
+    command = nodes.alive(node, report, held, now)["command"]
     if command != "run":
         return {"command": command, "lease": None, "retry_after": 0}
-    in_hand = set(report.get("leases", ()))
-    lost = next((lease for lease in held if str(lease.pk) not in in_hand), None)
-    lease = lost or (_claim(node, now) if len(held) < AHEAD else None)
+    if lost := held.keys() - set(report.get("leases", ())):
+        lease = Lease.objects.select_related("job__model").filter(pk=min(lost), state=LeaseState.ACTIVE).first()
+    else:
+        lease = _claim(node, now) if len(held) < AHEAD else None
     return {"command": command, "lease": _offer(lease) if lease else None, "retry_after": 0 if lease else 1}
 
 
