@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from renderers.mandelbrot.kernel import Counts, Smooth
+from renderers.mandelbrot.tile import Counts, Smooth
 from renderers.mandelbrot.layout import CHANNELS, TABLE_SIZE
 from renderers.mandelbrot.native import function
 

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from renderers.mandelbrot.kernel import Counts, Limits, Smooth, View, Window, render_tile
+from renderers.mandelbrot.kernel import Limits, View, Window, render_tile
+from renderers.mandelbrot.tile import Counts, Smooth
 from tests.unit.renderers.orbits import escape, potential_value
 
 
