@@ -1,6 +1,7 @@
 """The whole kernel of one formula as a module of LLVM IR."""
 
-from renderers.mandelbrot.formulas import Formula
+from renderers.mandelbrot.formulas import MANDELBROT, Formula
+from renderers.mandelbrot.simd.discs import write_cover
 from renderers.mandelbrot.simd.emit import DOUBLE, I64, POINTER, VOID, Array, Body, Module, Value, Variable
 from renderers.mandelbrot.simd.lanes import write_advance, write_exchange
 from renderers.mandelbrot.simd.pixel_groups import write_finish, write_head
@@ -8,12 +9,14 @@ from renderers.mandelbrot.simd.state import FIELDS, NEVER, NOBODY, Job, Plan, St
 
 
 def kernel_text(plan: Plan, formula: Formula) -> str:
-    """IR of `render(job) -> 1`, or 0 when the stop flag was raised meanwhile."""
+    """IR of `render(job) -> 1`, or 0 when the stop flag was raised meanwhile; and of `cover` for the Mandelbrot set."""
     module = Module(fused=any(plan.fused), has_masks=plan.has_masks)
     write_advance(module, plan, formula.step)
     write_exchange(module, plan)
     write_head(module, plan, formula)
     write_finish(module, plan, formula)
+    if formula == MANDELBROT:
+        write_cover(module, plan)
     with module.function("render", [("job", POINTER)], I64, exported=True) as (body, (address,)):
         _write_render(body, plan, address)
     return module.text()

@@ -23,7 +23,7 @@ JOB: dict[str, Type] = {
     "only_unset": I64,  # 1: only pixels whose count is UNSET are rendered
     "survived": I64,  # answer: how many survivors
 }
-UNSET = 0xFFFFFFFF
+UNSET = -1  # as 32 bits: no count
 PADDING = 64  # doubles that may be read behind the last column
 SURVIVOR = 5  # x, y, cx, cy, pixel
 
