@@ -3,6 +3,7 @@
 $RRM_KERNEL names another: avx512, avx512vl, avx2, sse2, neon, numba or numpy.
 """
 
+import contextlib
 import functools
 import importlib.util
 import logging
@@ -13,6 +14,10 @@ from typing import Any, Protocol
 
 from renderers.mandelbrot.portable.path import PORTABLE, PortablePath
 from renderers.mandelbrot.tile import Tile
+
+simd: Any = None
+with contextlib.suppress(ImportError, OSError):  # there are machines without a wheel of llvmlite
+    from renderers.mandelbrot.simd import path as simd
 
 log = logging.getLogger(__name__)
 
@@ -76,32 +81,25 @@ def names() -> list[str]:
 
 def made(name: str) -> Path:
     """The path of this name."""
-    if name in PORTABLE:
-        return PortablePath(name)
-    from renderers.mandelbrot.simd.path import SimdPath
-
-    return SimdPath(name)
+    chosen: Path = PortablePath(name) if name in PORTABLE else simd.SimdPath(name)
+    return chosen
 
 
 def _first_that_works() -> Path:
-    for name in _generated()[:1]:
+    for name in _generated():
         try:
-            made = made(name)
-            made.load()
+            best = made(name)
+            best.load()
         except (RuntimeError, OSError):  # LLVM's errors, and a cache that cannot be read
             log.warning("the kernel for %s cannot be built; a slower one is used", name, exc_info=True)
         else:
-            return made
+            return best
     return made(_portable()[0])
 
 
 def _generated() -> list[str]:
     """Instruction sets of this processor, the fastest first; none without llvmlite."""
-    if importlib.util.find_spec("llvmlite") is None:
-        return []
-    from renderers.mandelbrot.simd.target import available
-
-    return available()
+    return [] if simd is None else list(simd.available())
 
 
 def _portable() -> list[str]:

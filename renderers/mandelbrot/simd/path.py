@@ -14,12 +14,14 @@ from renderers.mandelbrot.simd.machine_code import Code, loaded
 from renderers.mandelbrot.simd.pixels import FUNCTIONS, pixels_text
 from renderers.mandelbrot.simd.render import kernel_text
 from renderers.mandelbrot.simd.state import JOB, PADDING, SURVIVOR, UNSET
-from renderers.mandelbrot.simd.target import host_target
+from renderers.mandelbrot.simd.target import available, host_target
 from renderers.mandelbrot.tile import Tile
+
+__all__ = ["SimdPath", "available"]
 
 C_TYPES = {"double": ctypes.c_double, "i64": ctypes.c_int64, "ptr": ctypes.c_void_p}
 STRIDES = (32, 8)  # of the coarse grids from which discs are sought: the coarse one saves the fine one most of its searches
-WORTH = 20_000_000  # pixels x limit: below it, what discs save is less than what the search takes
+WORTH = 400  # steps: with a lower limit discs save less than the search for them takes
 
 
 class Job(ctypes.Structure):
@@ -43,7 +45,7 @@ class SimdPath:
     def render(self, tile: Tile) -> bool:
         """Fill the tile; False when its stop flag was raised meanwhile."""
         is_plain = tile.formula != MANDELBROT or not tile.knows_components
-        if is_plain or tile.counts.size * tile.max_iter < WORTH or min(tile.counts.shape) < STRIDES[-1]:
+        if is_plain or tile.max_iter < WORTH or min(tile.counts.shape) < STRIDES[-1]:
             return self._run(tile)
         tile.counts.view(np.int32).fill(UNSET)
         for stride in STRIDES:

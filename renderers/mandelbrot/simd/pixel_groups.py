@@ -5,7 +5,7 @@ from renderers.mandelbrot.simd.emit import I64, POINTER, Array, Body, MaskVariab
 from renderers.mandelbrot.simd.replay import Pixels, replay, smooth_value
 from renderers.mandelbrot.simd.state import FIELDS, SURVIVOR, UNSET, Job, Plan, State
 
-PROBED_ROWS = 16  # where no pixel ended in its head, the head is tried again after so many rows
+UNTRIED = 8  # groups: after one in which no pixel ended in its head, so many do without
 
 
 class _Group:
@@ -90,13 +90,15 @@ def _first_steps(group: _Group, formula: Formula, wanted: list[Value]) -> None:
             orbit[name] = is_julia.select(body.value(plan.numbers, constant), place)
         vectors.append(Pixels.begin(body, plan, orbit, mask, head))
     todo = [MaskVariable(body, mask) for mask in wanted]
-    with body.when(counters.get(State.EASY).equals(1)):
+    untried = counters.get(State.UNTRIED)
+    counters.set(State.UNTRIED, body.larger(untried - 1, 0))
+    with body.when(untried.equals(0)):
         replay(body, formula.step, vectors, head, job.get("radius2"))
         ended = [_write_ended(group, formula, k, pixels, todo[k]) for k, pixels in enumerate(vectors)]
         any_ended = ended[0]
         for mask in ended[1:]:
             any_ended = any_ended | mask
-        counters.set(State.EASY, body.any(any_ended).to("i64", "zext"))
+        counters.set(State.UNTRIED, body.any(any_ended).select(0, body.value(I64, UNTRIED)))
     for k, pixels in enumerate(vectors):
         _queue(group, k, pixels, todo[k].get())
 
@@ -121,15 +123,13 @@ def _queue(group: _Group, k: int, pixels: Pixels, mask: Value) -> None:
 
 
 def _move_on(group: _Group) -> None:
-    """To the next group; every so many rows the head is worth a try again."""
-    body, counters = group.body, group.state.counters
+    """To the next group."""
+    counters = group.state.counters
     col = group.col + group.plan.group
     ends = col >= group.cols
     row = group.row + ends.to("i64", "zext")
     counters.set(State.COL, ends.select(0, col))
     counters.set(State.ROW, row)
-    with body.when(ends & (row & (PROBED_ROWS - 1)).equals(0)):
-        counters.set(State.EASY, body.value(I64, 1))
 
 
 def write_finish(module: Module, plan: Plan, formula: Formula) -> None:

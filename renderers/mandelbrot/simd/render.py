@@ -58,4 +58,3 @@ def _clear(body: Body, plan: Plan, state: State, memory: Value) -> None:
         state.work[field].set(0, value)
         with body.counted(0, plan.all_lanes) as k:
             state.lanes[field].set(k, value)
-    state.counters.set(State.EASY, body.value(I64, 1))

@@ -77,7 +77,7 @@ class State:
     done: dict[str, Array]
     counters: Array
 
-    QUEUED, WAITING, LIVE, EASY, ROW, COL, COUNTERS = range(7)
+    QUEUED, WAITING, LIVE, UNTRIED, ROW, COL, COUNTERS = range(7)
 
     @classmethod
     def at(cls, body: Body, memory: Value, plan: Plan) -> "State":
