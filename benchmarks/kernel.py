@@ -41,7 +41,13 @@ def path_figures(name: str, quick: bool, repeats: int) -> Figures:
     probe = Probe(name if name in SETS else native.names()[0])
     picture = ours.Picture(inputs.VALLEY, BRUTE_STRIDE[quick])
     ours.raw(path, ours.Picture(inputs.VALLEY, 64), ALL, knows_components=False)
-    found: dict[str, list[float]] = {"limit": [], "limit one thread": [], "brute": [], "brute one thread": [], "hot": []}
+    found: dict[str, list[float]] = {
+        "limit": [],
+        "limit one thread": [],
+        "brute": [],
+        "brute one thread": [],
+        "hot": [],
+    }
     for _ in range(repeats):
         found["limit one thread"].append(max(probe.rates()))
         found["hot"].append(_hot(path))
@@ -55,7 +61,8 @@ def path_figures(name: str, quick: bool, repeats: int) -> Figures:
 
 def _hot(path: native.Path) -> float:
     """Iterations per second of one thread's processor time where nothing escapes."""
-    xs, ys = -0.1225611 + np.arange(HOT_PIXELS) * 1e-6, 0.7448617 + np.arange(HOT_PIXELS) * 1e-6
+    steps_aside = np.arange(HOT_PIXELS, dtype=np.float64) * 1e-6
+    xs, ys = -0.1225611 + steps_aside, 0.7448617 + steps_aside
     counts, smooth = np.zeros((HOT_PIXELS, HOT_PIXELS), np.uint32), np.zeros((HOT_PIXELS, HOT_PIXELS), np.float32)
     steps = HOT_STEPS if path.name != "numpy" else HOT_STEPS // 20
     began = time.thread_time()

@@ -9,12 +9,14 @@ import ctypes
 import threading
 import time
 from dataclasses import replace
+from typing import Any
 
 from renderers.mandelbrot.formulas import square
+from renderers.mandelbrot.simd.emit import Module
 from renderers.mandelbrot.simd.machine_code import Code, compiled
-from renderers.mandelbrot.simd.emit import I64, POINTER, Array, Module, Variable
 from renderers.mandelbrot.simd.state import Plan
 from renderers.mandelbrot.simd.target import Target, host_target
+from renderers.mandelbrot.simd.values import I64, POINTER, Array, Variable
 
 VECTORS = (4, 5, 6, 7, 8, 10)
 UNROLLED = 8
@@ -55,19 +57,19 @@ class Probe:
         return threads * LONGER * PASSES * UNROLLED * plan.all_lanes / (time.perf_counter() - began)
 
 
-def _rate(run: ctypes._CFuncPtr, plan: Plan) -> float:
+def _rate(run: Any, plan: Plan) -> float:
     began = time.thread_time()
     _call(run, plan, PASSES)
     return PASSES * UNROLLED * plan.all_lanes / (time.thread_time() - began)
 
 
-def _call(run: ctypes._CFuncPtr, plan: Plan, passes: int) -> None:
+def _call(run: Any, plan: Plan, passes: int) -> None:
     points = [-0.1 - 0.001 * k for k in range(plan.all_lanes)] + [0.05 + 0.002 * k for k in range(plan.all_lanes)]
     memory = (ctypes.c_double * len(points))(*points)
     run(memory, passes)
 
 
-def _compiled(target: Target, plan: Plan) -> ctypes._CFuncPtr:
+def _compiled(target: Target, plan: Plan) -> Any:
     return Code(compiled(_text(plan), target), target).function("probe", ctypes.c_void_p, ctypes.c_int64)
 
 

@@ -105,7 +105,7 @@ def to_png(path: KernelPath, picture: Picture, threads: int, target: Path) -> Sp
 
 
 def _deflated(path: KernelPath, painter: Painter, picture: Picture, row: int) -> tuple[np.ndarray, bytes]:
-    """The filtered rows of a strip, and their raw deflate stream, which ends at a byte and can be followed by another."""
+    """The filtered rows of a strip, and their raw deflate stream, which another may follow: it ends at a byte."""
     tile = picture.strip(row)
     _must(path.render(tile))
     colors = painter.paint(tile.counts, tile.smooth)

@@ -26,10 +26,14 @@ def draw(figures: dict[str, Any], target: Path) -> None:
 def _beside_limit(axes: Any, paths: dict[str, Any]) -> None:
     names = list(paths)
     places = range(len(names))
-    axes.bar(places, [paths[name]["limit"] for name in names], 0.6, color=_LIMIT, label="limit measured in the same run")
+    axes.bar(
+        places, [paths[name]["limit"] for name in names], 0.6, color=_LIMIT, label="limit measured in the same run"
+    )
     axes.bar(places, [paths[name]["brute"] for name in names], 0.4, color=_OURS, label="kernel, brute force on valley")
     for place, name in zip(places, names, strict=True):
-        axes.text(place, paths[name]["brute"], f"{100 * paths[name]['ratio']:.0f} %", ha="center", va="bottom", fontsize=8)
+        axes.text(
+            place, paths[name]["brute"], f"{100 * paths[name]['ratio']:.0f} %", ha="center", va="bottom", fontsize=8
+        )
     axes.set(ylabel="G pixel-iterations per second, all threads")
     axes.set_xticks(list(places), names)
     axes.legend(frameon=False, fontsize=8)

@@ -27,7 +27,8 @@ def show(figures: Figures) -> None:
     for name, goal, more in GOALS:
         if figures[name] is not None:
             is_met = figures[name] >= goal if more else figures[name] <= goal
-            print(f"{name:24}{figures[name]:9.2f}   goal {'≥' if more else '≤'} {goal:g}   {'met' if is_met else 'MISSED'}")
+            verdict = "met" if is_met else "MISSED"
+            print(f"{name:24}{figures[name]:9.2f}   goal {'≥' if more else '≤'} {goal:g}   {verdict}")
 
 
 def _paths(found: Figures) -> None:

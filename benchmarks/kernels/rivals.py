@@ -19,8 +19,8 @@ Counts = NDArray[np.uint32]
 def axes(view: Input, stride: int = 1) -> tuple[Axis, Axis]:
     """x of every stride-th column and y of every stride-th row."""
     xmin, xmax, ymin, ymax = view.viewport
-    xs = xmin + np.arange(0, view.width, stride) * ((xmax - xmin) / view.width)
-    ys = ymin + np.arange(0, view.height, stride) * ((ymax - ymin) / view.height)
+    xs = xmin + np.arange(0, view.width, stride, dtype=np.float64) * ((xmax - xmin) / view.width)
+    ys = ymin + np.arange(0, view.height, stride, dtype=np.float64) * ((ymax - ymin) / view.height)
     return xs, ys
 
 

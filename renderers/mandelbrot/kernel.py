@@ -1,12 +1,13 @@
 """Renders a window of the plane into arrays of counts and smooth values.
 
-Count of a pixel: for i = 0, 1, … max_iter - 1: z <- a step of the formula, and if then |z|² > escape_radius² the count is
-i. If no i qualifies the count is max_iter (inside). z starts at 0 with c = the pixel, or, for a Julia set, at the pixel
-with a constant c. `formulas` has the steps, operation by operation, in plain doubles: that defines the counts.
+Count of a pixel: for i = 0, 1, … max_iter - 1: z <- a step of the formula, and if then |z|² > escape_radius² the count
+is i. If no i qualifies the count is max_iter (inside). z starts at 0 with c = the pixel, or, for a Julia set, at the
+pixel with a constant c. `formulas` has the steps, operation by operation, in plain doubles: that defines the counts.
 
-Smooth value of an outside pixel: count + fraction, fraction = e - log_p(log2 |z|), p the power of the formula, where z is
-the orbit e - 1 steps after the escape and e ≤ 12 the first for which |z| ≥ 1e5. The limit for large e is continuous
-across the counts and does not depend on the escape radius; this is within about 1e-10 of it. Inside pixels get max_iter.
+Smooth value of an outside pixel: count + fraction, fraction = e - log_p(log2 |z|), p the power of the formula, where z
+is the orbit e - 1 steps after the escape and e ≤ 12 the first for which |z| ≥ 1e5. The limit for large e is continuous
+across the counts and does not depend on the escape radius; this is within about 1e-10 of it. Inside pixels get
+max_iter. An |z|² that overflows counts as the largest double.
 """
 
 from dataclasses import dataclass

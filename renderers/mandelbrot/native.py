@@ -57,12 +57,12 @@ def path() -> Path:
 
 def function(name: str) -> Callable[..., int]:
     """The function of painting or encoding of this process's path."""
-    return _function(path(), name)
+    return _function(path().name, name)
 
 
 @functools.cache
-def _function(chosen: Any, name: str) -> Callable[..., int]:
-    return chosen.function(name)
+def _function(path_name: str, name: str) -> Callable[..., int]:
+    return made(path_name).function(name)
 
 
 @functools.cache
@@ -104,5 +104,3 @@ def _generated() -> list[str]:
 
 def _portable() -> list[str]:
     return [name for name in PORTABLE if importlib.util.find_spec(name) is not None]
-
-

@@ -14,8 +14,8 @@ from renderers.lease import Lease
 from renderers.mandelbrot.bundle import Layout, TileResult, counts_format, smooth_format, write_bundle
 from renderers.mandelbrot.encode import pack, png, preview
 from renderers.mandelbrot.kernel import render_tile
-from renderers.mandelbrot.tile import Counts, Smooth
 from renderers.mandelbrot.palette import Painter
+from renderers.mandelbrot.tile import Counts, Smooth
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderers.mandelbrot.formulas import MANDELBROT
-from renderers.mandelbrot.layout import FAR, FURTHER, LARGEST, MANTISSA_BITS, SERIES, SQRT_HALF_BITS, TWO_OVER_LN2
-from renderers.mandelbrot.layout import logarithm_factor
+from renderers.mandelbrot.layout import (
+    FAR,
+    FURTHER,
+    LARGEST,
+    MANTISSA_BITS,
+    SERIES,
+    SQRT_HALF_BITS,
+    TWO_OVER_LN2,
+    logarithm_factor,
+)
 from renderers.mandelbrot.tile import Doubles, Tile
 
 Indices = NDArray[np.int64]

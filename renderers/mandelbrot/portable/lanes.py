@@ -317,9 +317,10 @@ def _entry(formula: Formula) -> Callable[..., int]:
         return _render(step, task, (counts, smooth), buffers, stop)
 
     prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *PLAIN)
-    function: Callable[..., int] = prototype(render_lanes.address)
-    function.code = render_lanes  # type: ignore[attr-defined]  # keeps the code alive
-    return function
+    function: Any = prototype(render_lanes.address or 0)
+    function.code = render_lanes  # keeps it alive
+    result: Callable[..., int] = function
+    return result
 
 
 def render(tile: Tile) -> bool:

@@ -1,4 +1,4 @@
-"""Painting and encoding in numpy, by the same arguments as the compiled functions. Rows of RGB bytes, highest y first."""
+"""Painting and encoding in numpy, with the arguments of the compiled functions. Rows of RGB bytes, highest y first."""
 
 import ctypes
 from collections.abc import Callable

@@ -9,8 +9,9 @@ one to one and d is too large.
 from dataclasses import dataclass
 
 from renderers.mandelbrot.formulas import square
-from renderers.mandelbrot.simd.emit import DOUBLE, I64, POINTER, Array, Body, MaskVariable, Module, Type, Value, Variable
+from renderers.mandelbrot.simd.emit import Body, Module
 from renderers.mandelbrot.simd.state import SURVIVOR, UNSET, Plan
+from renderers.mandelbrot.simd.values import DOUBLE, I64, POINTER, Array, MaskVariable, Type, Value, Variable
 
 LONGEST_PERIOD = 128.0
 NEWTON_STEPS = 5
@@ -191,7 +192,9 @@ def write_cover(module: Module, plan: Plan) -> None:
         last = given["survived"] - 1
         with body.counted(0, given["survived"]) as k:
             pixel = survivors.get(k * SURVIVOR + 4).to("i64", "fptosi")
-            row, col = (_fine(body, place, given) for place in (pixel // given["coarse_cols"], pixel % given["coarse_cols"]))
+            row, col = (
+                _fine(body, place, given) for place in (pixel // given["coarse_cols"], pixel % given["coarse_cols"])
+            )
             slot = taken.get()
             for item, array in enumerate(orbit):
                 array.set(slot, survivors.get(k * SURVIVOR + item))
@@ -221,9 +224,8 @@ def _cover_batch(
     radius = cycles.conformal_radius() * QUARTER - MARGIN
     radii = body.array("double", plan.lanes)
     radii.set(0, (converged.get() & returns.get()).select(radius, 0.0))
-    with body.counted(0, taken.get()) as k:
-        with body.when(radii.get(k) > 0.0):
-            _cover_disc(body, plan, given, (places[0].get(k), places[1].get(k)), radii.get(k))
+    with body.counted(0, taken.get()) as k, body.when(radii.get(k) > 0.0):
+        _cover_disc(body, plan, given, (places[0].get(k), places[1].get(k)), radii.get(k))
     taken.set(0)
 
 

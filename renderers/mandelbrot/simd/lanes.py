@@ -1,8 +1,9 @@
 """The hot loop: all lanes advance by blocks of untested steps, and lanes that end are exchanged for waiting pixels."""
 
 from renderers.mandelbrot.formulas import Step
-from renderers.mandelbrot.simd.emit import I64, POINTER, Body, Module, Value, Variable
+from renderers.mandelbrot.simd.emit import Body, Module
 from renderers.mandelbrot.simd.state import FIELDS, Job, Plan, State
+from renderers.mandelbrot.simd.values import I64, POINTER, Value, Variable
 
 LONGEST = 4096.0  # blocks between two looks at the stop flag: a millisecond
 
@@ -27,7 +28,7 @@ def write_advance(module: Module, plan: Plan, step: Step) -> None:
             held = hot.block(step, radius2)
             done.set(done.get() + 1)
             loop.leave_if(held >= patience)
-        hot.keep()
+        hot.keep(done.get())
         body.give(hot.to_exchange(last))
 
 
@@ -39,6 +40,8 @@ class _HotLanes:
         self._each = range(plan.vectors)
         self._x, self._y, self._n = ([Variable(body, plan.numbers, v) for v in self._load(f)] for f in ("x", "y", "n"))
         self._held = [Variable(body, I64, 0) for _ in self._each]
+        # Counting the rare blocks that are not committed takes one masked instruction, counting the others two.
+        self._missed = [Variable(body, plan.numbers, 0.0) for _ in self._each]
 
     def _load(self, field: str) -> list[Value]:
         plan = self._plan
@@ -67,17 +70,20 @@ class _HotLanes:
                 x[k], y[k] = step(x[k], y[k], cx[k], cy[k])
         held = body.value(I64, 0)
         for k in self._each:
-            commits = x[k] * x[k] + y[k] * y[k] <= radius2
-            self._x[k].set(commits.select(x[k], self._x[k].get()))
-            self._y[k].set(commits.select(y[k], self._y[k].get()))
-            n = self._n[k].get()
-            self._n[k].set(commits.select(n + float(plan.block), n))
-            self._held[k].set(body.bits(~commits))
+            stays = ~(x[k] * x[k] + y[k] * y[k] <= radius2)
+            self._x[k].set(stays.select(self._x[k].get(), x[k]))
+            self._y[k].set(stays.select(self._y[k].get(), y[k]))
+            missed = self._missed[k].get()
+            self._missed[k].set(stays.select(missed + 1.0, missed))
+            self._held[k].set(body.bits(stays))
             held = held + body.population(self._held[k].get())
         return held
 
-    def keep(self) -> None:
-        """Write the lanes back."""
+    def keep(self, blocks: Value) -> None:
+        """Write the lanes back after so many blocks."""
+        for n, missed in zip(self._n, self._missed, strict=True):
+            committed = self._body.value(self._plan.numbers, blocks.to("double", "sitofp")) - missed.get()
+            n.set(n.get() + committed * float(self._plan.block))
         for field, variables in (("x", self._x), ("y", self._y), ("n", self._n)):
             for k in self._each:
                 self._state.lanes[field].set(k * self._plan.lanes, variables[k].get())
@@ -92,7 +98,7 @@ class _HotLanes:
 
 
 def write_exchange(module: Module, plan: Plan) -> None:
-    """exchange(state, lanes): move the pixels of these lanes to `done` and refill the lanes from `work`, or let them rest."""
+    """exchange(state, lanes): pixels of these lanes go to `done`, others come from `work`, or the lanes rest."""
     with module.function("exchange", [("state", POINTER), ("lanes", I64)]) as (body, (memory, chosen)):
         state = State.at(body, memory, plan)
         counters = state.counters

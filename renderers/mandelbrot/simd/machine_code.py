@@ -33,7 +33,7 @@ class Code:
 
     def function(self, name: str, *arguments: Any) -> Any:
         """The function of this name, which answers a 64-bit integer and keeps the code alive."""
-        function = ctypes.CFUNCTYPE(ctypes.c_int64, *arguments)(self._engine.get_function_address(name))
+        function: Any = ctypes.CFUNCTYPE(ctypes.c_int64, *arguments)(self._engine.get_function_address(name))
         function.code = self
         return function
 

@@ -19,8 +19,11 @@ from renderers.mandelbrot.tile import Tile
 
 __all__ = ["SimdPath", "available"]
 
-C_TYPES = {"double": ctypes.c_double, "i64": ctypes.c_int64, "ptr": ctypes.c_void_p}
-STRIDES = (32, 8)  # of the coarse grids from which discs are sought: the coarse one saves the fine one most of its searches
+C_TYPES: dict[str, Any] = {"double": ctypes.c_double, "i64": ctypes.c_int64, "ptr": ctypes.c_void_p}
+STRIDES = (
+    32,
+    8,
+)  # of the coarse grids from which discs are sought: the coarse one saves the fine one most of its searches
 WORTH = 400  # steps: with a lower limit discs save less than the search for them takes
 
 
@@ -94,13 +97,13 @@ class SimdPath:
         return job
 
     @functools.cache  # noqa: B019  (there is one path in a process)
-    def _kernel(self, formula: Formula) -> tuple[Callable[[int], int], Callable[..., int] | None]:
+    def _kernel(self, formula: Formula) -> tuple[Callable[..., int], Callable[..., int]]:
         """`render` of a formula, and `cover` where it has that. Julia sets share the code."""
         plain, plan = Formula(formula.family, formula.power), self._target.plan
         code = loaded(f"kernel-{plain.name}", lambda: kernel_text(plan, plain), self._target)
         arguments = (C_TYPES[str(kind)] for _, kind in COVER)
-        cover = code.function("cover", *arguments) if plain == MANDELBROT else None
-        return code.function("render", ctypes.c_void_p), cover
+        render: Callable[..., int] = code.function("render", ctypes.c_void_p)
+        return render, code.function("cover", *arguments) if plain == MANDELBROT else render
 
     @functools.cached_property
     def _pixels(self) -> Code:
@@ -117,5 +120,3 @@ def _spacing(tile: Tile) -> tuple[float, float]:
     """Distance of neighbouring columns and rows."""
     across, up = (float(abs(axis[-1] - axis[0])) / (len(axis) - 1) for axis in (tile.xs, tile.ys))
     return across, up
-
-

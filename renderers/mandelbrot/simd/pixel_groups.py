@@ -1,9 +1,13 @@
 """Where pixels begin and end: groups of neighbours that get their first steps, and groups of finished ones."""
 
+from functools import reduce
+from operator import or_
+
 from renderers.mandelbrot.formulas import MANDELBROT, Formula
-from renderers.mandelbrot.simd.emit import I64, POINTER, Array, Body, MaskVariable, Module, Value, Variable
+from renderers.mandelbrot.simd.emit import Body, Module
 from renderers.mandelbrot.simd.replay import Pixels, replay, smooth_value
 from renderers.mandelbrot.simd.state import FIELDS, SURVIVOR, UNSET, Job, Plan, State
+from renderers.mandelbrot.simd.values import I64, POINTER, MaskVariable, Value, Variable
 
 UNTRIED = 8  # groups: after one in which no pixel ended in its head, so many do without
 
@@ -55,11 +59,9 @@ def write_head(module: Module, plan: Plan, formula: Formula) -> None:
         if formula == MANDELBROT:
             with body.when(job.get("knows_components").equals(1)):
                 _write_known(group, wanted)
-        anything = wanted[0].get()
-        for mask in wanted[1:]:
-            anything = anything | mask.get()
-        with body.when(body.any(anything)):
-            _first_steps(group, formula, [mask.get() for mask in wanted])
+        masks = [mask.get() for mask in wanted]
+        with body.when(body.any(reduce(or_, masks))):
+            _first_steps(group, formula, masks)
         _move_on(group)
         body.give()
 
@@ -95,10 +97,7 @@ def _first_steps(group: _Group, formula: Formula, wanted: list[Value]) -> None:
     with body.when(untried.equals(0)):
         replay(body, formula.step, vectors, head, job.get("radius2"))
         ended = [_write_ended(group, formula, k, pixels, todo[k]) for k, pixels in enumerate(vectors)]
-        any_ended = ended[0]
-        for mask in ended[1:]:
-            any_ended = any_ended | mask
-        counters.set(State.UNTRIED, body.any(any_ended).select(0, body.value(I64, UNTRIED)))
+        counters.set(State.UNTRIED, body.any(reduce(or_, ended)).select(0, body.value(I64, UNTRIED)))
     for k, pixels in enumerate(vectors):
         _queue(group, k, pixels, todo[k].get())
 
@@ -135,72 +134,62 @@ def _move_on(group: _Group) -> None:
 def write_finish(module: Module, plan: Plan, formula: Formula) -> None:
     """finish(state, job): replay and write the last group of the pixels that wait, or all of them if they are fewer."""
     with module.function("finish", [("state", POINTER), ("job", POINTER)]) as (body, (memory, address)):
-        state, job = State.at(body, memory, plan), Job(body, address)
-        limit = job.get("limit")
-        waiting = state.counters.get(State.WAITING)
-        first = body.larger(waiting - plan.group, 0)
-        index = body.sequence(plan.numbers.of("i64"))
-        vectors, present = [], []
-        for k in range(plan.group_vectors):
-            place = first + k * plan.lanes
-            orbit = {field: state.done[field].get(place, plan.lanes) for field in FIELDS}
-            present.append(MaskVariable(body, index + place < waiting))
-            vectors.append(Pixels.begin(body, plan, orbit, present[k].get(), limit))
-        replay(body, formula.step, vectors, limit, job.get("radius2"))
-        results = _Results(body, plan)
-        for k, pixels in enumerate(vectors):
-            results.keep(k, pixels.n.get(), smooth_value(body, formula, pixels, limit))
-        results.write(state.done["id"], first, waiting, job)
+        last = _Last(body, plan, State.at(body, memory, plan), Job(body, address))
+        replay(body, formula.step, last.vectors, last.limit, last.job.get("radius2"))
+        last.write(formula)
         if formula == MANDELBROT:
-            with body.when(~_is_null(body, job)):
-                _collect(body, state, job, plan, first, vectors, present)
-        state.counters.set(State.WAITING, first)
+            with body.when(~last.job.get("survivors").to("i64", "ptrtoint").equals(0)):
+                last.collect()
+        last.state.counters.set(State.WAITING, last.first)
         body.give()
 
 
-class _Results:
-    """Results of a group on their way to pixels that are not neighbours."""
+class _Last:
+    """The last pixels that wait."""
 
-    def __init__(self, body: Body, plan: Plan) -> None:
-        self._body, self._plan = body, plan
-        self._counts, self._smooth = body.array("i32", plan.group), body.array("float", plan.group)
+    def __init__(self, body: Body, plan: Plan, state: State, job: Job) -> None:
+        self.body, self.plan, self.state, self.job = body, plan, state, job
+        self.limit = job.get("limit")
+        self.waiting = state.counters.get(State.WAITING)
+        self.first = body.larger(self.waiting - plan.group, 0)
+        index = body.sequence(plan.numbers.of("i64"))
+        self.vectors: list[Pixels] = []
+        self.present: list[MaskVariable] = []
+        for k in range(plan.group_vectors):
+            place = self.first + k * plan.lanes
+            orbit = {field: state.done[field].get(place, plan.lanes) for field in FIELDS}
+            self.present.append(MaskVariable(body, index + place < self.waiting))
+            self.vectors.append(Pixels.begin(body, plan, orbit, self.present[k].get(), self.limit))
 
-    def keep(self, vector: int, counts: Value, smooth: Value) -> None:
-        self._counts.set(vector * self._plan.lanes, counts.to("i32", "fptosi"))
-        self._smooth.set(vector * self._plan.lanes, smooth.to("float", "fptrunc"))
+    def write(self, formula: Formula) -> None:
+        """Store the results where the pixels are."""
+        body, plan = self.body, self.plan
+        counts, smooth = body.array("i32", plan.group), body.array("float", plan.group)
+        for k, pixels in enumerate(self.vectors):
+            value = smooth_value(body, formula, pixels, self.limit)
+            counts.set(k * plan.lanes, pixels.n.get().to("i32", "fptosi"))
+            smooth.set(k * plan.lanes, value.to("float", "fptrunc"))
+        counts_out, smooth_out = self.job.array("counts", "i32"), self.job.array("smooth", "float")
+        with body.counted(0, self.waiting - self.first) as index:
+            pixel = self.state.done["id"].get(self.first + index).to("i64", "fptosi")
+            counts_out.set(pixel, counts.get(index))
+            smooth_out.set(pixel, smooth.get(index))
 
-    def write(self, ids: Array, first: Value, stop: Value, job: Job) -> None:
-        counts, smooth = job.array("counts", "i32"), job.array("smooth", "float")
-        with self._body.counted(0, stop - first) as k:
-            pixel = ids.get(first + k).to("i64", "fptosi")
-            counts.set(pixel, self._counts.get(k))
-            smooth.set(pixel, self._smooth.get(k))
-
-
-def _is_null(body: Body, job: Job) -> Value:
-    return job.get("survivors").to("i64", "ptrtoint").equals(0)
-
-
-def _collect(
-    body: Body, state: State, job: Job, plan: Plan, first: Value, vectors: list[Pixels], present: list[MaskVariable]
-) -> None:
-    """Append the pixels that reached the limit to the survivors: where their orbits are, c, and which they are."""
-    survivors = job.array("survivors", "double")
-    limit = job.get("limit")
-    for k, pixels in enumerate(vectors):
-        bits = Variable(body, I64, body.bits(present[k].get() & (pixels.n.get() >= limit)))
-        place = first + k * plan.lanes
-        orbit = [body.array("double", plan.lanes) for _ in range(2)]
-        orbit[0].set(0, pixels.x.get())
-        orbit[1].set(0, pixels.y.get())
-        with body.loop() as loop:
-            loop.leave_if(bits.get().equals(0))
-            lane = body.lowest(bits.get())
-            bits.set(bits.get() & (bits.get() - 1))
-            count = job.get("survived")
-            others = [state.done[field].get(place + lane) for field in ("cx", "cy", "id")]
-            for item, value in enumerate([orbit[0].get(lane), orbit[1].get(lane), *others]):
-                survivors.set(count * SURVIVOR + item, value)
-            job.set("survived", count + 1)
-
-
+    def collect(self) -> None:
+        """Append the pixels that reached the limit to the survivors: where their orbits are, c, and which they are."""
+        body, plan = self.body, self.plan
+        survivors = self.job.array("survivors", "double")
+        x, y = body.array("double", plan.lanes), body.array("double", plan.lanes)
+        for k, pixels in enumerate(self.vectors):
+            bits = Variable(body, I64, body.bits(self.present[k].get() & (pixels.n.get() >= self.limit)))
+            x.set(0, pixels.x.get())
+            y.set(0, pixels.y.get())
+            with body.loop() as loop:
+                loop.leave_if(bits.get().equals(0))
+                lane = body.lowest(bits.get())
+                bits.set(bits.get() & (bits.get() - 1))
+                count, place = self.job.get("survived"), self.first + k * plan.lanes + lane
+                others = [self.state.done[field].get(place) for field in ("cx", "cy", "id")]
+                for item, value in enumerate([x.get(lane), y.get(lane), *others]):
+                    survivors.set(count * SURVIVOR + item, value)
+                self.job.set("survived", count + 1)

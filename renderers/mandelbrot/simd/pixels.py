@@ -7,7 +7,8 @@ import ctypes
 from typing import Any
 
 from renderers.mandelbrot.layout import CHANNELS, SUB_FILTER, TABLE_SIZE
-from renderers.mandelbrot.simd.emit import DOUBLE, I8, I64, POINTER, Array, Body, Module, Type, Value, Variable
+from renderers.mandelbrot.simd.emit import Body, Module
+from renderers.mandelbrot.simd.values import DOUBLE, I8, I64, POINTER, Array, Type, Value, Variable
 
 C_POINTER, C_INTEGER, C_DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
 FUNCTIONS: dict[str, tuple[Any, ...]] = {
@@ -106,5 +107,3 @@ def _mean(body: Body, rows: Array, width: Value, box: tuple[Value, Value, Value,
         with body.counted(left, right) as x:
             total.set(total.get() + rows.get((start + x) * CHANNELS + channel).to("i64", "zext"))
     return (total.get() // area).to("i8", "trunc")
-
-

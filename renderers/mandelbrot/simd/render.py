@@ -2,10 +2,11 @@
 
 from renderers.mandelbrot.formulas import MANDELBROT, Formula
 from renderers.mandelbrot.simd.discs import write_cover
-from renderers.mandelbrot.simd.emit import DOUBLE, I64, POINTER, VOID, Array, Body, Module, Value, Variable
+from renderers.mandelbrot.simd.emit import Body, Module
 from renderers.mandelbrot.simd.lanes import write_advance, write_exchange
 from renderers.mandelbrot.simd.pixel_groups import write_finish, write_head
 from renderers.mandelbrot.simd.state import FIELDS, NEVER, NOBODY, Job, Plan, State
+from renderers.mandelbrot.simd.values import DOUBLE, I64, POINTER, VOID, Array, Value, Variable
 
 
 def kernel_text(plan: Plan, formula: Formula) -> str:

@@ -1,12 +1,23 @@
 """Steps with a test on each: where the exact count and the orbit's way to the smooth value come from."""
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from renderers.mandelbrot.formulas import Formula, Step
-from renderers.mandelbrot.layout import FAR, FURTHER, LARGEST, MANTISSA_BITS, SERIES, SQRT_HALF_BITS, TWO_OVER_LN2
-from renderers.mandelbrot.layout import logarithm_factor
-from renderers.mandelbrot.simd.emit import Body, MaskVariable, Operand, Value, Variable
+from renderers.mandelbrot.layout import (
+    FAR,
+    FURTHER,
+    LARGEST,
+    MANTISSA_BITS,
+    SERIES,
+    SQRT_HALF_BITS,
+    TWO_OVER_LN2,
+    logarithm_factor,
+)
+from renderers.mandelbrot.simd.emit import Body
 from renderers.mandelbrot.simd.state import Plan
+from renderers.mandelbrot.simd.values import MaskVariable, Operand, Value, Variable
 
 
 @dataclass
@@ -40,12 +51,8 @@ class Pixels:
 def replay(body: Body, step: Step, vectors: list[Pixels], limit: Operand, radius2: Value) -> None:
     """Advance all until each has reached the limit, or has escaped and is far (or FURTHER steps away)."""
     with body.loop() as loop:
-        remaining: Value | None = None
-        for pixels in vectors:
-            going = _tested_step(step, pixels, limit, radius2)
-            remaining = going if remaining is None else remaining | going
-        assert remaining is not None
-        loop.leave_if(~body.any(remaining))
+        going = [_tested_step(step, pixels, limit, radius2) for pixels in vectors]
+        loop.leave_if(~body.any(reduce(or_, going)))
 
 
 def _tested_step(step: Step, pixels: Pixels, limit: Operand, radius2: Value) -> Value:
@@ -87,8 +94,10 @@ def logarithm(value: Value) -> Value:
     mantissa = (bits - (exponent << MANTISSA_BITS)).to("double", "bitcast")
     r = (mantissa - 1.0) / (mantissa + 1.0)
     r2 = r * r
-    series = r2 * SERIES[0] + SERIES[1]
+    series: Value = r2 * SERIES[0] + SERIES[1]
     for term in SERIES[2:]:
         series = r2 * series + term
     # Through 32 bits, which every instruction set can turn into doubles.
-    return exponent.to("i32", "trunc").to("double", "sitofp") + (TWO_OVER_LN2 * r) * series
+    whole = exponent.to("i32", "trunc").to("double", "sitofp")
+    result: Value = whole + (r * TWO_OVER_LN2) * series
+    return result

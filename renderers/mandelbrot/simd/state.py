@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from renderers.mandelbrot.simd.emit import DOUBLE, I64, POINTER, Array, Body, Type, Value
+from renderers.mandelbrot.simd.emit import Body
+from renderers.mandelbrot.simd.values import DOUBLE, I64, POINTER, Array, Type, Value
 
 # The job is an array of 8-byte items in this order (renderers.mandelbrot.kernel.Job is the same structure).
 JOB: dict[str, Type] = {
@@ -90,7 +91,8 @@ class State:
             for field in FIELDS:
                 parts[-1][field] = Array(body, doubles.at(offset), "double")
                 offset += -(-length // 8) * 8
-        return cls(*parts, counters=Array(body, doubles.at(offset), "i64"))
+        lanes, work, done = parts
+        return cls(lanes, work, done, counters=Array(body, doubles.at(offset), "i64"))
 
     @classmethod
     def size(cls, plan: Plan) -> int:
