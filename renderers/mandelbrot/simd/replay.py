@@ -71,10 +71,9 @@ def _tested_step(step: Step, pixels: Pixels, limit: Operand, radius2: Value) -> 
     pixels.y.set(going.select(y, pixels.y.get()))
     pixels.n.set(n)
     pixels.e.set(e)
-    fresh, leaving = stays & (n < limit), left & (size < FAR) & (e < FURTHER)
-    pixels.is_within.set(fresh)
-    pixels.is_leaving.set(leaving)
-    return fresh | leaving
+    pixels.is_within.set(stays & (n < limit))
+    pixels.is_leaving.set(left & (size < FAR) & (e < FURTHER))
+    return pixels.is_within.get() | pixels.is_leaving.get()
 
 
 def smooth_value(body: Body, formula: Formula, pixels: Pixels, limit: Value) -> Value:
