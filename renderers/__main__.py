@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _warm() -> int:
-    from renderers.mandelbrot.native import cache_folder, load
+    from renderers.mandelbrot.cache import cache_folder
+    from renderers.mandelbrot.native import load
 
     started = time.perf_counter()
     load()

@@ -1,129 +1,106 @@
-"""Machine code of the inner loops: compiled once per processor type, kept as an object file, loaded by llvmlite.
+"""Which path of the kernel this process takes: generated code for the widest vectors there are, or a portable one.
 
-A start from the kept file takes milliseconds and does not import numba (0.9 s). Functions are called through ctypes,
-which releases the interpreter lock.
+$RRM_KERNEL names another: avx512, avx512vl, avx2, sse2, neon, numba or numpy.
 """
 
 import contextlib
-import ctypes
 import functools
-import hashlib
+import importlib.util
+import logging
 import os
-import platform
-import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import llvmlite
-import llvmlite.binding as llvm
+from renderers.mandelbrot.portable.path import PORTABLE, PortablePath
+from renderers.mandelbrot.tile import Tile
 
-Function = Callable[..., int]
+simd: Any = None
+with contextlib.suppress(ImportError, OSError):  # there are machines without a wheel of llvmlite
+    from renderers.mandelbrot.simd import path as simd
 
-SOURCES = ("layout.py", "lanes.py", "pixels.py", "machine_code.py", "native.py")
-POINTER, INTEGER, DOUBLE = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double
-ARGUMENTS: dict[str, tuple[Any, ...]] = {
-    "render_lanes": (POINTER,) * 6 + (INTEGER,) * 2 + (DOUBLE,) * 2,
-    "paint": (POINTER,) * 4 + (INTEGER,) * 2 + (DOUBLE,) * 3 + (INTEGER,),
-    "sub_filter": (POINTER,) * 2 + (INTEGER,) * 2,
-    "average": (POINTER,) * 2 + (INTEGER,) * 3,
-}
+log = logging.getLogger(__name__)
+
+VARIABLE = "RRM_KERNEL"
+_choosing = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Target:
-    """The processor that code is made for."""
+class Path(Protocol):
+    """One way to compute tiles and pictures. All give the same bytes."""
 
-    cpu: str
-    features: str
+    name: str
 
-    @classmethod
-    def host(cls) -> "Target":
-        """This machine. LLVM prefers 256-bit vectors on many AVX-512 processors; full width is 1.4 times as fast."""
-        features = llvm.get_host_cpu_features()
-        wide = ",-prefer-256-bit" if features.get("avx512f") else ""
-        return cls(llvm.get_host_cpu_name(), features.flatten() + wide)
+    def load(self) -> None:
+        """Make everything ready that is needed for most jobs."""
+
+    def render(self, tile: Tile) -> bool:
+        """Fill the tile; False when its stop flag was raised meanwhile."""
+
+    def function(self, name: str) -> Callable[..., int]:
+        """A function of painting or encoding: paint, sub_filter or average."""
 
 
-_loading = threading.Lock()
+class UnknownPath(ValueError):
+    """$RRM_KERNEL names something that this machine does not have."""
 
 
 def load() -> None:
-    """Make every function ready: milliseconds, or seconds for the first time on this type of processor."""
-    for name in ARGUMENTS:
-        function(name)
+    """Choose the path and make it ready: milliseconds, or half a second for the first time on a type of processor."""
+    path().load()
 
 
-def function(name: str) -> Function:
-    """The compiled function; the first call loads, or compiles and keeps, the object file."""
-    with _loading:  # two engines would be made otherwise, and one of them freed while its code runs
-        return _function(name)
+def path() -> Path:
+    """The path of this process."""
+    with _choosing:
+        return _chosen(os.environ.get(VARIABLE, "auto"))
+
+
+def function(name: str) -> Callable[..., int]:
+    """The function of painting or encoding of this process's path."""
+    return _function(path().name, name)
 
 
 @functools.cache
-def _function(name: str) -> Function:
-    prototype = ctypes.CFUNCTYPE(INTEGER, *ARGUMENTS[name])
-    return prototype(_engine().get_function_address(name))
+def _function(path_name: str, name: str) -> Callable[..., int]:
+    return made(path_name).function(name)
 
 
 @functools.cache
-def _engine() -> Any:
-    """The loaded object file; it lives as long as the process."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = Target.host()
-    machine = llvm.Target.from_default_triple().create_target_machine(target.cpu, target.features, jit=True)
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(_object_code(target)))
-    engine.finalize_object()
-    return engine
+def _chosen(wanted: str) -> Path:
+    if wanted == "auto":
+        return _first_that_works()
+    if wanted not in names():
+        raise UnknownPath(f"{VARIABLE}={wanted}: this machine has auto, {', '.join(names())}")
+    return made(wanted)
 
 
-def _object_code(target: Target) -> bytes:
-    kept = cache_folder() / f"mandelbrot-{_fingerprint(target)}.o"
-    if kept.exists():
-        return kept.read_bytes()
-    from renderers.mandelbrot.machine_code import object_code
-
-    code = object_code(target)
-    with contextlib.suppress(OSError):  # a full disk costs the next start seconds, not this one its work
-        _keep(kept, code)
-    return code
+def names() -> list[str]:
+    """The paths that this machine has, the fastest first."""
+    return [*_generated(), *_portable()]
 
 
-def _fingerprint(target: Target) -> str:
-    """Names everything that the code depends on."""
-    digest = hashlib.sha256("\0".join((platform.machine(), target.cpu, target.features, llvmlite.__version__)).encode())
-    for source in SOURCES:
-        digest.update(Path(__file__).with_name(source).read_bytes())
-    return digest.hexdigest()[:24]
+def made(name: str) -> Path:
+    """The path of this name."""
+    chosen: Path = PortablePath(name) if name in PORTABLE else simd.SimdPath(name)
+    return chosen
 
 
-def _keep(path: Path, code: bytes) -> None:
-    """Write and rename: another process sees the whole file or none."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(code)
-    os.replace(file.name, path)
+def _first_that_works() -> Path:
+    for name in _generated():
+        try:
+            best = made(name)
+            best.load()
+        except (RuntimeError, OSError):  # LLVM's errors, and a cache that cannot be read
+            log.warning("the kernel for %s cannot be built; a slower one is used", name, exc_info=True)
+        else:
+            return best
+    return made(_portable()[0])
 
 
-def cache_folder() -> Path:
-    """The first that is ours and writable: $RRM_KERNEL_CACHE, the user's cache, a private temporary folder."""
-    chosen = os.environ.get("RRM_KERNEL_CACHE")
-    user_cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    private = Path(tempfile.gettempdir()) / f"rrm-kernels-{os.getuid()}"
-    for folder in (Path(chosen) if chosen else None, Path(user_cache) / "rrm" / "kernels", private):
-        if folder is not None and _is_ours(folder):
-            return folder
-    return Path(tempfile.mkdtemp(prefix="rrm-kernels-"))
+def _generated() -> list[str]:
+    """Instruction sets of this processor, the fastest first; none without llvmlite."""
+    return [] if simd is None else list(simd.available())
 
 
-def _is_ours(folder: Path) -> bool:
-    """Kept code is executed, so a folder that somebody else could have filled is refused."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError:
-        return False
-    return status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(folder, os.W_OK)
+def _portable() -> list[str]:
+    return [name for name in PORTABLE if importlib.util.find_spec(name) is not None]

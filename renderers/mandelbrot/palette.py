@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from renderers.mandelbrot.kernel import Counts, Smooth
 from renderers.mandelbrot.layout import CHANNELS, TABLE_SIZE
 from renderers.mandelbrot.native import function
+from renderers.mandelbrot.tile import Counts, Smooth
 
 Bytes = NDArray[np.uint8]
 

@@ -13,9 +13,10 @@ import numpy as np
 from renderers.lease import Lease
 from renderers.mandelbrot.bundle import Layout, RowStrips, TileResult, counts_format, smooth_format, write_bundle
 from renderers.mandelbrot.encode import pack, png, preview
-from renderers.mandelbrot.kernel import Counts, Smooth, render_tile
+from renderers.mandelbrot.kernel import render_tile
 from renderers.mandelbrot.palette import Painter
 from renderers.mandelbrot.strips import whole_rows
+from renderers.mandelbrot.tile import Counts, Smooth
 
 log = logging.getLogger(__name__)
 

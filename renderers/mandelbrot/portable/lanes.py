@@ -1,44 +1,31 @@
-"""The inner loops of the Mandelbrot kernel, compiled by numba: escape counts and smooth values of one tile.
+"""The kernel by numba: ordinary loops over lanes, which its compiler turns into vector instructions.
 
-Count of a pixel: z = 0; for i = 0, 1, … max_iter - 1: z <- z² + c, and if then |z|² > escape_radius² the count is i.
-If no i qualifies the count is max_iter (inside). A step is xx = x·x, yy = y·y, y = 2·(x·y) + ci, x = (xx - yy) + cr.
-
-Smooth value of an outside pixel: count + fraction, fraction = e - log2(log2 |z|), where z is the orbit e - 1 steps
-after the escape and e ≤ 12 the first for which |z| ≥ 1e5. The limit for large e is continuous across the counts and
-does not depend on the escape radius; this is within about 1e-10 of it. Inside pixels get max_iter.
-
-How it is fast: pixels live in lanes. All lanes advance by blocks of untested steps, which the compiler turns into
-vector instructions; only lanes that are still within the escape radius after a block commit it. An orbit that left the
-radius (≥ 2) keeps growing, so no escape is missed. Lanes that did not commit are replayed from the start of the block
-with a test on each step, which gives the exact count, and are refilled with fresh pixels.
+Pixels live in lanes. All lanes advance by blocks of untested steps; only lanes that are still within the escape radius
+after a block commit it. Lanes that did not are replayed from the start of the block with a test on each step, and
+refilled with fresh pixels. It takes seconds to compile, at each start.
 """
 
+import ctypes
+import functools
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
+from renderers.mandelbrot.formulas import MANDELBROT, Formula
 from renderers.mandelbrot.layout import (
-    BLOCK,
-    CX,
-    CY,
-    DONE_AT,
     FAR,
-    FLAG,
     FURTHER,
-    GROUP,
-    GROUP_AT,
-    HEAD,
-    ID,
-    LANES,
-    STACK,
-    VALUE,
-    WAITING,
-    WORK_AT,
-    N,
-    Y,
+    LARGEST,
+    MANTISSA_BITS,
+    SQRT_HALF_BITS,
+    TWO_OVER_LN2,
+    logarithm_factor,
 )
+from renderers.mandelbrot.tile import Tile
 
 # Buffers are plain pointers in the compiled code. They are only indexed, so lists describe them to a type checker.
 pointer_to: Any = types.CPointer
@@ -47,12 +34,24 @@ Doubles = list[float]
 Counts = list[int]
 Flag = list[int]
 Grid = tuple[Doubles, Doubles, int, int]  # x of each column, y of each row, columns, pixels
-Limits = tuple[float, float]  # max_iter, escape_radius²
+Constant = tuple[bool, float, float, bool]  # is a Julia set, its c, pixels of the two largest components are known
+Limits = tuple[float, float, float]  # max_iter, escape_radius², the factor of the outer logarithm
+Task = tuple[Grid, Constant, Limits]
 Results = tuple[Counts, Doubles]  # counts, smooth values; row-major
 
-SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
-MANTISSA_BITS = 52
-TWO_OVER_LN2 = 2.8853900817779268
+LANES = 64
+GROUP = 64
+BLOCK = 16  # untested steps
+HEAD = 24  # tested steps before a pixel gets a lane
+WAITING = 6  # lanes that may wait for their replay before all lanes are gone through
+STACK = LANES + GROUP
+
+# Fields of a pixel in flight. A buffer holds them as consecutive arrays: the compiler can see that they do not overlap.
+X, Y, CX, CY, N, ID, FLAG, VALUE, FIELDS = range(9)
+GROUP_AT = FIELDS * LANES  # where the buffers begin in the scratch memory, after the lanes
+WORK_AT = GROUP_AT + FIELDS * STACK
+DONE_AT = WORK_AT + FIELDS * STACK
+SCRATCH = DONE_AT + FIELDS * STACK  # doubles
 
 
 def _type_bits(context: Any, value: Any) -> Any:
@@ -89,7 +88,7 @@ def _log2(value: float) -> float:
 
 
 @njit(error_model="numpy")
-def _advance(lanes: Doubles, radius2: float, last: float) -> int:
+def _advance(step: Any, lanes: Doubles, radius2: float, last: float) -> int:
     """Advance all lanes by one block; answer how many did not commit it (escaped, or fewer than BLOCK steps left)."""
     held = 0
     for lane in range(LANES):
@@ -101,9 +100,7 @@ def _advance(lanes: Doubles, radius2: float, last: float) -> int:
         a = x
         b = y
         for _ in range(BLOCK):
-            product = a * b
-            a = (a * a - b * b) + cx
-            b = (product + product) + cy
+            a, b = step(a, b, cx, cy)
         commits = (a * a + b * b <= radius2) & (n <= last)
         lanes[lane] = a if commits else x
         lanes[Y * LANES + lane] = b if commits else y
@@ -114,9 +111,10 @@ def _advance(lanes: Doubles, radius2: float, last: float) -> int:
 
 
 @njit(error_model="numpy")
-def _replay(pixels: Doubles, first: int, limit: float, radius2: float, steps: int) -> None:
+def _replay(step: Any, pixels: Doubles, first: int, limit: float, radius2: float) -> None:
     """Advance a group with a test on each step: up to n = limit inside; FLAG counts steps from the escape."""
-    for _ in range(steps):
+    active = 1
+    while active > 0:
         active = 0
         for k in range(first, first + GROUP):
             x = pixels[k]
@@ -125,34 +123,33 @@ def _replay(pixels: Doubles, first: int, limit: float, radius2: float, steps: in
             e = pixels[FLAG * STACK + k]
             fresh = e == 0.0
             goes = (fresh & (n < limit)) | ((e > 0.0) & (e < FURTHER) & (x * x + y * y < FAR))
-            product = x * y
-            a = (x * x - y * y) + pixels[CX * STACK + k]
-            b = (product + product) + pixels[CY * STACK + k]
+            a, b = step(x, y, pixels[CX * STACK + k], pixels[CY * STACK + k])
             within = fresh & (a * a + b * b <= radius2)
             pixels[k] = a if goes else x
             pixels[Y * STACK + k] = b if goes else y
             pixels[N * STACK + k] = n + 1.0 if goes & within else n
             pixels[FLAG * STACK + k] = e if (not goes) | within else e + 1.0
             active += 1 if goes else 0
-        if active == 0:
-            return
 
 
 @njit(error_model="numpy")
-def _measure(pixels: Doubles, first: int, limit: float) -> None:
+def _measure(pixels: Doubles, first: int, limits: Limits) -> None:
     """Set VALUE of a group to the smooth value (limit where the pixel did not escape)."""
     for k in range(first, first + GROUP):
         x = pixels[k]
         y = pixels[Y * STACK + k]
         e = pixels[FLAG * STACK + k]
-        value = pixels[N * STACK + k] + (e - _log2(0.5 * _log2(x * x + y * y)))
-        pixels[VALUE * STACK + k] = value if e > 0.0 else limit
+        size = x * x + y * y
+        size = size if size < LARGEST else LARGEST
+        value = pixels[N * STACK + k] + (e - _log2(0.5 * _log2(size)) * limits[2])
+        pixels[VALUE * STACK + k] = value if e > 0.0 else limits[0]
 
 
 @njit(error_model="numpy")
-def _generate(pixels: Doubles, at: int, grid: Grid, limit: float) -> None:
+def _generate(pixels: Doubles, at: int, grid: Grid, constant: Constant, limit: float) -> None:
     """Fill a group with the pixels from index `at` on (row-major); those in the two largest components are inside."""
     xs, ys, columns, total = grid
+    is_julia, constant_x, constant_y, is_known = constant
     row = at // columns
     column = at - row * columns
     for k in range(GROUP):
@@ -171,9 +168,11 @@ def _generate(pixels: Doubles, at: int, grid: Grid, limit: float) -> None:
         q = shifted * shifted + cy * cy
         cardioid = q * (q + shifted) <= 0.25 * (cy * cy)
         disc = (cx + 1.0) * (cx + 1.0) + cy * cy <= 0.0625
-        pixels[k] = 0.0
-        pixels[Y * STACK + k] = 0.0
-        pixels[N * STACK + k] = limit if cardioid | disc else 0.0
+        pixels[k] = cx if is_julia else 0.0
+        pixels[Y * STACK + k] = cy if is_julia else 0.0
+        pixels[CX * STACK + k] = constant_x if is_julia else cx
+        pixels[CY * STACK + k] = constant_y if is_julia else cy
+        pixels[N * STACK + k] = limit if (cardioid | disc) & is_known else 0.0
         pixels[FLAG * STACK + k] = 0.0
 
 
@@ -186,12 +185,13 @@ def _write(pixels: Doubles, k: int, out: Results) -> None:
 
 
 @njit(error_model="numpy")
-def _head(group: Doubles, at: int, grid: Grid, limits: Limits, out: Results) -> None:
+def _head(step: Any, group: Doubles, at: int, task: Task, out: Results) -> None:
     """Take the next group of pixels and write those that end within HEAD steps; the others keep their ID."""
-    limit, radius2 = limits
-    _generate(group, at, grid, limit)
-    _replay(group, 0, min(limit, float(HEAD)), radius2, HEAD + int(FURTHER))
-    _measure(group, 0, limit)
+    grid, constant, limits = task
+    limit = limits[0]
+    _generate(group, at, grid, constant, limit)
+    _replay(step, group, 0, min(limit, float(HEAD)), limits[1])
+    _measure(group, 0, limits)
     for k in range(GROUP):
         if (group[FLAG * STACK + k] > 0.0) | (group[N * STACK + k] >= limit):
             if group[ID * STACK + k] >= 0.0:
@@ -211,15 +211,15 @@ def _queue(group: Doubles, work: Doubles, queued: int) -> int:
 
 
 @njit(error_model="numpy")
-def _finish(done: Doubles, waiting: int, limits: Limits, out: Results) -> int:
+def _finish(step: Any, done: Doubles, waiting: int, limits: Limits, out: Results) -> int:
     """Replay and write the last group of the waiting pixels; answer how many still wait."""
     first = max(0, waiting - GROUP)
     for k in range(waiting, first + GROUP):
         done[ID * STACK + k] = -1.0
         done[N * STACK + k] = limits[0]
         done[FLAG * STACK + k] = 0.0
-    _replay(done, first, limits[0], limits[1], BLOCK + int(FURTHER))
-    _measure(done, first, limits[0])
+    _replay(step, done, first, limits[0], limits[1])
+    _measure(done, first, limits)
     for k in range(first, waiting):
         _write(done, k, out)
     return first
@@ -260,48 +260,77 @@ def _clear(lanes: Doubles) -> None:
 
 
 @njit(error_model="numpy")
-def _render(grid: Grid, limits: Limits, out: Results, buffers: Any, stop: Flag) -> int:
+def _render(step: Any, task: Task, out: Results, buffers: Any, stop: Flag) -> int:
     """Render all pixels of the grid; 0 when `stop` was raised meanwhile."""
+    grid, _, limits = task
     lanes, group, work, done = buffers
     at, queued, waiting, live = 0, 0, 0, LANES
     _clear(lanes)
     while live > 0 and stop[0] == 0:
         while queued < LANES and at < grid[3]:
-            _head(group, at, grid, limits, out)
+            _head(step, group, at, task, out)
             queued = _queue(group, work, queued)
             at += GROUP
         queued, waiting, idle = _exchange(lanes, work, queued, done, waiting)
         live -= idle
         while waiting >= GROUP:
-            waiting = _finish(done, waiting, limits, out)
+            waiting = _finish(step, done, waiting, limits, out)
         patience = min(live, WAITING)
-        while _advance(lanes, limits[1], limits[0] - BLOCK) < patience and stop[0] == 0:
+        while _advance(step, lanes, limits[1], limits[0] - BLOCK) < patience and stop[0] == 0:
             pass
     while waiting > 0:
-        waiting = _finish(done, waiting, limits, out)
+        waiting = _finish(step, done, waiting, limits, out)
     return 1 if stop[0] == 0 else 0
 
 
 DOUBLES, BYTES = pointer_to(types.float64), pointer_to(types.uint8)
-RESULTS = (pointer_to(types.uint32), pointer_to(types.float32))
+ARGUMENTS = (DOUBLES, DOUBLES, pointer_to(types.uint32), pointer_to(types.float32), BYTES, DOUBLES)
+NUMBERS = (types.int64,) * 4 + (types.float64,) * 5
+PLAIN = (ctypes.c_void_p,) * 6 + (ctypes.c_int64,) * 4 + (ctypes.c_double,) * 5  # the same for ctypes
 
 
-@cfunc(
-    types.int64(DOUBLES, DOUBLES, *RESULTS, BYTES, DOUBLES, types.int64, types.int64, types.float64, types.float64),
-    error_model="numpy",
-)
-def render_lanes(  # noqa: PLR0913, PLR0917  (a C function: its arguments are what crosses the border)
-    xs: Doubles,
-    ys: Doubles,
-    counts: Counts,
-    smooth: Doubles,
-    stop: Flag,
-    scratch: Any,
-    columns: int,
-    total: int,
-    limit: float,
-    radius2: float,
-) -> int:
-    """Entry point; `scratch` has SCRATCH doubles."""
-    buffers = (scratch, _offset(scratch, GROUP_AT), _offset(scratch, WORK_AT), _offset(scratch, DONE_AT))
-    return _render((xs, ys, columns, total), (limit, radius2), (counts, smooth), buffers, stop)
+@functools.cache
+def _entry(formula: Formula) -> Callable[..., int]:
+    """The compiled kernel of a formula (never of a Julia set: those share the code)."""
+    step = njit(error_model="numpy")(formula.step)
+
+    @cfunc(types.int64(*ARGUMENTS, *NUMBERS), error_model="numpy")
+    def render_lanes(  # noqa: PLR0913, PLR0917  (a C function: its arguments are what crosses the border)
+        xs: Doubles,
+        ys: Doubles,
+        counts: Counts,
+        smooth: Doubles,
+        stop: Flag,
+        scratch: Any,
+        columns: int,
+        total: int,
+        is_julia: int,
+        is_known: int,
+        cx: float,
+        cy: float,
+        limit: float,
+        radius2: float,
+        factor: float,
+    ) -> int:
+        buffers = (scratch, _offset(scratch, GROUP_AT), _offset(scratch, WORK_AT), _offset(scratch, DONE_AT))
+        task = (xs, ys, columns, total), (is_julia != 0, cx, cy, is_known != 0), (limit, radius2, factor)
+        return _render(step, task, (counts, smooth), buffers, stop)
+
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *PLAIN)
+    function: Any = prototype(render_lanes.address or 0)
+    function.code = render_lanes  # keeps it alive
+    result: Callable[..., int] = function
+    return result
+
+
+def render(tile: Tile) -> bool:
+    """Fill the tile; False when its stop flag was raised meanwhile."""
+    formula = tile.formula
+    scratch = np.empty(SCRATCH)
+    buffers = (tile.xs, tile.ys, tile.counts, tile.smooth, tile.stop, scratch)
+    is_known = formula == MANDELBROT and tile.knows_components
+    numbers = (len(tile.xs), tile.counts.size, int(formula.julia is not None), int(is_known))
+    factor = logarithm_factor(formula.power) if formula.power != 2 else 1.0
+    limits = (*(formula.julia or (0.0, 0.0)), float(tile.max_iter), tile.radius2, factor)
+    entry = _entry(Formula(formula.family, formula.power))
+    return bool(entry(*(buffer.ctypes.data for buffer in buffers), *numbers, *limits))

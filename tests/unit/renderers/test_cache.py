@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from renderers.mandelbrot.native import cache_folder
+from renderers.mandelbrot.cache import cache_folder
 
 
 def test_the_chosen_folder_is_made_private_and_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

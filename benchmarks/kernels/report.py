@@ -1,0 +1,55 @@
+"""The figures as tables, with the goals they are held against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Figures = dict[str, Any]
+
+# figure, goal, whether more is better; ratios are to the limit measured in the same run
+GOALS = (
+    ("ratio", 0.72, True),
+    ("hot_ratio", 0.88, True),
+    ("avx2_ratio", 0.70, True),
+    ("fallback_ratio", 0.30, True),
+    ("numpy_core_s_ratio", 300.0, True),
+    ("mismatches", 0, False),
+)
+
+
+def show(figures: Figures) -> None:
+    """Print what there is."""
+    about = figures["machine"]
+    print(f"\n{about['processor']}, {about['cores']} cores, Python {about['python']}, {about['date']}\n")
+    _paths(figures["paths"])
+    _rivals(figures)
+    _views(figures["views"])
+    for name, goal, more in GOALS:
+        if figures[name] is not None:
+            is_met = figures[name] >= goal if more else figures[name] <= goal
+            verdict = "met" if is_met else "MISSED"
+            print(f"{name:24}{figures[name]:9.2f}   goal {'≥' if more else '≤'} {goal:g}   {verdict}")
+
+
+def _paths(found: Figures) -> None:
+    columns = ("limit one thread", "hot", "hot ratio", "limit", "brute one thread", "brute", "ratio")
+    print(f"{'path, G iterations/s':22}" + "".join(f"{column:>18}" for column in columns))
+    for name, row in found.items():
+        print(f"{name:22}" + "".join(f"{row[column]:18.2f}" for column in columns))
+    print("  limit, brute, ratio: all threads. brute: valley, nothing known about what is inside.\n")
+
+
+def _rivals(figures: Figures) -> None:
+    own = figures["kernel_gips"]
+    print(f"{'on valley':24}{'G iterations/s':>16}{'per core second':>18}{'ours is faster':>16}")
+    for name, row in figures["rivals"].items():
+        print(f"{name:24}{row['wall']:16.3f}{row['cpu']:18.3f}{own / row['wall']:15.0f}x")
+    print()
+
+
+def _views(found: Figures) -> None:
+    print(f"{'whole views':24}{'arrays, s':>12}{'core s':>10}{'PNG, s':>10}")
+    for name, row in found.items():
+        png = f"{row['png']:10.4f}" if "png" in row else ""
+        print(f"{name:24}{row['wall']:12.4f}{row['cpu']:10.4f}{png}")
+    print()

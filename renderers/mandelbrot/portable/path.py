@@ -1,0 +1,30 @@
+"""The kernel by a library: compiled by numba, or array operations of numpy."""
+
+from collections.abc import Callable
+
+from renderers.mandelbrot.portable import arrays, pixels
+from renderers.mandelbrot.tile import Tile
+
+PORTABLE = ("numba", "numpy")
+
+
+class PortablePath:
+    """Renders with one of PORTABLE; paints with numpy."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def load(self) -> None:
+        """Everything is made when it is first used: a second for numpy's part, several for numba's."""
+
+    def render(self, tile: Tile) -> bool:
+        """Fill the tile; False when its stop flag was raised meanwhile."""
+        if self.name == "numpy":
+            return arrays.render(tile)
+        from renderers.mandelbrot.portable import lanes  # importing numba takes a second
+
+        return lanes.render(tile)
+
+    def function(self, name: str) -> Callable[..., int]:
+        """A function of painting or encoding."""
+        return pixels.FUNCTIONS[name]
