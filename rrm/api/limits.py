@@ -84,7 +84,8 @@ class BodyLimit:
 async def _in_time(receive: _Receive, ends_at: float) -> _Message:
     """The next part of a body. Raises TooSlow."""
     try:
-        return await asyncio.wait_for(receive(), min(_SILENCE_SECONDS, ends_at - time.monotonic()))
+        async with asyncio.timeout(min(_SILENCE_SECONDS, ends_at - time.monotonic())):
+            return await receive()
     except TimeoutError:
         raise TooSlow from None
 

@@ -64,13 +64,10 @@ def complete(node: Node, lease_id: UUID, body: BinaryIO) -> dict[str, Any]:
 
 
 def _lease_of(node: Node, lease_id: UUID) -> Lease:
-    lease = (
-        Lease.objects.select_related("job", "job__model", "share", "node", "node__site")
-        .filter(pk=lease_id, node=node)
-        .first()
-    )
+    lease = Lease.objects.select_related("job__model", "share").filter(pk=lease_id, node=node).first()
     if lease is None:
         raise NotFound("This node has no such lease.")
+    lease.node = node
     return lease
 
 

@@ -29,7 +29,7 @@ from rrm.farm.transitions import advance
 
 logger = logging.getLogger(__name__)
 
-_LEASES_PER_AGE = 8  # a lease grows to this part of the time that its job has taken
+_LEASES_PER_AGE = 5  # a lease grows to this part of the time that its job has taken
 _LONGEST_TARGET = 5  # times RRM_LEASE_SECONDS
 AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
 _CANDIDATES = 200

@@ -63,9 +63,9 @@ def in_force() -> QuerySet[Token]:
 
 
 def node_of(secret: str) -> Node | None:
-    """The node that was given `secret` when it checked in, with its site and resource, as long as it is there."""
+    """The node that was given `secret` when it checked in, with its site, as long as it is there."""
     return (
-        Node.objects.select_related("site", "resource")
+        Node.objects.select_related("site")
         .filter(token_digest=digest_of(secret), state__in=NODE_CHECKED_IN)
         .first()
     )
