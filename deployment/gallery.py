@@ -54,16 +54,20 @@ def service() -> Iterator[Client]:
                 yield client
         finally:
             running.send_signal(signal.SIGTERM)
-            running.wait(_STOP_SECONDS)
+            try:
+                running.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait()
 
 
 def _await(url: str, running: subprocess.Popen[bytes]) -> None:
     limit = time.monotonic() + _START_SECONDS
     while time.monotonic() < limit and running.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/readyz"):  # noqa: S310 - our own service
+            with urllib.request.urlopen(f"{url}/readyz", timeout=5):  # noqa: S310 - our own service
                 return
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
     raise SystemExit("The service did not start.")
 
@@ -91,9 +95,9 @@ def page(views: list[Mapping[str, Any]], size: tuple[int, int], seconds: Mapping
     """The whole page; pictures that were not made now keep the time that the page has for them."""
     kept = dict(re.findall(r"gallery/(\w[\w-]*)\.webp\)\n\n([\d.]+) s", PAGE.read_text() if PAGE.exists() else ""))
     parts = [_HEAD]
-    for view in views:
+    for view in (view for view in views if view["name"] in seconds or view["name"] in kept):
         name, order = view["name"], json.dumps(order_of(view, size))
-        took = f"{seconds[name]:.2f}" if name in seconds else kept.get(name, "0")
+        took = f"{seconds[name]:.2f}" if name in seconds else kept[name]
         text = f"\n{view['text']}\n" if "text" in view else ""
         parts.append(
             f"\n## {view['title']}\n{text}\n![{view['title']}](images/gallery/{name}.webp)\n\n{took} s\n\n"

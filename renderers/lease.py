@@ -18,7 +18,10 @@ class BadLease(ValueError):
 
 @dataclass(frozen=True)
 class Lease:
-    """Tiles start … stop - 1 of an image; row 0 of the tiles and of the image is at the lowest y."""
+    """Tiles start … stop - 1 of an image; row 0 of the tiles and of the image is at the lowest y.
+
+    `strip_lines` is how many lines make a strip of a whole row of tiles; 0 if the manager takes none.
+    """
 
     id: str
     job: str
@@ -33,6 +36,7 @@ class Lease:
     limits: Limits
     outputs: frozenset[str]
     preview_scale: int
+    strip_lines: int
     coloring: Coloring
 
     def window(self, tile: int) -> Window:
@@ -77,6 +81,7 @@ def _read(document: Mapping[str, Any]) -> Lease:
         limits=limits,
         outputs=frozenset(document["outputs"]),
         preview_scale=int(document.get("preview_scale", 1)),
+        strip_lines=int(document.get("strip_lines", 0)),
         coloring=_coloring(document["coloring"]),
     )
 

@@ -23,6 +23,7 @@ _TRIES = 5
 _TIMEOUT = httpx.Timeout(30, connect=5)
 _QUIET_SECONDS = 45.0  # a stream says something at least every 15 s
 _CHUNK = 2**20
+_MAKING_SECONDS = 300.0
 
 
 class Unreachable(Exception):
@@ -30,12 +31,15 @@ class Unreachable(Exception):
 
 
 class Refused(Exception):
-    """The manager answered with an error; `errors` maps fields to messages."""
+    """The manager answered with an error; `errors` maps fields to messages, `retry_after` is in seconds."""
 
-    def __init__(self, status: int, detail: str, errors: Mapping[str, list[str]] | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, errors: Mapping[str, list[str]] | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.errors = errors or {}
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,17 @@ class Client:
                 time.sleep(_POLL_SECONDS)
 
     def save(self, job: str, output: str, target: Path) -> int:
-        """Fetch a result into `target`, which is complete or not there; its size in bytes."""
+        """Fetch a result into `target`, which is complete or not there; its size in bytes. Waits while it is made."""
+        ends = time.monotonic() + _MAKING_SECONDS
+        while True:
+            try:
+                return self._fetch(job, output, target)
+            except Refused as refused:
+                if refused.status != httpx.codes.CONFLICT or not refused.retry_after or time.monotonic() > ends:
+                    raise
+                time.sleep(refused.retry_after)
+
+    def _fetch(self, job: str, output: str, target: Path) -> int:
         draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
         try:
             with self._stream(f"job/{job}/{RESULTS[output]}") as response, draft.open("wb") as file:
@@ -198,7 +212,8 @@ def _check(response: httpx.Response) -> None:
     if not isinstance(problem, dict):
         problem = {}
     detail = problem.get("detail") or problem.get("title") or response.reason_phrase
-    raise Refused(response.status_code, str(detail), problem.get("errors"))
+    wait = response.headers.get("Retry-After", "")
+    raise Refused(response.status_code, str(detail), problem.get("errors"), float(wait) if wait.isdecimal() else None)
 
 
 def _parsed(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:

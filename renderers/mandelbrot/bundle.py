@@ -19,20 +19,21 @@ SMALL_COUNTS_LIMIT = 65535  # max_iter up to which counts travel as two bytes
 
 
 @dataclass(frozen=True)
-class TileResult:
-    """One rendered tile; parts are keyed by section."""
-
-    tile: int
-    render_ms: float
-    parts: Mapping[str, bytes] = field(repr=False)
-
-
-@dataclass(frozen=True)
 class RowStrips:
     """The strips of a whole row of tiles, highest first: (IDAT chunk, Adler-32 of its scanlines)."""
 
     row: int
     strips: tuple[tuple[bytes, int], ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class TileResult:
+    """One rendered tile; parts are keyed by section. The one that was the last of its row may have the row's strips."""
+
+    tile: int
+    render_ms: float
+    parts: Mapping[str, bytes] = field(repr=False)
+    row: RowStrips | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class _Blob:
         return place
 
 
-def write_bundle(layout: Layout, tiles: Sequence[TileResult], rows: Sequence[RowStrips] = ()) -> bytes:
+def write_bundle(layout: Layout, tiles: Sequence[TileResult]) -> bytes:
     """The body to send; tiles and rows are sorted."""
     ordered = sorted(tiles, key=lambda result: result.tile)
     entries: list[dict[str, Any]] = [{"tile": t.tile, "render_ms": round(t.render_ms, 3)} for t in ordered]
@@ -84,7 +85,8 @@ def write_bundle(layout: Layout, tiles: Sequence[TileResult], rows: Sequence[Row
                 entry[section] = blob.add(result.parts[section])
         ends[section] = blob.size
         if section == "png":
-            row_entries = [_row(blob, row) for row in sorted(rows, key=lambda row: row.row)]
+            rows = sorted((result.row for result in ordered if result.row), key=lambda row: row.row)
+            row_entries = [_row(blob, row) for row in rows]
     display_bytes = ends["preview" if layout.preview_scale > 1 else "png"]
     header = _header(layout, entries, row_entries, display_bytes)
     text = json.dumps(header, separators=(",", ":")).encode()

@@ -31,7 +31,6 @@ class Work:
         self.running = 0
         self.pictures = whole_rows(lease)
         self.results: list[TileResult] = []
-        self.rows: list[RowStrips] = []
         self.stop = np.zeros(1, np.uint8)
         self.abandoned = False
         self.failed_tile: int | None = None
@@ -51,7 +50,7 @@ class Work:
         """The body that delivers all results."""
         lease = self.lease
         layout = Layout(lease.id, lease.start, lease.stop, lease.preview_scale, lease.limits.max_iter)
-        return write_bundle(layout, self.results, self.rows)
+        return write_bundle(layout, self.results)
 
 
 class TilePainter:
@@ -68,8 +67,8 @@ class TilePainter:
         counts, smooth = self._buffers(window.rows, window.cols)
         if not render_tile(lease.view, window, lease.limits, counts, smooth, work.stop):
             return None
-        parts = _encode(work, tile, counts, smooth)
-        return TileResult(tile, (time.perf_counter() - started) * 1e3, parts)
+        parts, row = _encode(work, tile, counts, smooth)
+        return TileResult(tile, (time.perf_counter() - started) * 1e3, parts, row)
 
     def _buffers(self, rows: int, cols: int) -> tuple[Counts, Smooth]:
         if self._counts.size < rows * cols:
@@ -78,15 +77,15 @@ class TilePainter:
         return self._counts[:size].reshape(shape), self._smooth[:size].reshape(shape)
 
 
-def _encode(work: Work, tile: int, counts: Counts, smooth: Smooth) -> dict[str, bytes]:
-    """The parts of one tile. Its full-size picture may go into that of a whole row of tiles instead."""
+def _encode(work: Work, tile: int, counts: Counts, smooth: Smooth) -> tuple[dict[str, bytes], RowStrips | None]:
+    """The parts of one tile. Its picture may go into that of a whole row of tiles, whose last tile has the strips."""
     lease = work.lease
     picture = work.painter.paint(counts, smooth)
     row, col = divmod(tile, lease.tile_cols)
     parts: dict[str, bytes] = {}
+    strips = None
     if row in work.pictures:
         strips = work.pictures[row].place(col * lease.tile_size, picture)
-        work.rows += [strips] if strips else []
     elif "png" in lease.outputs or lease.preview_scale == 1:
         parts["png"] = png(picture)
     if lease.preview_scale > 1:
@@ -96,7 +95,7 @@ def _encode(work: Work, tile: int, counts: Counts, smooth: Smooth) -> dict[str, 
         parts["counts"] = pack(counts.astype(form["dtype"]), shuffle=form["shuffle"])
     if "smooth" in lease.outputs:
         parts["smooth"] = pack(smooth, shuffle=smooth_format()["shuffle"])
-    return parts
+    return parts, strips
 
 
 class Renderer:

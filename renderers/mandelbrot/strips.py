@@ -1,6 +1,6 @@
 """Strips: whole rows of tiles, painted tile by tile and encoded as full-width lines of the picture.
 
-The manager joins such rows without inflating them. A strip is about STRIP_BYTES of scanlines, counted from the top of
+The manager joins such rows without inflating them. A strip is so many lines as the lease says, counted from the top of
 the row of tiles, and is an IDAT chunk of the picture: Sub-filtered, raw deflate ended by a sync flush.
 """
 
@@ -15,15 +15,14 @@ from renderers.mandelbrot.encode import strip
 from renderers.mandelbrot.layout import CHANNELS
 from renderers.mandelbrot.palette import Bytes
 
-STRIP_BYTES = 2**19  # filtering and deflating so much stays in a core's second-level cache
-
 
 class RowPicture:
     """The picture of one row of tiles in the making. Tiles may come from several threads."""
 
-    def __init__(self, row: int, lines: int, width: int, tiles: int) -> None:
+    def __init__(self, row: int, lines: int, width: int, tiles: int, strip_lines: int) -> None:
         self.row = row
         self._shape = (lines, CHANNELS * width)
+        self._strip_lines = strip_lines
         self._missing = tiles
         self._lock = threading.Lock()
         self._pixels: Bytes | None = None
@@ -40,17 +39,17 @@ class RowPicture:
             if self._missing:
                 return None
             self._pixels = None
-        step = max(1, STRIP_BYTES // (1 + self._shape[1]))
+        step = self._strip_lines
         return RowStrips(self.row, tuple(strip(pixels[top : top + step]) for top in range(0, len(pixels), step)))
 
 
 def whole_rows(lease: Lease) -> dict[int, RowPicture]:
     """The rows of tiles that are sent as strips: those whole in the lease, where previews show the single tiles."""
-    if lease.preview_scale == 1 or "png" not in lease.outputs:
+    if lease.preview_scale == 1 or lease.strip_lines < 1 or "png" not in lease.outputs:
         return {}
     first = math.ceil(lease.start / lease.tile_cols)
     rows = range(first, min(lease.stop // lease.tile_cols, math.ceil(lease.height / lease.tile_size)))
-    return {row: RowPicture(row, _lines(lease, row), lease.width, lease.tile_cols) for row in rows}
+    return {row: RowPicture(row, _lines(lease, row), lease.width, lease.tile_cols, lease.strip_lines) for row in rows}
 
 
 def _lines(lease: Lease, row: int) -> int:

@@ -6,16 +6,18 @@ own: it goes on when the reader leaves, needs no broker, and a file lock keeps o
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillRunning
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 
-from rrm.errors import NotReady
+from rrm.errors import NotFound, NotReady
 from rrm.farm import jobs
 from rrm.farm.composing import grid_of, metadata, ranges_of
 from rrm.farm.models import Job
@@ -26,23 +28,26 @@ from rrm.results.shelf import CorruptRange
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = timedelta(seconds=20)
-_AT_ONCE = 2
+PATIENCE = timedelta(seconds=2)
+_RETRY_SECONDS = 1
+_WAITING = 4  # readers that may wait at once: each keeps a thread that nodes and other people want as well
 
 _making: dict[Path, Future[None]] = {}
 _asking = Lock()
-_makers = ThreadPoolExecutor(_AT_ONCE, "derived")
+_places = BoundedSemaphore(_WAITING)
+_pyramids = ThreadPoolExecutor(2, "pyramid")  # apart, so that the longest export delays no page
+_exports = ThreadPoolExecutor(1, "export")  # one at a time: some formats need the whole picture in memory
 
 
 def ensure_pyramid(job: Job) -> None:
     """See to it that the pyramid of a COMPLETED job is there.
 
-    NotReady if that takes longer than PATIENCE, or if a range is lost or damaged, or the disk is full.
+    NotReady if that takes longer than PATIENCE, or cannot be done: a range is lost or damaged, the disk is full.
     """
     kept = jobs.files(job)
     if not kept.pyramid.is_dir():
         ranges = ranges_of(job)
-        _ensure(kept.pyramid, lambda: compose_pyramid(kept, grid_of(job), ranges))
+        _ensure(kept.pyramid, lambda: compose_pyramid(kept, grid_of(job), ranges), _pyramids)
 
 
 def ensure_export(job: Job, name: str) -> Path:
@@ -55,22 +60,39 @@ def ensure_export(job: Job, name: str) -> Path:
             EXPORTS[name].write(kept, draft, told)
 
     if not path.exists():
-        _ensure(path, make)
+        _ensure(path, make, _exports)
     return path
 
 
-def _ensure(path: Path, make: Callable[[], None]) -> None:
+def _ensure(path: Path, make: Callable[[], None], pool: Executor) -> None:
     with _asking:
         work = _making.get(path)
         if work is None:
-            work = _making[path] = _makers.submit(_once, path, make)
+            work = _making[path] = pool.submit(_once, path, make)
     try:
-        work.result(PATIENCE.total_seconds())
+        with _a_place():
+            work.result(PATIENCE.total_seconds())
     except StillRunning:
-        raise NotReady(f"{path.name} is being made; ask again in a moment.", retry_after=5) from None
+        raise NotReady(f"{path.name} is being made; ask again in a moment.", retry_after=_RETRY_SECONDS) from None
     except (CorruptRange, OSError, ValueError) as error:
+        if not path.parent.is_dir():
+            raise NotFound("The job was deleted.") from None
         logger.exception("%s could not be made", path)
-        raise NotReady(f"{path.name} could not be made: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else "a part of the results is lost or damaged"
+        raise NotReady(f"{path.name} could not be made: {reason}.") from error
+    finally:
+        del work  # its exception holds this frame: together they would keep the files that it had open
+
+
+@contextmanager
+def _a_place() -> Iterator[None]:
+    """A reader's place to wait. Raises StillRunning when all are taken."""
+    if not _places.acquire(blocking=False):
+        raise StillRunning
+    try:
+        yield
+    finally:
+        _places.release()
 
 
 def _once(path: Path, make: Callable[[], None]) -> None:
@@ -78,6 +100,8 @@ def _once(path: Path, make: Callable[[], None]) -> None:
     try:
         with path.with_name(f"{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # let go by the system when its process dies
+            if not path.parent.is_dir():  # the job was deleted, with the lock's name
+                raise FileNotFoundError(errno.ENOENT, "the job was deleted")
             if not path.exists():
                 make()
     finally:

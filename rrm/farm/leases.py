@@ -260,5 +260,6 @@ def _offer(lease: Lease) -> dict[str, Any]:
         "view": job.view,
         "outputs": job.outputs,
         "preview_scale": job.preview_scale,
+        "strip_lines": tiling.TileGrid(job.width, job.height, job.tile_size).strip_lines,
         "coloring": job.palette,
     }

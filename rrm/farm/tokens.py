@@ -64,11 +64,7 @@ def in_force() -> QuerySet[Token]:
 
 def node_of(secret: str) -> Node | None:
     """The node that was given `secret` when it checked in, with its site, as long as it is there."""
-    return (
-        Node.objects.select_related("site")
-        .filter(token_digest=digest_of(secret), state__in=NODE_CHECKED_IN)
-        .first()
-    )
+    return Node.objects.select_related("site").filter(token_digest=digest_of(secret), state__in=NODE_CHECKED_IN).first()
 
 
 def is_secret(text: str) -> bool:

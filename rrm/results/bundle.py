@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,32 @@ from rrm.errors import BadBundle, NotReady
 from rrm.results import arrays, png
 from rrm.results.header import MAGIC, MAX_HEADER_BYTES, PREFIX_BYTES, Header, Part, parse
 from rrm.results.png import Bytes as Pixels
-from rrm.results.strips import Strip, cut_strip
+from rrm.results.strips import Strip, place_strips
+
+
+class RecentRows:
+    """Rows of tiles that were inflated to show a tile: who looks at one asks for its neighbours next."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._lock = Lock()
+        self._rows: OrderedDict[tuple[Path, int], Pixels] = OrderedDict()
+
+    def get(self, key: tuple[Path, int], make: Callable[[], Pixels]) -> Pixels:
+        """The row, made if need be. Two who ask at once may both make it."""
+        with self._lock:
+            if (found := self._rows.get(key)) is not None:
+                self._rows.move_to_end(key)
+                return found
+        made = make()
+        with self._lock:
+            self._rows[key] = made
+            while self._rows and sum(row.nbytes for row in self._rows.values()) > self._most_bytes:
+                self._rows.popitem(last=False)
+        return made
+
+
+_rows = RecentRows(2**26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +86,8 @@ class Bundle:
         if parts is None:
             raise NotReady(f"row {row} has no strips")
         step, height = grid.strip_lines, grid.box(row * grid.cols).rows
+        if len(parts) != ceil(height / step):
+            raise BadBundle(f"row {row} has {len(parts)} strips instead of {ceil(height / step)}")
         strips = []
         with _opened(self.path) as descriptor:
             for top in range(first // step * step, height if stop is None else stop, step):
@@ -73,7 +103,12 @@ class Bundle:
             pixels = np.empty((box.rows, box.cols, 3), np.uint8)
             png.unfilter(png.scanlines(data, box.cols, box.rows), pixels)
             return pixels
-        return np.concatenate([cut_strip(strip, grid.width, box.col0, box.cols) for strip in self.strips(row, grid)])
+        return _rows.get((self.path, row), lambda: self._row(row, grid))[:, box.col0 : box.col0 + box.cols]
+
+    def _row(self, row: int, grid: TileGrid) -> Pixels:
+        pixels = np.empty((grid.box(row * grid.cols).rows, grid.width, 3), np.uint8)
+        place_strips(self.strips(row, grid), pixels)
+        return pixels
 
     def values(self, tile: int, kind: str, box: Box) -> NDArray[Any]:
         """One tile's counts or smooth values (rows, cols) in the dtype that was uploaded. NotReady without them."""

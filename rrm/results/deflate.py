@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import struct
 from typing import Any
 
 from isal import isal_zlib
@@ -15,6 +17,8 @@ LAST_BLOCK = b"\x03\x00"
 # the empty stored block that a sync flush ends with
 _SYNC_MARK = b"\x00\x00\xff\xff"
 _ADLER_BASE = 65521
+_NONCE_BYTES = 16
+_STORED_NONCE = struct.pack("<BHH", 0, _NONCE_BYTES, _NONCE_BYTES ^ 0xFFFF)  # opens a stored block of so many bytes
 
 Buffer = bytes | bytearray | memoryview
 
@@ -27,17 +31,19 @@ def inflate(data: Buffer, size: int) -> bytes:
     return _inflated(isal_zlib.decompressobj(), data, size)
 
 
-def _inflated(stream: Any, data: Buffer, size: int) -> bytes:
+def _inflated(stream: Any, data: Buffer, size: int, more: int = 0) -> bytes:
+    """`size` bytes and `more` that are not told of."""
     try:
-        plain = bytes(stream.decompress(data, size + 1))
+        plain = bytes(stream.decompress(data, size + more + 1))
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub declares the class as an instance
         raise BadBundle(f"is not a deflate stream ({error})") from None
-    if len(plain) > size:
+    found = len(plain) - more
+    if found > size:
         raise BadBundle(f"inflates to more than {size} bytes")
     if not stream.eof:
-        raise BadBundle(f"ends after {len(plain)} of {size} bytes")
-    if len(plain) < size:
-        raise BadBundle(f"inflates to {len(plain)} bytes instead of {size}")
+        raise BadBundle(f"ends after {max(found, 0)} of {size} bytes")
+    if found < size:
+        raise BadBundle(f"inflates to {max(found, 0)} bytes instead of {size}")
     if stream.unused_data:
         raise BadBundle("has bytes after its end")
     return plain
@@ -54,11 +60,19 @@ def deflate_piece(data: Buffer) -> bytes:
     return bytes(stream.compress(data) + stream.flush(isal_zlib.Z_SYNC_FLUSH))
 
 
-def inflate_piece(data: bytes, size: int) -> bytes:
-    """Exactly `size` bytes from such a part. BadBundle if it is not one: another part could not follow it."""
-    if not data.endswith(_SYNC_MARK):
-        raise BadBundle("does not end on a byte boundary")
-    return _inflated(isal_zlib.decompressobj(-isal_zlib.MAX_WBITS), data + LAST_BLOCK, size)
+def inflate_piece(data: bytes, size: int) -> memoryview:
+    """Exactly `size` bytes from such a part. BadBundle if it is not one: another part could not follow it.
+
+    Bytes that its maker cannot know follow as a block of their own. They come out only if the part ends between two
+    blocks and on a byte boundary; one that closes the stream, or leaves a block open, swallows them.
+    """
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    follower = _STORED_NONCE + nonce + LAST_BLOCK
+    stream = isal_zlib.decompressobj(-isal_zlib.MAX_WBITS)
+    plain = _inflated(stream, data + follower, size, more=_NONCE_BYTES)
+    if not data.endswith(_SYNC_MARK) or plain[size:] != nonce:
+        raise BadBundle("does not end between two blocks and on a byte boundary")
+    return memoryview(plain)[:size]
 
 
 def join_adler(first: int, second: int, second_size: int) -> int:

@@ -21,7 +21,7 @@ from rrm.results.layout import JobFiles
 from rrm.results.picture import SOFTWARE
 
 WEBP_LONGEST_SIDE = 16383  # the format's own limit
-WEBP_MOST_PIXELS = 2**26  # the whole picture is in memory, four bytes for each pixel and some
+WEBP_MOST_PIXELS = 2**24  # the whole picture is in memory, about ten bytes for each pixel
 _WEBP_QUALITY = 90
 _TIFF_TILE = 256
 _EXR_LINES = 64

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from rrm.errors import BadBundle
@@ -72,7 +73,7 @@ class TileEntry:
     parts: Mapping[str, Part]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Header:
     lease: str
     start: int
@@ -86,6 +87,11 @@ class Header:
     @property
     def render_ms(self) -> float:
         return math.fsum(entry.render_ms for entry in self.tiles)
+
+    @cached_property
+    def striped(self) -> frozenset[int]:
+        """The rows of tiles whose picture is here as strips."""
+        return frozenset(entry.row for entry in self.rows)
 
     @property
     def is_pictured(self) -> bool:

@@ -69,7 +69,7 @@ def scanlines(data: bytes, width: int, height: int) -> Bytes:
     return _sub_only(_lines(data, width, height))
 
 
-def as_scanlines(plain: bytes, width: int) -> Bytes:
+def as_scanlines(plain: memoryview, width: int) -> Bytes:
     """Inflated bytes as Sub-filtered scanlines of this width. BadBundle if a line has another filter."""
     return _sub_only(np.frombuffer(plain, np.uint8).reshape(-1, 1 + 3 * width))
 

@@ -55,6 +55,13 @@ class Shape:
             return None
         return (grid.rows - 1 - row) * grid.cols + col
 
+    def has(self, level: int, col: int, row: int) -> bool:
+        """Whether there is such a tile."""
+        if not 0 <= level <= self.top:
+            return False
+        size = self.tile_size << (self.top - level)
+        return 0 <= col * size < self.grid.width and 0 <= row * size < self.grid.height
+
     def dzi_xml(self) -> str:
         """The descriptor."""
         return (

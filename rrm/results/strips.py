@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from isal import isal_zlib
 
 from rrm.errors import BadBundle
@@ -47,16 +46,6 @@ def place_strips(strips: Sequence[Strip], pixels: Bytes) -> None:
         lines = scanlines(strip, pixels.shape[1])
         png.unfilter(lines, pixels[top : top + len(lines)])
         top += len(lines)
-
-
-def cut_strip(strip: Strip, width: int, col0: int, cols: int) -> Bytes:
-    """The pixels (lines, cols, 3) of some columns of a strip of full-width lines."""
-    lines = scanlines(strip, width)
-    deltas = lines[:, 1:].reshape(len(lines), width, 3)
-    left = deltas[:, :col0].sum(axis=1, keepdims=True, dtype=np.uint8)
-    pixels: Bytes = deltas[:, col0 : col0 + cols].cumsum(axis=1, dtype=np.uint8)
-    pixels += left
-    return pixels
 
 
 def scanlines(strip: Strip, width: int) -> Bytes:

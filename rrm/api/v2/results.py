@@ -158,16 +158,16 @@ class JobPyramidTile(_Result):
     def get(self, request: Request, id: UUID, level: int, col: int, row: int) -> HttpResponseBase:
         """Fetch a tile of the zoomable picture; row 0 is at the top. The first reader waits until it is made."""
         job = _completed(_pictured(request, id))
-        tile = Shape(_grid(job)).job_tile(level, col, row)
+        shape = Shape(_grid(job))
+        if not shape.has(level, col, row):
+            raise NotFound(f"Level {level} has no tile {col}_{row}.")
+        tile = shape.job_tile(level, col, row)
         if tile is not None:
             lease = _done_lease(job, tile)
             content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile, _grid(job)))
             return ranged.serve_bytes(request, content, PNG, f'"{lease}-{tile}"')
         derived.ensure_pyramid(job)
-        path = jobs.files(job).pyramid_tile(level, col, row)
-        if not path.is_file():
-            raise NotFound(f"Level {level} has no tile {col}_{row}.")
-        return ranged.serve_file(request, path, PNG)
+        return ranged.serve_file(request, jobs.files(job).pyramid_tile(level, col, row), PNG)
 
 
 class JobTilePng(_Result):

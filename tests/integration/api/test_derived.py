@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
+from time import monotonic, sleep
 
 import numpy as np
 import OpenEXR
@@ -16,6 +19,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from rrm.errors import NotReady
 from rrm.farm import composing, derived, jobs
 from rrm.farm.models import Job
 from rrm.results import exports
@@ -86,11 +90,94 @@ def test_what_takes_long_to_make_goes_on_while_the_reader_is_told_to_come_back(
     monkeypatch.setattr(derived, "PATIENCE", timedelta(seconds=0.05))
     answer = owner.get(f"job/{job.pk}/smooth.tiff")
     problem(answer, 409, "not-ready")
-    assert answer.headers["Retry-After"] == "5"
+    assert answer.headers["Retry-After"] == "1"
     assert begun.wait(10)
     may_end.set()
     monkeypatch.setattr(derived, "PATIENCE", timedelta(seconds=10))
     assert whole(owner, f"job/{job.pk}/smooth.tiff") == b"made once"
+
+
+def test_readers_who_come_while_others_wait_are_sent_away_at_once(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = Event()
+
+    def slow(files: JobFiles, path: Path, told: Mapping[str, object]) -> None:
+        assert may_end.wait(20)
+        path.write_bytes(b"made once")
+
+    monkeypatch.setitem(exports.EXPORTS, "smooth.tiff", replace(exports.EXPORTS["smooth.tiff"], write=slow))
+    monkeypatch.setattr(derived, "PATIENCE", timedelta(seconds=20))
+    with ThreadPoolExecutor(4) as readers:
+        waiting = [readers.submit(derived.ensure_export, prepared(job), "smooth.tiff") for _ in range(4)]
+        while derived._places._value:
+            sleep(0.01)
+        began = monotonic()
+        with pytest.raises(NotReady) as caught:
+            derived.ensure_export(job, "smooth.tiff")
+        assert monotonic() - began < 5
+        may_end.set()
+        assert {path.result() for path in waiting} == {jobs.files(job).export("smooth.tiff")}
+    assert caught.value.retry_after == 1
+
+
+def test_many_readers_at_once_have_it_made_once(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def counted(files: JobFiles, path: Path, told: Mapping[str, object]) -> None:
+        made.append(path)
+        sleep(0.1)
+        path.write_bytes(b"made once")
+
+    monkeypatch.setitem(exports.EXPORTS, "smooth.tiff", replace(exports.EXPORTS["smooth.tiff"], write=counted))
+    with ThreadPoolExecutor(3) as readers:
+        for work in [readers.submit(derived.ensure_export, prepared(job), "smooth.tiff") for _ in range(3)]:
+            work.result()
+    assert len(made) == 1
+
+
+def test_what_another_process_makes_is_waited_for_and_not_made_again(
+    job: Job, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(derived, "PATIENCE", timedelta(seconds=0.1))
+    path = jobs.files(job).export("smooth.exr")
+    with path.with_name("smooth.exr.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        problem(owner.get(f"job/{job.pk}/smooth.exr"), 409, "not-ready")
+        path.write_bytes(b"made elsewhere")
+    monkeypatch.setattr(derived, "PATIENCE", timedelta(seconds=10))
+    assert whole(owner, f"job/{job.pk}/smooth.exr") == b"made elsewhere"
+    sleep(0.1)  # until the thread that waited for the lock is through
+    assert path.read_bytes() == b"made elsewhere"
+
+
+def test_what_failed_once_is_tried_again(job: Job, owner: Caller) -> None:
+    kept = jobs.files(job).smooth
+    values = kept.read_bytes()
+    kept.write_bytes(b"nothing")
+    problem(owner.get(f"job/{job.pk}/smooth.exr"), 409, "not-ready")
+    kept.write_bytes(values)
+    assert whole(owner, f"job/{job.pk}/smooth.exr")
+
+
+def test_a_job_deleted_while_something_is_made_leaves_nothing(
+    job: Job, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = jobs.files(job).folder
+
+    def deleted(files: JobFiles, path: Path, told: Mapping[str, object]) -> None:
+        files.remove()
+        path.write_bytes(b"too late")
+
+    monkeypatch.setitem(exports.EXPORTS, "smooth.tiff", replace(exports.EXPORTS["smooth.tiff"], write=deleted))
+    problem(owner.get(f"job/{job.pk}/smooth.tiff"), 404, "not-found")
+    assert not folder.exists()
+    job.leases.all().delete()
+    job.delete()
+
+
+def prepared(job: Job) -> Job:
+    """The job with all that threads want to know of it: they must not use the test's connection."""
+    assert job.model.params
+    return job
 
 
 def test_a_format_that_cannot_be_made_is_not_ready_and_leaves_nothing(job: Job, owner: Caller) -> None:

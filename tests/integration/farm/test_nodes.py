@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -321,3 +321,21 @@ def _until_dead(node: Node) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("the node survived SIGKILL")
+
+
+def test_signs_of_life_are_written_down_once_a_second_at_most(farm: Farm) -> None:
+    node, now = farm.node(), timezone.now()
+    lease = farm.lease(node)
+
+    def written(after: float) -> tuple[datetime, datetime]:
+        row = Node.objects.get(pk=node.pk)
+        nodes.heartbeat(row, {"leases": [lease["id"]], "models": []}, now + timedelta(seconds=after))
+        row.refresh_from_db()
+        seen = row.last_heartbeat
+        assert seen is not None
+        return seen, Lease.objects.get(pk=lease["id"]).deadline
+
+    first = written(2.0)
+    assert first == (now + timedelta(seconds=2), now + timedelta(seconds=2) + settings.RRM.lease_minimum)
+    assert written(2.9) == first
+    assert written(3.1) == (now + timedelta(seconds=3.1), now + timedelta(seconds=3.1) + settings.RRM.lease_minimum)

@@ -57,7 +57,9 @@ def test_previews_come_with_or_without_the_full_picture() -> None:
 
 
 def test_a_whole_row_of_tiles_is_sent_as_strips_where_previews_show_its_tiles() -> None:
-    bundle = Bundle.read(rendered(width=70, height=50, tile_cols=3, start=1, stop=6, preview_scale=4).bundle())
+    bundle = Bundle.read(
+        rendered(width=70, height=50, tile_cols=3, start=1, stop=6, preview_scale=4, strip_lines=9).bundle()
+    )
     alone = Bundle.read(rendered(width=70, height=50, tile_cols=3, start=1, stop=6).bundle())
     assert ["png" in entry for entry in bundle.header["tiles"]] == [True, True, False, False, False]
     assert [entry["row"] for entry in bundle.header["rows"]] == [1]
@@ -67,8 +69,8 @@ def test_a_whole_row_of_tiles_is_sent_as_strips_where_previews_show_its_tiles() 
     assert np.array_equal(bundle.row_picture(1, width=70), tiles)
 
 
-def test_strips_are_about_half_a_megabyte_of_lines() -> None:
-    picture = RowPicture(0, 64, 8192, 1)
+def test_a_strip_has_as_many_lines_as_the_lease_says() -> None:
+    picture = RowPicture(0, 64, 8192, 1, strip_lines=21)
     strips = picture.place(0, np.zeros((64, 3 * 8192), np.uint8))
     assert strips is not None
     inflated = [zlib.decompressobj(-15).decompress(chunk[8:-4]) for chunk, _ in strips.strips]

@@ -378,8 +378,8 @@ def _no_list(header: Json) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (_other_row, "strips for the rows [2] instead of [1]"),
-        (_no_rows, "strips for the rows [] instead of [1]"),
+        (_other_row, "strips for the rows [2], which are not all whole"),
+        (_no_rows, "tile 4: png is missing"),
         (_twice, "row 1: there are 2 strips instead of 1"),
         (_shifted, "row 1: a strip starts at"),
         (_other_adler, "row 1: strip 0 inflates to something else"),

@@ -20,11 +20,12 @@ from PIL import Image
 from rrm.domain.tiling import TileGrid
 from rrm.errors import NotReady
 from rrm.results import shelf
+from rrm.results.bundle import Bundle
 from rrm.results.compose import ComposePlan, compose, compose_pyramid
 from rrm.results.layout import JobFiles
 from rrm.results.pyramid import Shape
 from rrm.results.shelf import CorruptRange, RangeFile
-from tests.unit.results.writer import Scene, write_bundle
+from tests.unit.results.writer import Scene, header_and_blob, packed, write_bundle
 
 Array = NDArray[Any]
 SHAPES = [
@@ -203,6 +204,29 @@ def test_rows_that_came_as_strips_give_the_same_picture(
     level, half = shape.top - 1, averaged(scene.pixels)[: shape.tile_size, : shape.tile_size]
     if level >= 0:
         np.testing.assert_array_equal(pixels(files.pyramid_tile(level, 0, 0)), half)
+
+
+def test_a_strip_that_rots_is_found_before_the_picture_is_whole(files: JobFiles) -> None:
+    plan = stored(files, Scene(300, 200, 64, kinds=("preview", "png"), scale=2), [5, 15])
+    path = plan.ranges[1].path
+    header = Bundle.read(path).header
+    data = bytearray(path.read_bytes())
+    place = Bundle.read(path).blob_start + header.rows[0].strips[0].offset + 30
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorruptRange, match="wrong checksum"):
+        compose(files, replace(plan, outputs=frozenset({"png"})))
+    assert list(files.folder.iterdir()) == [files.ranges]
+
+
+def test_a_header_that_lost_a_strip_is_found(files: JobFiles) -> None:
+    scene = Scene(3000, 200, 100, kinds=("preview", "png"), scale=2)
+    plan = stored(files, scene, [scene.tiles])
+    header, blob = header_and_blob(scene, "lease-0", 0, scene.tiles)
+    header["rows"][0]["strips"].pop()
+    plan.ranges[0].path.write_bytes(packed(header, blob))
+    with pytest.raises(CorruptRange, match="strips instead of"):
+        compose(files, replace(plan, outputs=frozenset({"png"})))
 
 
 def test_a_wide_row_is_composed_in_slabs(files: JobFiles, monkeypatch: pytest.MonkeyPatch) -> None:

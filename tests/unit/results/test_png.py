@@ -52,15 +52,37 @@ def _stream(data: bytes, flush: int) -> bytes:
 @pytest.mark.parametrize(
     ("part", "said"),
     [
-        (_stream(b"scanlines", zlib.Z_FINISH), "byte boundary"),
-        (_stream(b"scanlines", zlib.Z_FINISH) + b"\0\0\xff\xff", "after its end"),
+        (_stream(b"scanlines", zlib.Z_FINISH), "instead of 9"),
+        (_stream(b"scanlines", zlib.Z_FINISH) + b"\0\0\xff\xff", "instead of 9"),
+        (_stream(b"scanlines" + bytes(16), zlib.Z_FINISH) + b"\0\0\xff\xff", "after its end"),
         (_stream(b"scan", zlib.Z_SYNC_FLUSH), "instead of 9"),
         (_stream(b"scanlines and more", zlib.Z_SYNC_FLUSH), "more than 9"),
         (b"\xff\xff\0\0\xff\xff", "not a deflate stream"),
-        (_stream(b"scanlines", zlib.Z_SYNC_FLUSH)[:-5] + b"\0\0\xff\xff", "ends after|not a deflate stream"),
+        (
+            _stream(b"scanlines", zlib.Z_SYNC_FLUSH)[:-5] + b"\0\0\xff\xff",
+            "ends after|not a deflate stream|more than 9",
+        ),
     ],
-    ids=["finished", "finished-and-marked", "short", "long", "nonsense", "cut"],
+    ids=["finished", "finished-and-marked", "finished-with-more", "short", "long", "nonsense", "cut"],
 )
 def test_what_another_part_could_not_follow_is_refused(part: bytes, said: str) -> None:
     with pytest.raises(BadBundle, match=said):
         inflate_piece(part, 9)
+
+
+def test_a_last_block_that_only_looks_like_a_sync_flush_is_refused() -> None:
+    """It leaves a code open, whose end the bytes after it would be taken for; so laid end to end nothing fits."""
+    literals = [0] * 4100 + [200] * 4  # four codes of nine bits, so that the last two bytes of each mark fall in place
+    bits = "1" + "10"  # a last block, fixed codes
+    bits += "".join(
+        format(0x30 + byte, "08b") if byte < 144 else format(0x190 + byte - 144, "09b") for byte in literals
+    )
+    bits += "0000001" + "11000" + 11 * "0"  # three bytes again, from 4097 bytes before
+    bits += format(0x30 + 15, "08b") + 9 * "1" + "1"  # two literals, and the first bit of a third
+    assert len(bits) % 8 == 0
+    part = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
+    assert part.endswith(b"\0\0\xff\xff")
+    size = len(literals) + 6
+    assert len(zlib.decompress(part + LAST_BLOCK, -zlib.MAX_WBITS)) == size
+    with pytest.raises(BadBundle):
+        inflate_piece(part, size)

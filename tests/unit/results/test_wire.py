@@ -60,18 +60,19 @@ def sent(files: JobFiles, scene: Scene, scale: int, cuts: list[int]) -> tuple[Ra
 
 def packed(scene: Scene, lease: str, start: int, stop: int, scale: int) -> bytes:
     document = lease_document(lease, start=start, stop=stop, width=90, height=70, tile_cols=3, preview_scale=scale)
+    document["strip_lines"] = GRID.strip_lines
     pictures = whole_rows(parse_lease(document))
-    results, rows = [], []
+    results = []
     for tile in range(start, stop):
         found = parts(scene, tile, scale)
         row, col = divmod(tile, scene.cols)
+        strips = None
         if row in pictures:
             picture = np.ascontiguousarray(scene.tile_pixels(tile))
             found.pop("png")
-            if (strips := pictures[row].place(32 * col, picture.reshape(len(picture), -1))) is not None:
-                rows.append(strips)
-        results.append(node.TileResult(tile, 1.25, found))
-    return node.write_bundle(node.Layout(lease, start, stop, scale, scene.max_iter), results, rows)
+            strips = pictures[row].place(32 * col, picture.reshape(len(picture), -1))
+        results.append(node.TileResult(tile, 1.25, found, strips))
+    return node.write_bundle(node.Layout(lease, start, stop, scale, scene.max_iter), results)
 
 
 def parts(scene: Scene, tile: int, scale: int) -> dict[str, bytes]:

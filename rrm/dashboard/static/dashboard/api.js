@@ -2,11 +2,12 @@
 
 export const config = Object.freeze(JSON.parse(document.getElementById("rrm-config").textContent));
 
-/** A refusal of the API: `status`, `title`, `detail`, `code`, and `errors` as {"dotted.field": [messages]}. */
+/** A refusal of the API: `status`, `title`, `detail`, `code`, `retryAfter` in seconds, and `errors` as {"dotted.field": [messages]}. */
 export class Problem extends Error {
-  constructor(status, body) {
+  constructor(status, body, retryAfter = null) {
     super(body.detail || body.title || `The server answered ${status}.`);
     this.status = status;
+    this.retryAfter = retryAfter;
     this.title = body.title || this.message;
     this.code = body.code ?? "";
     this.errors = flatten(body.errors ?? {});
@@ -46,7 +47,7 @@ function watchClock(response) {
 
 async function problemOf(response) {
   const body = await response.json().catch(() => ({}));
-  return new Problem(response.status, body ?? {});
+  return new Problem(response.status, body ?? {}, Number(response.headers.get("Retry-After")) || null);
 }
 
 /** The response of one request; raises `Problem` for a refusal, and goes to the login page when the session has ended. */

@@ -5,6 +5,7 @@ import { getBytes, request } from "./api.js";
 const IN_FLIGHT = 4;
 const KEPT = 400;
 const AGAIN_MS = 5000;
+const MAKING_TRIES = 60;
 
 export class Pyramid {
   #base;
@@ -107,8 +108,20 @@ export class Pyramid {
 
 
   async #decode(key) {
-    const bytes = await getBytes(`${this.#base}${key}.${this.format}`);
+    const bytes = await this.#bytes(`${this.#base}${key}.${this.format}`);
     return createImageBitmap(new Blob([bytes]));
+  }
+
+  /** A tile's file; who looks first may have to wait until the pyramid is made. */
+  async #bytes(path) {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        return await getBytes(path);
+      } catch (problem) {
+        if (problem.code !== "not-ready" || !problem.retryAfter || tries >= MAKING_TRIES) throw problem;
+        await new Promise((resolve) => setTimeout(resolve, 1000 * problem.retryAfter));
+      }
+    }
   }
 
   #evict() {
