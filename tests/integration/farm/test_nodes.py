@@ -324,6 +324,7 @@ def _until_dead(node: Node) -> None:
 
 
 def test_signs_of_life_are_written_down_once_a_second_at_most(farm: Farm) -> None:
+    farm.submit()
     node, now = farm.node(), timezone.now()
     lease = farm.lease(node)
 
