@@ -1,7 +1,7 @@
 # The commands of the project. `make help` lists them; CONTRIBUTING.md explains the ones for developers.
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-unit lint format types bench clean
+.PHONY: help setup setup-dev run test test-unit lint format types bench gallery clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ types: setup-dev ## Static types
 
 bench: setup-dev ## Benchmarks
 	@exec $(PY) -m benchmarks $(ARGS)
+
+gallery: setup ## Make the pictures of docs/gallery.md anew, through the service
+	@exec $(PY) -m deployment.gallery $(ARGS)
 
 clean: ## Remove caches and test results (.venv and var stay)
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage .coverage.* htmlcov test-results

@@ -139,7 +139,7 @@ def pillow(files: JobFiles, grid: TileGrid, ranges: tuple[RangeFile, ...]) -> No
     for item in ranges:
         for tile in range(item.start, item.stop):
             box = grid.box(tile)
-            picture = Image.open(io.BytesIO(tile_png(item.path, tile)))
+            picture = Image.open(io.BytesIO(tile_png(item.path, tile, grid)))
             canvas.paste(picture, (box.col0, grid.height - box.row0 - box.rows))
     canvas.save(files.folder / "pillow.png", compress_level=1)
 

@@ -16,7 +16,7 @@ import httpx
 
 PREFIX = "/rendering-resource-manager/v2/"
 FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
-RESULTS = {"png": "image.png", "counts": "counts.npy", "smooth": "smooth.npy"}
+RESULTS = {"png": "image.png", "counts": "counts.npy", "smooth": "smooth.npy", "webp": "image.webp"}
 
 _POLL_SECONDS = 1.0
 _TRIES = 5

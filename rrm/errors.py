@@ -25,15 +25,19 @@ T = TypeVar("T")
 
 
 class RrmError(Exception):
-    """An error with a stable machine-readable `code` and the HTTP `status` it maps to."""
+    """An error with a stable machine-readable `code` and the HTTP `status` it maps to.
+
+    `retry_after` is in how many seconds it is worth trying again, where that is known.
+    """
 
     status = 500
     code = "error"
     title = "Error"
 
-    def __init__(self, detail: str = "") -> None:
+    def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(detail or self.title)
         self.detail = detail or self.title
+        self.retry_after = retry_after
 
 
 class Invalid(RrmError):

@@ -40,4 +40,5 @@ def render(view: Input, outputs: tuple[str, ...], threads: int | None = None) ->
     renderer.close(5.0)
     (work,) = works
     assert work.error is None, work.error
-    return Spent(wall, cpu, sum(len(part) for result in work.results for part in result.parts.values()))
+    strips = sum(len(chunk) for row in work.rows for chunk, _ in row.strips)
+    return Spent(wall, cpu, strips + sum(len(part) for result in work.results for part in result.parts.values()))

@@ -1,7 +1,7 @@
 """The bundle: all results of one lease in one body.
 
-`RRMB` | uint32 header length | header JSON | blob; little endian. Offsets count from the start of the blob, which holds
-all previews, then all pngs, all counts, all smooths: what a page shows is one contiguous piece at the front.
+`RRMB` | uint32 header length | header JSON | blob; little endian. Offsets count from the start of the blob: previews,
+then pngs, strips, counts, smooths. What a page shows is one contiguous piece at the front.
 """
 
 import json
@@ -28,6 +28,14 @@ class TileResult:
 
 
 @dataclass(frozen=True)
+class RowStrips:
+    """The strips of a whole row of tiles, highest first: (IDAT chunk, Adler-32 of its scanlines)."""
+
+    row: int
+    strips: tuple[tuple[bytes, int], ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Layout:
     """What the bundle's header says about the whole range."""
 
@@ -49,27 +57,47 @@ def smooth_format() -> dict[str, Any]:
     return {"dtype": "<f4", "encoding": ENCODING, "shuffle": ENCODING == "zlib"}
 
 
-def write_bundle(layout: Layout, tiles: Sequence[TileResult]) -> bytes:
-    """The body to send; tiles are sorted by index."""
+class _Blob:
+    """Parts laid end to end."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+
+    def add(self, part: bytes) -> list[int]:
+        """The part's [offset, length]."""
+        place = [self.size, len(part)]
+        self.parts.append(part)
+        self.size += len(part)
+        return place
+
+
+def write_bundle(layout: Layout, tiles: Sequence[TileResult], rows: Sequence[RowStrips] = ()) -> bytes:
+    """The body to send; tiles and rows are sorted."""
     ordered = sorted(tiles, key=lambda result: result.tile)
     entries: list[dict[str, Any]] = [{"tile": t.tile, "render_ms": round(t.render_ms, 3)} for t in ordered]
-    blob: list[bytes] = []
-    ends: dict[str, int] = {}
-    offset = 0
+    row_entries: list[dict[str, Any]] = []
+    blob, ends = _Blob(), {}
     for section in SECTIONS:
         for entry, result in zip(entries, ordered, strict=True):
-            part = result.parts.get(section)
-            if part is not None:
-                entry[section] = [offset, len(part)]
-                blob.append(part)
-                offset += len(part)
-        ends[section] = offset
+            if section in result.parts:
+                entry[section] = blob.add(result.parts[section])
+        ends[section] = blob.size
+        if section == "png":
+            row_entries = [_row(blob, row) for row in sorted(rows, key=lambda row: row.row)]
     display_bytes = ends["preview" if layout.preview_scale > 1 else "png"]
-    header = json.dumps(_header(layout, entries, display_bytes), separators=(",", ":")).encode()
-    return b"".join((MAGIC, struct.pack("<I", len(header)), header, *blob))
+    header = _header(layout, entries, row_entries, display_bytes)
+    text = json.dumps(header, separators=(",", ":")).encode()
+    return b"".join((MAGIC, struct.pack("<I", len(text)), text, *blob.parts))
 
 
-def _header(layout: Layout, entries: list[dict[str, Any]], display_bytes: int) -> dict[str, Any]:
+def _row(blob: _Blob, row: RowStrips) -> dict[str, Any]:
+    return {"row": row.row, "strips": [[*blob.add(chunk), adler] for chunk, adler in row.strips]}
+
+
+def _header(
+    layout: Layout, entries: list[dict[str, Any]], rows: list[dict[str, Any]], display_bytes: int
+) -> dict[str, Any]:
     return {
         "version": VERSION,
         "lease": layout.lease,
@@ -80,4 +108,5 @@ def _header(layout: Layout, entries: list[dict[str, Any]], display_bytes: int) -
         "counts": counts_format(layout.max_iter) if "counts" in entries[0] else None,
         "smooth": smooth_format() if "smooth" in entries[0] else None,
         "tiles": entries,
+        "rows": rows,
     }

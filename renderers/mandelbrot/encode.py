@@ -36,15 +36,31 @@ def deflate(data: Any) -> bytes:
 def png(picture: Bytes) -> bytes:
     """A PNG of RGB rows (height x 3·width): Sub filter on every row, one IDAT."""
     height, row_bytes = picture.shape
-    filtered = np.empty((height, row_bytes + 1), np.uint8)
-    function("sub_filter")(picture.ctypes.data, filtered.ctypes.data, height, row_bytes)
     header = struct.pack(">IIBBBBB", row_bytes // CHANNELS, height, *RGB_8_BIT)
-    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", deflate(filtered.data)), _chunk(b"IEND", b""))
+    chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", deflate(_filtered(picture).data)), _chunk(b"IEND", b""))
     return PNG_SIGNATURE + b"".join(chunks)
 
 
+def strip(picture: Bytes) -> tuple[bytes, int]:
+    """Some contiguous lines of a picture as an IDAT chunk that others can follow, and the Adler-32 of its scanlines."""
+    scanlines = _filtered(picture).data
+    maker = fast_zlib or zlib
+    stream = maker.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    data = stream.compress(scanlines) + stream.flush(zlib.Z_SYNC_FLUSH)
+    return _chunk(b"IDAT", data), int(maker.adler32(scanlines))
+
+
+def _filtered(picture: Bytes) -> Bytes:
+    """The scanlines of a picture: the filter's number, then each byte less that of the pixel to its left."""
+    height, row_bytes = picture.shape
+    filtered: Bytes = np.empty((height, row_bytes + 1), np.uint8)
+    function("sub_filter")(picture.ctypes.data, filtered.ctypes.data, height, row_bytes)
+    return filtered
+
+
 def _chunk(kind: bytes, data: bytes) -> bytes:
-    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))))
+    checksum = (fast_zlib or zlib).crc32(data, zlib.crc32(kind))
+    return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)))
 
 
 def preview(picture: Bytes, factor: int) -> bytes:

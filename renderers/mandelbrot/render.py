@@ -11,10 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from renderers.lease import Lease
-from renderers.mandelbrot.bundle import Layout, TileResult, counts_format, smooth_format, write_bundle
+from renderers.mandelbrot.bundle import Layout, RowStrips, TileResult, counts_format, smooth_format, write_bundle
 from renderers.mandelbrot.encode import pack, png, preview
 from renderers.mandelbrot.kernel import render_tile
 from renderers.mandelbrot.palette import Painter
+from renderers.mandelbrot.strips import whole_rows
 from renderers.mandelbrot.tile import Counts, Smooth
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,9 @@ class Work:
         self.painter = Painter(lease.coloring, lease.limits.max_iter)
         self.next_tile = lease.start
         self.running = 0
+        self.pictures = whole_rows(lease)
         self.results: list[TileResult] = []
+        self.rows: list[RowStrips] = []
         self.stop = np.zeros(1, np.uint8)
         self.abandoned = False
         self.failed_tile: int | None = None
@@ -48,7 +51,7 @@ class Work:
         """The body that delivers all results."""
         lease = self.lease
         layout = Layout(lease.id, lease.start, lease.stop, lease.preview_scale, lease.limits.max_iter)
-        return write_bundle(layout, self.results)
+        return write_bundle(layout, self.results, self.rows)
 
 
 class TilePainter:
@@ -65,7 +68,7 @@ class TilePainter:
         counts, smooth = self._buffers(window.rows, window.cols)
         if not render_tile(lease.view, window, lease.limits, counts, smooth, work.stop):
             return None
-        parts = _encode(lease, work.painter, counts, smooth)
+        parts = _encode(work, tile, counts, smooth)
         return TileResult(tile, (time.perf_counter() - started) * 1e3, parts)
 
     def _buffers(self, rows: int, cols: int) -> tuple[Counts, Smooth]:
@@ -75,13 +78,18 @@ class TilePainter:
         return self._counts[:size].reshape(shape), self._smooth[:size].reshape(shape)
 
 
-def _encode(lease: Lease, painter: Painter, counts: Counts, smooth: Smooth) -> dict[str, bytes]:
+def _encode(work: Work, tile: int, counts: Counts, smooth: Smooth) -> dict[str, bytes]:
+    """The parts of one tile. Its full-size picture may go into that of a whole row of tiles instead."""
+    lease = work.lease
+    picture = work.painter.paint(counts, smooth)
+    row, col = divmod(tile, lease.tile_cols)
     parts: dict[str, bytes] = {}
-    if "png" in lease.outputs or lease.preview_scale == 1:
-        picture = painter.paint(counts, smooth)
+    if row in work.pictures:
+        strips = work.pictures[row].place(col * lease.tile_size, picture)
+        work.rows += [strips] if strips else []
+    elif "png" in lease.outputs or lease.preview_scale == 1:
         parts["png"] = png(picture)
     if lease.preview_scale > 1:
-        picture = picture if "png" in parts else painter.paint(counts, smooth)
         parts["preview"] = preview(picture, lease.preview_scale)
     if "counts" in lease.outputs:
         form = counts_format(lease.limits.max_iter)

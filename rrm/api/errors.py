@@ -95,6 +95,8 @@ def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response:
     error = _as_rrm_error(exc)
     if isinstance(error, RrmError):
         headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else {}
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
         return _respond(error.status, error.code, error.title, error.detail, headers, getattr(error, "errors", None))
     return _library_response(error)
 

@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass
 
 PREVIEW_SIDE = 2048
+STRIP_BYTES = 2**19
+"""About so many bytes of scanlines make a strip: filtering and deflating it stays in a core's second-level cache."""
+
 LEAST_SECONDS = 0.05
 """A range that is less work than this costs more to hand over than it helps to balance the end of a job."""
 
@@ -62,6 +65,16 @@ class TileGrid:
         row0, col0 = row * self.tile_size, col * self.tile_size
         return Box(row0, col0, min(self.tile_size, self.height - row0), min(self.tile_size, self.width - col0))
 
+    def whole_rows(self, start: int, stop: int) -> range:
+        """The rows of tiles that lie completely in tiles `start` up to, not including, `stop`."""
+        first = math.ceil(start / self.cols)
+        return range(first, max(first, stop // self.cols))
+
+    @property
+    def strip_lines(self) -> int:
+        """How many lines of a whole row of tiles make a strip of the picture, counted from the row's top."""
+        return max(1, STRIP_BYTES // (1 + 3 * self.width))
+
 
 def shares(tiles: int, parts: int) -> tuple[Range, ...]:
     """`parts` contiguous ranges that cover 0…`tiles`, equal within one tile; empty ones left out."""
@@ -96,6 +109,19 @@ def range_size(
     tile_seconds = max(tile_pixels * pixel_seconds, 1e-9)
     wanted, least = (int(min(remaining, seconds / tile_seconds)) for seconds in (target_seconds, LEAST_SECONDS))
     return max(1, min(wanted, max(fair, least if nodes < 2 else min(least, 2 * fair))))
+
+
+def end_of_range(start: int, size: int, most: int, cols: int) -> int:
+    """Where a range of about `size` tiles ends: at the end of a row of `cols` tiles if it is at least a row long.
+
+    Rows that are whole cost the manager least to join. Never more than `most` tiles.
+    """
+    if size < cols:
+        return start + size
+    aligned = (start + size + cols // 2) // cols * cols
+    if aligned - start > most:
+        aligned -= cols
+    return aligned if aligned > start else start + size
 
 
 def halve(start: int, stop: int) -> tuple[Range, ...]:

@@ -1,4 +1,4 @@
-"""Composing: the finished ranges of a job become its picture, its arrays and its zoomable pyramid."""
+"""Composing: the finished ranges of a job become its picture and its arrays."""
 
 from __future__ import annotations
 
@@ -33,15 +33,8 @@ def compose_job(job_id: UUID) -> None:
     job = Job.objects.select_related("model").filter(pk=job_id, state=JobState.COMPOSING).first()
     if job is None:
         return
-    done = list(job.leases.filter(state=LeaseState.DONE).order_by("start"))
-    kept = jobs.files(job)
-    ranges = tuple(RangeFile(lease.start, lease.stop, kept.range(lease.pk)) for lease in done)
-    plan = ComposePlan(
-        grid=TileGrid(job.width, job.height, job.tile_size),
-        outputs=frozenset(job.outputs),
-        ranges=ranges,
-        metadata=_metadata(job),
-    )
+    done, kept = _done(job), jobs.files(job)
+    plan = ComposePlan(grid_of(job), frozenset(job.outputs), ranges_of(job, done), metadata(job))
     alive = _SignOfLife(job)
     try:
         compose(kept, plan, progress=alive, threads=3)  # one of them mostly waits for the disk
@@ -52,6 +45,20 @@ def compose_job(job_id: UUID) -> None:
         _fail(job, f"The results could not be written: {error}")
     else:
         _complete(job)
+
+
+def _done(job: Job) -> list[Lease]:
+    return list(job.leases.filter(state=LeaseState.DONE).order_by("start"))
+
+
+def ranges_of(job: Job, done: list[Lease] | None = None) -> tuple[RangeFile, ...]:
+    """The files of the finished ranges."""
+    kept = jobs.files(job)
+    return tuple(RangeFile(lease.start, lease.stop, kept.range(lease.pk)) for lease in done or _done(job))
+
+
+def grid_of(job: Job) -> TileGrid:
+    return TileGrid(job.width, job.height, job.tile_size)
 
 
 class _SignOfLife:
@@ -68,7 +75,8 @@ class _SignOfLife:
             Job.objects.filter(pk=self._job).update(composed_at=timezone.now())
 
 
-def _metadata(job: Job) -> dict[str, Any]:
+def metadata(job: Job) -> dict[str, Any]:
+    """What a file of results says of how it was made."""
     return {
         "renderer": job.model.renderer,
         "params": job.model.params,

@@ -43,13 +43,14 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
 
     A lease whose answer was lost on the way is handed out again. None as lease means that there is nothing to do.
     """
-    held = list(node.leases.filter(state=LeaseState.ACTIVE).select_related("job", "job__model", "share"))
-    command = nodes.alive(node, report, {str(lease.pk) for lease in held}, now)["command"]
+    held = nodes.active_leases(node)
+    command = nodes.alive(node, report, held, now)["command"]
     if command != "run":
         return {"command": command, "lease": None, "retry_after": 0}
-    in_hand = set(report.get("leases", ()))
-    lost = next((lease for lease in held if str(lease.pk) not in in_hand), None)
-    lease = lost or (_claim(node, now) if len(held) < AHEAD else None)
+    if lost := held.keys() - set(report.get("leases", ())):
+        lease = Lease.objects.select_related("job__model").filter(pk=min(lost), state=LeaseState.ACTIVE).first()
+    else:
+        lease = _claim(node, now) if len(held) < AHEAD else None
     return {"command": command, "lease": _offer(lease) if lease else None, "retry_after": 0 if lease else 1}
 
 
@@ -192,7 +193,8 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
         target_seconds=_target_seconds(job, now),
     )
     by_bytes = max(1, settings.RRM.max_body_bytes // (_BYTES_PER_PIXEL * job.tile_size**2))
-    stop = start + min(size, share.at_most or size, by_bytes)
+    most = min(by_bytes, share.at_most or by_bytes, share.stop - start)
+    stop = tiling.end_of_range(start, min(size, most), most, job.tile_cols)
     with transaction.atomic():
         # Job, share, lease, node: rows are locked in this order everywhere, so that no two transactions can wait for
         # each other.

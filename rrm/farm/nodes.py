@@ -36,6 +36,8 @@ _SMOOTHING = 0.3
 _LONGEST_LOAD = 86400.0
 _WORTH_NOTING = 0.1
 _MOST_CORES = 4096
+_OF_HELD = ("node_id", "model__digest", "model__load_seconds", "model__size_bytes")
+_RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to ask need not cost a write each time
 
 
 def launcher_for(site: Site) -> Launcher:
@@ -172,28 +174,43 @@ def _learn_start_time(node: Node, now: datetime) -> None:
 
 def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None) -> dict[str, Any]:
     """The node lives and works on the leases it lists: {"command", "revoked": leases it should abandon}."""
-    active = set(map(str, node.leases.filter(state=LeaseState.ACTIVE).values_list("pk", flat=True)))
-    return alive(node, report, active, now or timezone.now())
+    return alive(node, report, active_leases(node), now or timezone.now())
 
 
-def alive(node: Node, report: Mapping[str, Any], active: set[str], now: datetime) -> dict[str, Any]:
-    """`heartbeat` for a caller that knows which leases of the node are ACTIVE. `node` is as it was just read."""
+def active_leases(node: Node) -> dict[str, datetime]:
+    """The ACTIVE leases of a node, with their deadlines."""
+    found = node.leases.filter(state=LeaseState.ACTIVE).values_list("pk", "deadline")
+    return {str(lease): deadline for lease, deadline in found}
+
+
+def alive(node: Node, report: Mapping[str, Any], active: Mapping[str, datetime], now: datetime) -> dict[str, Any]:
+    """`heartbeat` for a caller that knows the node's `active_leases`. `node` is as it was just read."""
     listed = [str(lease) for lease in report.get("leases", ())]
-    node.cores = _cores(report, node.cores)
-    Node.objects.filter(pk=node.pk).update(last_heartbeat=now, launch_digest="", cores=node.cores)
+    _note_life(node, report, now)
+    later = now + settings.RRM.lease_minimum
     # One by one: two rows locked together could wait for somebody who takes leases back in another order.
-    for lease in sorted(active.intersection(listed)):
-        Lease.objects.filter(pk=lease, state=LeaseState.ACTIVE, created_at__gt=now - settings.RRM.lease_longest).update(
-            deadline=now + settings.RRM.lease_minimum
-        )
+    for lease in sorted(active.keys() & listed):
+        if later - active[lease] > _RESOLUTION:
+            Lease.objects.filter(
+                pk=lease, state=LeaseState.ACTIVE, created_at__gt=now - settings.RRM.lease_longest
+            ).update(deadline=later)
     _note_models(node, report.get("models", ()), now)
     return {"command": command_for(node), "revoked": [lease for lease in listed if lease not in active]}
+
+
+def _note_life(node: Node, report: Mapping[str, Any], now: datetime) -> None:
+    """Write down that the node lives, and that it has used its launch token, unless that was done a moment ago."""
+    cores = _cores(report, node.cores)
+    is_news = (cores, "") != (node.cores, node.launch_digest)
+    if is_news or node.last_heartbeat is None or abs(now - node.last_heartbeat) > _RESOLUTION:
+        node.cores = cores
+        Node.objects.filter(pk=node.pk).update(last_heartbeat=now, launch_digest="", cores=cores)
 
 
 def _note_models(node: Node, reported: Iterable[Any], now: datetime) -> None:
     """Bring what the manager thinks the node holds in line with what it says it holds."""
     told = {entry if isinstance(entry, str) else entry["digest"]: entry for entry in reported}
-    known = {held.model.digest: held for held in node.held.select_related("model")}
+    known = {held.model.digest: held for held in node.held.select_related("model").only(*_OF_HELD)}
     missing = told.keys() - known.keys()
     for model in RenderModel.objects.filter(digest__in=missing) if missing else ():
         HeldModel.objects.get_or_create(node=node, model=model, defaults={"loaded_at": now})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from rrm.domain import tiling
@@ -55,8 +56,11 @@ def give_back_all(node: Node, reason: str) -> None:
 
 def release(node: Node) -> None:
     """Make a node that holds no lease any more IDLE again. Call it inside the transaction that ended the lease."""
-    busy = node.leases.filter(state=LeaseState.ACTIVE).exists()
-    node.refresh_from_db(fields=["state"])
-    if node.state == NodeState.BUSY and not busy:
+    at_work = Lease.objects.filter(node=OuterRef("pk"), state=LeaseState.ACTIVE)
+    found = Node.objects.filter(pk=node.pk).annotate(at_work=Exists(at_work)).values_list("state", "at_work").first()
+    if found is None:
+        return
+    node.state = found[0]
+    if node.state == NodeState.BUSY and not found[1]:
         with contextlib.suppress(StateConflict):
             advance(node, NodeState.IDLE, idle_since=timezone.now())

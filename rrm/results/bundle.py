@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from rrm.domain.tiling import TileGrid
+from rrm.domain.tiling import Box, TileGrid
 from rrm.errors import BadBundle, NotReady
-from rrm.results import arrays
-from rrm.results.header import MAGIC, MAX_HEADER_BYTES, PREFIX_BYTES, Header, parse
+from rrm.results import arrays, png
+from rrm.results.header import MAGIC, MAX_HEADER_BYTES, PREFIX_BYTES, Header, Part, parse
+from rrm.results.png import Bytes as Pixels
+from rrm.results.strips import Strip, cut_strip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,38 @@ class Bundle:
                 part = self.header.part(tile, kind)
                 if part is None:
                     raise NotReady(f"tile {tile} has no {kind}")
-                yield tile, _read(descriptor, self.blob_start + part.offset, part.length, f"tile {tile}: {kind}")
+                yield tile, self._part(descriptor, part, f"tile {tile}: {kind}")
+
+    def strips(self, row: int, grid: TileGrid, first: int = 0, stop: int | None = None) -> list[Strip]:
+        """The strips with lines `first` up to `stop` of a whole row of tiles. NotReady if it came tile by tile."""
+        parts = self.header.strips(row)
+        if parts is None:
+            raise NotReady(f"row {row} has no strips")
+        step, height = grid.strip_lines, grid.box(row * grid.cols).rows
+        strips = []
+        with _opened(self.path) as descriptor:
+            for top in range(first // step * step, height if stop is None else stop, step):
+                part, size = parts[top // step], min(step, height - top) * (1 + 3 * grid.width)
+                strips.append(Strip(self._part(descriptor, part, f"row {row}: strip {top // step}"), part.adler, size))
+        return strips
+
+    def picture(self, tile: int, grid: TileGrid) -> Pixels:
+        """The pixels (height, width, 3) of one tile, highest line first. NotReady if the bundle has no pictures."""
+        box, row = grid.box(tile), tile // grid.cols
+        if self.header.strips(row) is None:
+            ((_, data),) = self.parts([tile], "png")
+            pixels = np.empty((box.rows, box.cols, 3), np.uint8)
+            png.unfilter(png.scanlines(data, box.cols, box.rows), pixels)
+            return pixels
+        return np.concatenate([cut_strip(strip, grid.width, box.col0, box.cols) for strip in self.strips(row, grid)])
+
+    def values(self, tile: int, kind: str, box: Box) -> NDArray[Any]:
+        """One tile's counts or smooth values (rows, cols) in the dtype that was uploaded. NotReady without them."""
+        ((_, data),) = self.parts([tile], kind)
+        return arrays.decode(data, self.header.codings[kind], box.pixels).reshape(box.rows, box.cols)
+
+    def _part(self, descriptor: int, part: Part, what: str) -> bytes:
+        return _read(descriptor, self.blob_start + part.offset, part.length, what)
 
 
 def display_slice(path: Path) -> int:
@@ -55,18 +89,18 @@ def display_slice(path: Path) -> int:
     return Bundle.read(path).display_length
 
 
-def tile_png(path: Path, tile: int) -> bytes:
+def tile_png(path: Path, tile: int, grid: TileGrid) -> bytes:
     """The picture of one tile, full size. NotReady if the bundle has none."""
-    ((_, data),) = Bundle.read(path).parts([tile], "png")
+    bundle = Bundle.read(path)
+    if bundle.header.part(tile, "png") is None:
+        return png.encode(np.ascontiguousarray(bundle.picture(tile, grid)))
+    ((_, data),) = bundle.parts([tile], "png")
     return data
 
 
 def tile_array(path: Path, tile: int, kind: str, grid: TileGrid) -> NDArray[Any]:
     """One tile's counts (uint32) or smooth values (float32), row 0 at its lowest y. NotReady if there are none."""
-    bundle, box = Bundle.read(path), grid.box(tile)
-    ((_, data),) = bundle.parts([tile], kind)
-    values = arrays.decode(data, bundle.header.codings[kind], box.pixels)
-    return values.astype(arrays.COMPOSED[kind], copy=False).reshape(box.rows, box.cols)
+    return Bundle.read(path).values(tile, kind, grid.box(tile)).astype(arrays.COMPOSED[kind], copy=False)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from rrm.domain.tiling import TileGrid
 from rrm.errors import BadBundle
-from rrm.results import arrays, png
+from rrm.results import arrays, png, strips
 from rrm.results.bundle import Bundle
 from rrm.results.header import KINDS, MAX_HEADER_BYTES, Header
 
@@ -20,7 +21,7 @@ _ENTRY_BYTES = 1024
 _WORTH_A_THREAD = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Expected:
     """What a lease asked for. Tiles `start` up to, not including, `stop`; `outputs` of png, counts, smooth."""
 
@@ -32,11 +33,22 @@ class Expected:
     preview_scale: int
     max_iter: int
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         """What every tile must carry. Pictures come even unasked when no preview stands in for them."""
         wanted = set(self.outputs) | {"preview" if self.preview_scale > 1 else "png"}
         return tuple(kind for kind in KINDS if kind in wanted)
+
+    @cached_property
+    def strip_rows(self) -> range:
+        """The rows of tiles whose picture must come as strips: whole rows, where pages show previews."""
+        if self.preview_scale == 1 or "png" not in self.outputs:
+            return range(0)
+        return self.grid.whole_rows(self.start, self.stop)
+
+    def carries(self, tile: int, kind: str) -> bool:
+        """Whether a tile must have such a part of its own."""
+        return kind in self.kinds and not (kind == "png" and tile // self.grid.cols in self.strip_rows)
 
 
 def check(path: Path, expected: Expected, threads: int = 2) -> Bundle:
@@ -44,12 +56,13 @@ def check(path: Path, expected: Expected, threads: int = 2) -> Bundle:
     bundle = Bundle.read(path, min(MAX_HEADER_BYTES, _ENTRY_BYTES * (4 + expected.stop - expected.start)))
     _check_header(bundle.header, expected)
     _check_places(bundle, expected)
-    tiles = range(expected.start, expected.stop)
+    tiles, rows = range(expected.start, expected.stop), expected.strip_rows
     threads = max(1, min(threads, len(tiles) // _WORTH_A_THREAD))
-    slices = [tiles[number::threads] for number in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda chosen: _check_tiles(bundle, expected, chosen), slices):
-            pass
+        parts = [pool.submit(_check_strips, bundle, expected, row) for row in rows]
+        parts += [pool.submit(_check_tiles, bundle, expected, tiles[number::threads]) for number in range(threads)]
+        for part in parts:
+            part.result()
     return bundle
 
 
@@ -68,22 +81,28 @@ def _check_header(header: Header, expected: Expected) -> None:
 
 def _check_places(bundle: Bundle, expected: Expected) -> None:
     """The parts must fill the blob: in the announced order, each where the one before it ends."""
-    for entry in bundle.header.tiles:
-        if unasked := entry.parts.keys() - set(expected.kinds):
-            raise BadBundle(f"tile {entry.tile}: {', '.join(sorted(unasked))} was not asked for")
-    display = position = _check_run(bundle.header, expected.kinds[0], 0)
-    for kind in expected.kinds[1:]:
-        position = _check_run(bundle.header, kind, position)
-    if bundle.header.display_bytes != display:
-        raise BadBundle(f"display_bytes is {bundle.header.display_bytes} instead of {display}")
-    if (found := bundle.file_bytes) != (wanted := bundle.blob_start + position):
-        raise BadBundle(f"the bundle is {found} bytes long where its header announces {wanted}")
+    if (found := [entry.row for entry in bundle.header.rows]) != (wanted := list(expected.strip_rows)):
+        raise BadBundle(f"there are strips for the rows {found!r:.80} instead of {wanted!r:.80}")
+    position = 0
+    for kind in KINDS:
+        position = _check_run(bundle.header, expected, kind, position)
+        if kind == expected.kinds[0] and bundle.header.display_bytes != position:
+            raise BadBundle(f"display_bytes is {bundle.header.display_bytes} instead of {position}")
+        if kind == "png":
+            position = _check_strip_run(bundle.header, expected, position)
+    if (found_bytes := bundle.file_bytes) != (wanted_bytes := bundle.blob_start + position):
+        raise BadBundle(f"the bundle is {found_bytes} bytes long where its header announces {wanted_bytes}")
 
 
-def _check_run(header: Header, kind: str, position: int) -> int:
+def _check_run(header: Header, expected: Expected, kind: str, position: int) -> int:
     """Where the parts of one kind end, which must begin at `position` and follow each other."""
     for entry in header.tiles:
-        if (part := entry.parts.get(kind)) is None:
+        part = entry.parts.get(kind)
+        if not expected.carries(entry.tile, kind):
+            if part is not None:
+                raise BadBundle(f"tile {entry.tile}: {kind} was not asked for")
+            continue
+        if part is None:
             raise BadBundle(f"tile {entry.tile}: {kind} is missing")
         if part.offset != position:
             raise BadBundle(f"tile {entry.tile}: {kind} starts at {part.offset} instead of {position}")
@@ -91,9 +110,30 @@ def _check_run(header: Header, kind: str, position: int) -> int:
     return position
 
 
+def _check_strip_run(header: Header, expected: Expected, position: int) -> int:
+    grid = expected.grid
+    for entry in header.rows:
+        wanted = ceil(grid.box(entry.row * grid.cols).rows / grid.strip_lines)
+        if len(entry.strips) != wanted:
+            raise BadBundle(f"row {entry.row}: there are {len(entry.strips)} strips instead of {wanted}")
+        for strip in entry.strips:
+            if strip.offset != position:
+                raise BadBundle(f"row {entry.row}: a strip starts at {strip.offset} instead of {position}")
+            position = strip.end
+    return position
+
+
+def _check_strips(bundle: Bundle, expected: Expected, row: int) -> None:
+    for number, strip in enumerate(bundle.strips(row, expected.grid)):
+        try:
+            strips.scanlines(strip, expected.grid.width)
+        except BadBundle as error:
+            raise BadBundle(f"row {row}: strip {number} {error.detail}") from None
+
+
 def _check_tiles(bundle: Bundle, expected: Expected, tiles: range) -> None:
     for kind in expected.kinds:
-        for tile, data in bundle.parts(tiles, kind):
+        for tile, data in bundle.parts((tile for tile in tiles if expected.carries(tile, kind)), kind):
             try:
                 _CHECKS[kind](data, bundle.header, expected, tile)
             except BadBundle as error:

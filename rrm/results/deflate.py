@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 from isal import isal_zlib
 
@@ -12,6 +12,8 @@ LEVEL = 1
 ZLIB_HEADER = b"\x78\x01"
 # an empty last block with fixed codes: what closes a deflate stream whose pieces all ended with a sync flush
 LAST_BLOCK = b"\x03\x00"
+# the empty stored block that a sync flush ends with
+_SYNC_MARK = b"\x00\x00\xff\xff"
 _ADLER_BASE = 65521
 
 Buffer = bytes | bytearray | memoryview
@@ -22,11 +24,14 @@ def inflate(data: Buffer, size: int) -> bytes:
 
     At most size + 1 bytes are ever produced, whatever the stream claims.
     """
-    stream = isal_zlib.decompressobj()
+    return _inflated(isal_zlib.decompressobj(), data, size)
+
+
+def _inflated(stream: Any, data: Buffer, size: int) -> bytes:
     try:
-        plain = stream.decompress(data, size + 1)
+        plain = bytes(stream.decompress(data, size + 1))
     except isal_zlib.error as error:  # type: ignore[misc]  # its stub declares the class as an instance
-        raise BadBundle(f"is not a zlib stream ({error})") from None
+        raise BadBundle(f"is not a deflate stream ({error})") from None
     if len(plain) > size:
         raise BadBundle(f"inflates to more than {size} bytes")
     if not stream.eof:
@@ -43,32 +48,17 @@ def deflate(data: Buffer) -> bytes:
     return isal_zlib.compress(data, LEVEL)
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a stream: raw deflate data that ends on a byte boundary, the checksum and size of what it holds."""
-
-    data: bytes
-    adler: int
-    size: int
+def deflate_piece(data: Buffer) -> bytes:
+    """A part of a stream: raw deflate data that ends on a byte boundary and looks back at nothing before it."""
+    stream = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+    return bytes(stream.compress(data) + stream.flush(isal_zlib.Z_SYNC_FLUSH))
 
 
-class PieceMaker:
-    """Deflates one piece from buffers given one after the other."""
-
-    def __init__(self) -> None:
-        self._stream = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
-        self._parts: list[bytes] = []
-        self._adler = 1
-        self._size = 0
-
-    def add(self, data: memoryview) -> None:
-        self._parts.append(self._stream.compress(data))
-        self._adler = isal_zlib.adler32(data, self._adler)
-        self._size += data.nbytes
-
-    def piece(self) -> Piece:
-        self._parts.append(self._stream.flush(isal_zlib.Z_SYNC_FLUSH))
-        return Piece(b"".join(self._parts), self._adler, self._size)
+def inflate_piece(data: bytes, size: int) -> bytes:
+    """Exactly `size` bytes from such a part. BadBundle if it is not one: another part could not follow it."""
+    if not data.endswith(_SYNC_MARK):
+        raise BadBundle("does not end on a byte boundary")
+    return _inflated(isal_zlib.decompressobj(-isal_zlib.MAX_WBITS), data + LAST_BLOCK, size)
 
 
 def join_adler(first: int, second: int, second_size: int) -> int:

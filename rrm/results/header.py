@@ -23,8 +23,9 @@ KINDS = ("preview", "png", "counts", "smooth")
 DTYPES = {"counts": ("<u2", "<u4"), "smooth": ("<f4",)}
 ENCODINGS = ("raw", "zlib")
 _MOST_MILLISECONDS = 1e12  # thirty years
-_FIELDS = {"version", "lease", "start", "stop", "preview_scale", "display_bytes", "counts", "smooth", "tiles"}
+_FIELDS = {"version", "lease", "start", "stop", "preview_scale", "display_bytes", "counts", "smooth", "tiles", "rows"}
 _CODING_FIELDS = {"dtype", "encoding", "shuffle"}
+_ROW_FIELDS = {"row", "strips"}
 _TILE_FIELDS = {"tile", "render_ms", *KINDS}
 
 Json = dict[str, Any]
@@ -50,6 +51,21 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class StripPart(Part):
+    """A strip of the picture, as the IDAT chunk that it is; `adler` is the Adler-32 of what it inflates to."""
+
+    adler: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowEntry:
+    """A whole row of tiles, whose picture was sent as strips of full lines, the highest first."""
+
+    row: int
+    strips: tuple[StripPart, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TileEntry:
     tile: int
     render_ms: float
@@ -65,18 +81,21 @@ class Header:
     display_bytes: int
     codings: Mapping[str, Coding]
     tiles: tuple[TileEntry, ...] = field(repr=False)
-
-    @property
-    def blob_bytes(self) -> int:
-        """Where the last part ends."""
-        return max((part.end for entry in self.tiles for part in entry.parts.values()), default=0)
+    rows: tuple[RowEntry, ...] = field(repr=False)
 
     @property
     def render_ms(self) -> float:
         return math.fsum(entry.render_ms for entry in self.tiles)
 
-    def holds(self, kind: str) -> bool:
-        return all(kind in entry.parts for entry in self.tiles)
+    @property
+    def is_pictured(self) -> bool:
+        """Whether there is a full-size picture of every tile, of its own or as part of strips."""
+        tiles = sum("png" in entry.parts for entry in self.tiles)
+        return tiles == len(self.tiles) or bool(self.rows)
+
+    def strips(self, row: int) -> tuple[StripPart, ...] | None:
+        """The strips of a row of tiles; None if this bundle has the row's pictures, if any, tile by tile."""
+        return next((entry.strips for entry in self.rows if entry.row == row), None)
 
     def part(self, tile: int, kind: str) -> Part | None:
         """Where a part lies; None if this bundle has no such tile or no such part of it."""
@@ -91,9 +110,9 @@ def parse(data: bytes) -> Header:
     _refuse_unknown(source, _FIELDS, "the header")
     if (version := _integer(source, "version", "the header")) != VERSION:
         raise BadBundle(f"the header is of version {version!r:.20}, not {VERSION}")
-    start, tiles = _integer(source, "start", "the header"), source.get("tiles")
-    if not isinstance(tiles, list):
-        raise BadBundle("the header has no list of tiles")
+    start, tiles, rows = _integer(source, "start", "the header"), source.get("tiles"), source.get("rows", [])
+    if not isinstance(tiles, list) or not isinstance(rows, list):
+        raise BadBundle("the header has no list of tiles, or rows that are no list")
     return Header(
         lease=_string(source, "lease", "the header"),
         start=start,
@@ -102,6 +121,7 @@ def parse(data: bytes) -> Header:
         display_bytes=_integer(source, "display_bytes", "the header"),
         codings={kind: _coding(source[kind], kind) for kind in DTYPES if source.get(kind) is not None},
         tiles=tuple(_tile(entry, start + number) for number, entry in enumerate(tiles)),
+        rows=tuple(_row(entry) for entry in rows),
     )
 
 
@@ -135,6 +155,22 @@ def _tile(value: object, expected: int) -> TileEntry:
         raise BadBundle(f"tile {found!r:.20} stands where tile {expected} is due")
     parts = {kind: _part(source[kind], f"{where}: {kind}") for kind in KINDS if kind in source}
     return TileEntry(expected, _milliseconds(source.get("render_ms"), where), parts)
+
+
+def _row(value: object) -> RowEntry:
+    source = _mapping(value, "a row")
+    _refuse_unknown(source, _ROW_FIELDS, "a row")
+    row, strips = _integer(source, "row", "a row"), source.get("strips")
+    if not isinstance(strips, list):
+        raise BadBundle(f"row {row} has no list of strips")
+    return RowEntry(row, tuple(_strip(entry, f"row {row}: strip {number}") for number, entry in enumerate(strips)))
+
+
+def _strip(value: object, where: str) -> StripPart:
+    match value:
+        case [int(offset), int(length), int(adler)] if min(offset, length, adler) >= 0:
+            return StripPart(offset, length, adler)
+    raise BadBundle(f"{where} is not [offset, length, adler]")
 
 
 def _milliseconds(value: object, where: str) -> float:

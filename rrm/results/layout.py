@@ -39,6 +39,10 @@ class JobFiles:
         """The composed array: kind is "counts" or "smooth"."""
         return {"counts": self.counts, "smooth": self.smooth}[kind]
 
+    def export(self, name: str) -> Path:
+        """The results in another format, such as smooth.tiff."""
+        return self.folder / name
+
     def pyramid_tile(self, level: int, col: int, row: int) -> Path:
         """One Deep Zoom tile; row 0 is the top of the picture."""
         return self.pyramid / str(level) / f"{col}_{row}.png"

@@ -66,7 +66,23 @@ def unfilter(lines: Bytes, out: Bytes) -> None:
 
 def scanlines(data: bytes, width: int, height: int) -> Bytes:
     """The Sub-filtered scanlines of a picture that must be exactly width x height. BadBundle says what is wrong."""
-    lines = _lines(data, width, height)
+    return _sub_only(_lines(data, width, height))
+
+
+def as_scanlines(plain: bytes, width: int) -> Bytes:
+    """Inflated bytes as Sub-filtered scanlines of this width. BadBundle if a line has another filter."""
+    return _sub_only(np.frombuffer(plain, np.uint8).reshape(-1, 1 + 3 * width))
+
+
+def only_chunk(data: bytes, kind: bytes) -> memoryview:
+    """The content of data that must be one chunk of this kind and nothing else. BadBundle says what is wrong."""
+    content, end = _chunk(memoryview(data), 0, kind)
+    if end != len(data):
+        raise BadBundle("has bytes after its chunk")
+    return content
+
+
+def _sub_only(lines: Bytes) -> Bytes:
     if not (lines[:, 0] == SUB).all():
         raise BadBundle(f"has a scanline whose filter is not Sub (row {int((lines[:, 0] != SUB).argmax())})")
     return lines

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rrm.domain.tiling import Box, TileGrid
+from rrm.domain.tiling import TileGrid
 from rrm.errors import BadBundle, NotReady
-from rrm.results import arrays, png
+from rrm.results import png
 from rrm.results.bundle import Bundle
+from rrm.results.strips import Strip, check_chunk, place_strips
 
 # a row of tiles that takes more memory than this is read in several slabs
 SLAB_BYTES = 2**26
 
-Decode = Callable[[Bundle, Box, bytes], NDArray[Any]]
+Decode = Callable[[Bundle, int], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +53,14 @@ class Slab:
         return self.stop - self.first
 
 
-def slabs(grid: TileGrid, row: int, pixel_bytes: int) -> list[Slab]:
+def slabs(grid: TileGrid, row: int, pixel_bytes: int, multiple: int = 1) -> list[Slab]:
     """One row of tiles cut so that each slab, as a whole-width array, takes at most about SLAB_BYTES.
 
-    The tiles of a cut row are inflated again for each of its slabs: slower, but wide pictures fit in memory.
+    All but the last have a `multiple` of lines. The tiles of a cut row are inflated again for each of its slabs:
+    slower, but wide pictures fit in memory.
     """
     lines = grid.box(row * grid.cols).rows
-    step = max(1, SLAB_BYTES // (grid.width * pixel_bytes))
+    step = max(1, SLAB_BYTES // (grid.width * pixel_bytes) // multiple) * multiple
     return [Slab(row, first, min(first + step, lines)) for first in range(0, lines, step)]
 
 
@@ -71,36 +73,69 @@ class Shelf:
         self._owners = _owners(grid.tiles, ranges)
         self._bundles: dict[int, Bundle] = {}
 
-    def holds(self, kind: str) -> bool:
-        """Whether all tiles have this kind of part."""
-        return all(self._bundle(int(number)).header.holds(kind) for number in np.unique(self._owners))
+    @property
+    def is_pictured(self) -> bool:
+        """Whether there are full-size pictures of all tiles."""
+        return all(self._bundle(int(number)).header.is_pictured for number in np.unique(self._owners))
 
-    def scanlines(self, slab: Slab) -> Iterator[tuple[slice, png.Bytes]]:
-        """(columns, Sub-filtered scanlines) of each tile's picture. CorruptRange names a file that cannot be used."""
+    def strips(self, slab: Slab) -> list[Strip] | None:
+        """A slab of whole strips as a node sent them; None where the pictures came tile by tile.
 
-        def decode(_: Bundle, box: Box, data: bytes) -> png.Bytes:
-            return png.scanlines(data, box.cols, box.rows)
+        CorruptRange if one is not what it was; the checksum of the deflated bytes is all that is looked at.
+        """
+        tiles = self._tiles(slab.row)
+        number = int(self._owners[tiles.start])
+        if (self._owners[tiles.start : tiles.stop] != number).any():
+            return None
+        bundle = self._bundle(number)
+        if bundle.header.strips(slab.row) is None:
+            return None
+        with self._blamed(number, "picture"):
+            strips = bundle.strips(slab.row, self.grid, slab.first, slab.stop)
+            for strip in strips:
+                check_chunk(strip)
+            return strips
 
-        return self._decoded(slab, "png", decode)
+    def pixels(self, slab: Slab) -> png.Bytes:
+        """The picture (lines, width, 3) of a slab of whole strips. CorruptRange names a file that cannot be used."""
+        pixels = np.empty((slab.lines, self.grid.width, 3), np.uint8)
+        if (strips := self.strips(slab)) is not None:
+            with self._blamed(int(self._owners[slab.row * self.grid.cols]), "picture"):
+                place_strips(strips, pixels)
+            return pixels
+
+        def decode(bundle: Bundle, tile: int) -> png.Bytes:
+            return bundle.picture(tile, self.grid)[slab.first : slab.stop]
+
+        for columns, part in self._decoded(slab.row, "picture", decode):
+            pixels[:, columns] = part
+        return pixels
 
     def values(self, slab: Slab, kind: str) -> Iterator[tuple[slice, NDArray[Any]]]:
         """(columns, values) of each tile, in the dtype that was uploaded. Kind is counts or smooth."""
 
-        def decode(bundle: Bundle, box: Box, data: bytes) -> NDArray[Any]:
-            return arrays.decode(data, bundle.header.codings[kind], box.pixels).reshape(box.rows, box.cols)
+        def decode(bundle: Bundle, tile: int) -> NDArray[Any]:
+            return bundle.values(tile, kind, self.grid.box(tile))[slab.first : slab.stop]
 
-        return self._decoded(slab, kind, decode)
+        return self._decoded(slab.row, kind, decode)
 
-    def _decoded(self, slab: Slab, kind: str, decode: Decode) -> Iterator[tuple[slice, NDArray[Any]]]:
-        tiles = range(slab.row * self.grid.cols, (slab.row + 1) * self.grid.cols)
-        for number, group in groupby(tiles, key=lambda tile: int(self._owners[tile])):
+    def _decoded(self, row: int, what: str, decode: Decode) -> Iterator[tuple[slice, NDArray[Any]]]:
+        for tile in self._tiles(row):
+            box, number = self.grid.box(tile), int(self._owners[tile])
             bundle = self._bundle(number)
-            try:
-                for tile, data in bundle.parts(group, kind):
-                    box = self.grid.box(tile)
-                    yield slice(box.col0, box.col0 + box.cols), decode(bundle, box, data)[slab.first : slab.stop]
-            except (BadBundle, NotReady, FileNotFoundError) as error:
-                raise CorruptRange(self._ranges[number], f"{kind} {error}") from error
+            with self._blamed(number, what):
+                part = decode(bundle, tile)
+            yield slice(box.col0, box.col0 + box.cols), part
+
+    def _tiles(self, row: int) -> range:
+        return range(row * self.grid.cols, (row + 1) * self.grid.cols)
+
+    @contextmanager
+    def _blamed(self, number: int, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (BadBundle, NotReady, FileNotFoundError) as error:
+            raise CorruptRange(self._ranges[number], f"{what}: {error}") from error
 
     def _bundle(self, number: int) -> Bundle:
         # two threads may both read a header the first time; either result serves

@@ -17,6 +17,7 @@ from rrm.farm import jobs as use_cases
 from rrm.farm.models import Job
 from rrm.farm.transitions import iso
 from rrm.farm.waiting import pending_reasons
+from rrm.results.exports import EXPORTS
 
 
 def jobs_of(viewer: Access) -> QuerySet[Job]:
@@ -80,13 +81,20 @@ def has_picture(job: Job) -> bool:
     return "png" in job.outputs or job.preview_scale == 1
 
 
-def _links(job: Job) -> dict[str, str | None]:
+def exports_of(job: Job) -> list[str]:
+    """The other formats that the job's results can be had in."""
+    has = {*job.outputs, *(["png"] if has_picture(job) else [])}
+    return [name for name, export in EXPORTS.items() if export.source in has and export.fits(job.width, job.height)]
+
+
+def _links(job: Job) -> dict[str, Any]:
     return {
         "self": at("job", job.pk),
         "image": at("job", job.pk, "image.png") if has_picture(job) else None,
         "counts": at("job", job.pk, "counts.npy") if "counts" in job.outputs else None,
         "smooth": at("job", job.pk, "smooth.npy") if "smooth" in job.outputs else None,
         "pyramid": at("job", job.pk, "pyramid.dzi") if has_picture(job) else None,
+        "exports": [at("job", job.pk, name) for name in exports_of(job)],
         "timeline": at("job", job.pk, "timeline"),
         "events": at("job", job.pk, "events"),
     }
@@ -162,6 +170,7 @@ class JobLinksSerializer(serializers.Serializer[Any]):
     counts = serializers.CharField(allow_null=True)
     smooth = serializers.CharField(allow_null=True)
     pyramid = serializers.CharField(allow_null=True)
+    exports = serializers.ListField(child=serializers.CharField(), help_text="Other formats, made on demand.")
     timeline = serializers.CharField()
     events = serializers.CharField()
 

@@ -24,9 +24,10 @@ from rrm.api.views import ApiView
 from rrm.domain.states import JobState, LeaseState
 from rrm.domain.tiling import TileGrid
 from rrm.errors import Invalid, NotFound, NotReady
-from rrm.farm import jobs
+from rrm.farm import derived, jobs
 from rrm.farm.models import Job, Lease
 from rrm.results import bundle
+from rrm.results.exports import EXPORTS
 from rrm.results.pyramid import Shape
 
 PNG, NPY, DZI = "image/png", "application/x-npy", "application/xml"
@@ -91,6 +92,53 @@ class JobSmooth(JobArray):
         return self.serve(request, id)
 
 
+class JobExport(_Result):
+    name = "smooth.tiff"
+
+    def serve(self, request: Request, id: UUID) -> HttpResponseBase:
+        job, export = job_of(request, id), EXPORTS[self.name]
+        if export.source == "png":
+            _pictured(request, id)
+        elif export.source not in job.outputs:
+            raise NotFound(f"This job was not asked for {export.source}.")
+        if not export.fits(job.width, job.height):
+            raise NotFound(f"The picture is too large for {self.name}: {export.limit}.")
+        return ranged.serve_file(request, derived.ensure_export(_completed(job), self.name), export.media_type)
+
+
+class JobTiff(JobExport):
+    name = "smooth.tiff"
+
+    @extend_schema(
+        operation_id="job_tiff", parameters=IN_PARTS, responses=file_responses("image/tiff", "float32, deflated tiles.")
+    )
+    def get(self, request: Request, id: UUID) -> HttpResponseBase:
+        """Fetch the smooth values as TIFF, the highest y on top. The first reader waits until it is made."""
+        return self.serve(request, id)
+
+
+class JobExr(JobExport):
+    name = "smooth.exr"
+
+    @extend_schema(
+        operation_id="job_exr", parameters=IN_PARTS, responses=file_responses("image/x-exr", "Channel Y of floats.")
+    )
+    def get(self, request: Request, id: UUID) -> HttpResponseBase:
+        """Fetch the smooth values as OpenEXR, the highest y on top. The first reader waits until it is made."""
+        return self.serve(request, id)
+
+
+class JobWebp(JobExport):
+    name = "image.webp"
+
+    @extend_schema(
+        operation_id="job_webp", parameters=IN_PARTS, responses=file_responses("image/webp", "The picture, lossy.")
+    )
+    def get(self, request: Request, id: UUID) -> HttpResponseBase:
+        """Fetch the picture as WebP, a fraction of the PNG's size. The first reader waits until it is made."""
+        return self.serve(request, id)
+
+
 class JobPyramid(_Result):
     @extend_schema(
         operation_id="job_pyramid",
@@ -100,8 +148,6 @@ class JobPyramid(_Result):
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the descriptor of the zoomable picture (Deep Zoom)."""
         job = _completed(_pictured(request, id))
-        if not jobs.files(job).pyramid.is_dir():
-            raise NotReady("The pyramid is not there.")
         return ranged.serve_bytes(request, Shape(_grid(job)).dzi_xml().encode(), DZI, f'"{job.pk}"')
 
 
@@ -110,13 +156,14 @@ class JobPyramidTile(_Result):
         operation_id="job_pyramid_tile", parameters=IN_PARTS, responses=file_responses(PNG, "One tile of one level.")
     )
     def get(self, request: Request, id: UUID, level: int, col: int, row: int) -> HttpResponseBase:
-        """Fetch a tile of the zoomable picture; row 0 is at the top."""
+        """Fetch a tile of the zoomable picture; row 0 is at the top. The first reader waits until it is made."""
         job = _completed(_pictured(request, id))
         tile = Shape(_grid(job)).job_tile(level, col, row)
         if tile is not None:
             lease = _done_lease(job, tile)
-            content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile))
+            content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile, _grid(job)))
             return ranged.serve_bytes(request, content, PNG, f'"{lease}-{tile}"')
+        derived.ensure_pyramid(job)
         path = jobs.files(job).pyramid_tile(level, col, row)
         if not path.is_file():
             raise NotFound(f"Level {level} has no tile {col}_{row}.")
@@ -134,7 +181,7 @@ class JobTilePng(_Result):
         job = _pictured(request, id)
         tile = _tile(job, row, col)
         lease = _done_lease(job, tile)
-        content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile))
+        content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile, _grid(job)))
         return ranged.serve_bytes(request, content, PNG, f'"{lease}-{tile}"')
 
 

@@ -16,6 +16,7 @@ from rrm.api.ranged import Span, Unsatisfiable, requested_span
 from rrm.farm import composing, jobs
 from rrm.farm.models import Job
 from tests.factories import Caller, content, problem
+from tests.integration.api.conftest import whole
 from tests.integration.farm.conftest import Farm
 
 pytestmark = pytest.mark.django_db
@@ -32,21 +33,6 @@ def running(farm: Farm) -> Job:
     farm.deliver(node, farm.lease(node))
     job.refresh_from_db()
     return job
-
-
-@pytest.fixture
-def job(farm: Farm) -> Job:
-    """A completed job."""
-    job = farm.submit(outputs=ALL)
-    farm.work_off(farm.node())
-    composing.compose_job(job.pk)
-    return job
-
-
-def whole(caller: Caller, path: str) -> bytes:
-    response = caller.get(path)
-    assert response.status_code == 200
-    return content(response)
 
 
 def test_the_files_of_a_completed_job_are_what_was_composed(job: Job, owner: Caller) -> None:
@@ -180,15 +166,6 @@ def test_head_tells_the_size_and_sends_nothing(job: Job, owner: Caller, name: st
     assert response.headers["Content-Length"] == str(size)
     assert response.headers["Accept-Ranges"] == "bytes"
     assert content(response) == b""
-
-
-def test_the_pyramid_has_a_descriptor_and_tiles(job: Job, owner: Caller) -> None:
-    descriptor = whole(owner, f"job/{job.pk}/pyramid.dzi").decode()
-
-    assert 'Width="64"' in descriptor
-    assert Image.open(io.BytesIO(whole(owner, f"job/{job.pk}/pyramid_files/0/0_0.png"))).size == (1, 1)
-    for missing in ("99/0_0", "0/1_0", "0/0_7"):
-        problem(owner.get(f"job/{job.pk}/pyramid_files/{missing}.png"), 404, "not-found")
 
 
 def test_a_tile_is_there_as_soon_as_it_is_done(running: Job, owner: Caller) -> None:

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.domain.tiling import LEAST_SECONDS, Box, TileGrid, halve, preview_scale, range_size, shares
+from rrm.domain.tiling import (
+    LEAST_SECONDS,
+    STRIP_BYTES,
+    Box,
+    TileGrid,
+    end_of_range,
+    halve,
+    preview_scale,
+    range_size,
+    shares,
+)
 
 sides = st.integers(1, 60)
 
@@ -32,6 +42,31 @@ def test_tiles_at_the_far_edges_are_smaller() -> None:
     assert grid.box(0) == Box(0, 0, 256, 256)
     assert grid.box(2) == Box(0, 512, 256, 88)
     assert grid.box(5) == Box(256, 512, 44, 88)
+
+
+@given(cols=st.integers(1, 30), start=st.integers(0, 200), length=st.integers(0, 200))
+def test_whole_rows_are_those_of_which_no_tile_is_missing(cols: int, start: int, length: int) -> None:
+    grid, stop = TileGrid(10 * cols, 1000, 10), start + length
+    whole = [row for row in range(401) if start <= row * cols and (row + 1) * cols <= stop]
+    assert list(grid.whole_rows(start, stop)) == whole
+
+
+@pytest.mark.parametrize("width", [1, 100, 4096, 16384, 2**20])
+def test_a_strip_is_as_many_lines_as_fit_in_its_size_and_one_at_least(width: int) -> None:
+    lines = TileGrid(width, 1, 256).strip_lines
+    assert lines == 1 or lines * (1 + 3 * width) <= STRIP_BYTES
+    assert (lines + 1) * (1 + 3 * width) > STRIP_BYTES
+
+
+@given(cols=st.integers(1, 30), start=st.integers(0, 200), size=st.integers(1, 200), spare=st.integers(0, 50))
+def test_a_range_of_a_row_or_more_ends_with_a_row(cols: int, start: int, size: int, spare: int) -> None:
+    stop = end_of_range(start, size, size + spare, cols)
+    assert start < stop <= start + size + spare
+    assert abs(stop - start - size) < cols
+    if size < cols:
+        assert stop == start + size
+    elif start + size >= (start // cols + 1) * cols:
+        assert stop % cols == 0
 
 
 @pytest.mark.parametrize("tile", [-1, 6])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -41,3 +42,17 @@ class Bundle:
 
     def picture(self, tile: int, section: str) -> NDArray[np.uint8]:
         return np.asarray(Image.open(io.BytesIO(self.part(tile, section))))
+
+    def row_picture(self, row: int, width: int) -> NDArray[np.uint8]:
+        """The pixels of a row of tiles that came as strips: a PNG is made of its chunks and read."""
+        entry = next(entry for entry in self.header["rows"] if entry["row"] == row)
+        chunks = [self.blob[offset : offset + length] for offset, length, _ in entry["strips"]]
+        scanlines = b"".join(zlib.decompressobj(-15).decompress(chunk[8:-4]) for chunk in chunks)
+        height = len(scanlines) // (1 + 3 * width)
+        size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        parts = (_chunk(b"IHDR", size), _chunk(b"IDAT", zlib.compress(scanlines)), _chunk(b"IEND", b""))
+        return np.asarray(Image.open(io.BytesIO(b"\x89PNG\r\n\x1a\n" + b"".join(parts))))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

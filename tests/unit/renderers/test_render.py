@@ -2,6 +2,7 @@
 
 import queue
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from renderers.lease import parse_lease
 from renderers.mandelbrot.kernel import Limits, View
 from renderers.mandelbrot.render import Renderer, Work
+from renderers.mandelbrot.strips import RowPicture
 from tests.unit.renderers.bundles import Bundle
 from tests.unit.renderers.manager_server import endless_lease, lease_document
 from tests.unit.renderers.orbits import escape
@@ -46,12 +48,32 @@ def test_a_lease_is_rendered_with_counts_and_pictures_that_agree() -> None:
 
 
 def test_previews_come_with_or_without_the_full_picture() -> None:
-    both = Bundle.read(rendered(preview_scale=4).bundle())
+    both = Bundle.read(rendered(preview_scale=4, stop=1).bundle())
     assert both.picture(0, "preview").shape == (8, 8, 3)
     assert both.picture(0, "png").shape == (32, 32, 3)
     alone = Bundle.read(rendered(preview_scale=4, outputs=["counts"]).bundle())
     assert "png" not in alone.header["tiles"][0]
     assert alone.header["smooth"] is None
+
+
+def test_a_whole_row_of_tiles_is_sent_as_strips_where_previews_show_its_tiles() -> None:
+    bundle = Bundle.read(rendered(width=70, height=50, tile_cols=3, start=1, stop=6, preview_scale=4).bundle())
+    alone = Bundle.read(rendered(width=70, height=50, tile_cols=3, start=1, stop=6).bundle())
+    assert ["png" in entry for entry in bundle.header["tiles"]] == [True, True, False, False, False]
+    assert [entry["row"] for entry in bundle.header["rows"]] == [1]
+    assert bundle.header["rows"][0]["strips"][0][0] > bundle.header["tiles"][1]["png"][0]
+    assert alone.header["rows"] == []
+    tiles = np.concatenate([alone.picture(tile, "png") for tile in (3, 4, 5)], axis=1)
+    assert np.array_equal(bundle.row_picture(1, width=70), tiles)
+
+
+def test_strips_are_about_half_a_megabyte_of_lines() -> None:
+    picture = RowPicture(0, 64, 8192, 1)
+    strips = picture.place(0, np.zeros((64, 3 * 8192), np.uint8))
+    assert strips is not None
+    inflated = [zlib.decompressobj(-15).decompress(chunk[8:-4]) for chunk, _ in strips.strips]
+    assert [len(lines) for lines in inflated] == [21 * 24577] * 3 + [24577]
+    assert [adler for _, adler in strips.strips] == [zlib.adler32(lines) for lines in inflated]
 
 
 def test_pictures_are_sent_unasked_when_there_is_no_preview() -> None:

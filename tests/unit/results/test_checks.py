@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import tracemalloc
 import zlib
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rrm.domain.tiling import TileGrid
 from rrm.errors import BadBundle
@@ -67,7 +69,8 @@ def test_a_right_bundle_is_accepted_and_its_parts_read_back(tmp_path: Path, of: 
     assert bundle.header.render_ms == pytest.approx(1.5 * (STOP - START))
     for tile in range(START, STOP):
         if "png" in of.kinds:
-            assert tile_png(path, tile) == of.part(tile, "png")
+            with Image.open(io.BytesIO(tile_png(path, tile, expected(of).grid))) as image:
+                np.testing.assert_array_equal(np.asarray(image), of.tile_pixels(tile))
         for kind in {"counts", "smooth"} & set(of.kinds):
             values = tile_array(path, tile, kind, expected(of).grid)
             assert values.dtype == {"counts": np.uint32, "smooth": np.float32}[kind]
@@ -262,7 +265,7 @@ def flipped(data: bytes, position: int) -> bytes:
         (flipped(picture(lines()), 20), "wrong checksum on its IHDR"),
         (flipped(picture(lines()), 60), "wrong checksum on its IDAT"),
         (picture(lines())[:60], "ends inside its IDAT"),
-        (SIGNATURE + header_chunk() + chunk(b"IDAT", b"nonsense") + chunk(b"IEND", b""), "not a zlib stream"),
+        (SIGNATURE + header_chunk() + chunk(b"IDAT", b"nonsense") + chunk(b"IEND", b""), "not a deflate stream"),
         (
             SIGNATURE + header_chunk() + chunk(b"IDAT", zlib.compress(lines())[:-2]) + chunk(b"IEND", b""),
             f"ends after {LINES} of {LINES} bytes",
@@ -303,7 +306,7 @@ def zipped(values: np.ndarray[Any, Any]) -> bytes:
         ("counts", zipped(np.full(1024, 1001, "<u2")), "reach 1001, beyond max_iter 1000"),
         ("counts", zipped(np.zeros(1023, "<u2")), "instead of 2048"),
         ("counts", zipped(np.zeros(1025, "<u2")), "inflates to more than 2048"),
-        ("counts", b"nonsense", "not a zlib stream"),
+        ("counts", b"nonsense", "not a deflate stream"),
         ("smooth", zipped(np.full(1024, np.nan, "<f4")), "not finite"),
         ("smooth", zipped(np.full(1024, -np.inf, "<f4")), "not finite"),
         ("smooth", zipped(np.zeros(1, "<f4")), "instead of 4096"),
@@ -336,3 +339,75 @@ def test_a_bomb_is_refused_without_being_inflated(tmp_path: Path, kind: str) -> 
         assert tracemalloc.get_traced_memory()[1] < 2**21
     finally:
         tracemalloc.stop()
+
+
+def stripped(**changes: Any) -> tuple[Scene, Json, bytes]:
+    """A scene whose second row of tiles, 4 to 7, is sent as strips, with its header and blob."""
+    of = scene(kinds=KINDS, scale=4, **changes)
+    return of, *header_and_blob(of, LEASE, START, STOP)
+
+
+def _other_row(header: Json) -> None:
+    header["rows"][0]["row"] = 2
+
+
+def _no_rows(header: Json) -> None:
+    header["rows"] = []
+
+
+def _twice(header: Json) -> None:
+    header["rows"][0]["strips"] *= 2
+
+
+def _shifted(header: Json) -> None:
+    header["rows"][0]["strips"][0][0] += 1
+
+
+def _other_adler(header: Json) -> None:
+    header["rows"][0]["strips"][0][2] ^= 1
+
+
+def _short_strip(header: Json) -> None:
+    header["rows"][0]["strips"][0].pop()
+
+
+def _no_list(header: Json) -> None:
+    header["rows"] = {}
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (_other_row, "strips for the rows [2] instead of [1]"),
+        (_no_rows, "strips for the rows [] instead of [1]"),
+        (_twice, "row 1: there are 2 strips instead of 1"),
+        (_shifted, "row 1: a strip starts at"),
+        (_other_adler, "row 1: strip 0 inflates to something else"),
+        (_short_strip, "row 1: strip 0 is not [offset, length, adler]"),
+        (_no_list, "rows that are no list"),
+    ],
+)
+def test_wrong_strips_in_the_header_are_refused(tmp_path: Path, edit: Callable[[Json], None], said: str) -> None:
+    of, header, blob = stripped()
+    edit(header)
+    assert said in refused(write(tmp_path / "b", packed(header, blob)), expected(of))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [(20, 0x55, "wrong checksum"), (4, 0x55, "where only IDAT may stand"), (-1, 0x55, "wrong checksum")],
+)
+def test_a_damaged_strip_is_refused(tmp_path: Path, place: int, value: int, said: str) -> None:
+    of, header, blob = stripped()
+    offset, length, _ = header["rows"][0]["strips"][0]
+    data = bytearray(blob)
+    data[offset + place % length] ^= value
+    found = refused(write(tmp_path / "b", packed(header, bytes(data))), expected(of))
+    assert "row 1: strip 0" in found
+    assert said in found
+
+
+def test_tiles_of_a_whole_row_do_not_come_twice(tmp_path: Path) -> None:
+    of, header, blob = stripped()
+    header["tiles"][0]["png"] = [0, 10]
+    assert "tile 4: png was not asked for" in refused(write(tmp_path / "b", packed(header, blob)), expected(of))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil, log2
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL import Image
 from rrm.domain.tiling import TileGrid
 from rrm.errors import NotReady
 from rrm.results import shelf
-from rrm.results.compose import ComposePlan, compose
+from rrm.results.compose import ComposePlan, compose, compose_pyramid
 from rrm.results.layout import JobFiles
 from rrm.results.pyramid import Shape
 from rrm.results.shelf import CorruptRange, RangeFile
@@ -48,6 +49,10 @@ def stored(files: JobFiles, scene: Scene, cuts: Sequence[int] | None = None) -> 
         ranges.append(RangeFile(start, stop, path))
     grid = TileGrid(scene.width, scene.height, scene.tile_size)
     return ComposePlan(grid, frozenset(scene.kinds), tuple(ranges), {"center": ["-0.74", "0.11"], "name": "täl"})
+
+
+def zoomable(files: JobFiles, plan: ComposePlan) -> None:
+    compose_pyramid(files, plan.grid, plan.ranges)
 
 
 def pixels(path: Path) -> Array:
@@ -83,7 +88,7 @@ def test_the_composed_picture_and_arrays_are_exact(
 ) -> None:
     scene = Scene(width, height, tile_size)
     plan = stored(files, scene)
-    assert compose(files, plan, threads=threads) == {"image", "pyramid", "counts", "smooth"}
+    assert compose(files, plan, threads=threads) == {"image", "counts", "smooth"}
     np.testing.assert_array_equal(pixels(files.image), scene.pixels)
     for path, values in ((files.counts, scene.counts), (files.smooth, scene.smooth)):
         composed = np.load(path, mmap_mode="r")
@@ -98,7 +103,7 @@ def test_every_level_of_the_pyramid_is_the_average_of_the_next(
     files: JobFiles, width: int, height: int, tile_size: int
 ) -> None:
     scene = Scene(width, height, tile_size, kinds=("png",))
-    compose(files, stored(files, scene))
+    zoomable(files, stored(files, scene))
     shape = Shape(TileGrid(width, height, tile_size))
     level, expected, size = ceil(log2(max(width, height))), scene.pixels, shape.tile_size
     if shape.shares_top:
@@ -130,7 +135,7 @@ def test_where_no_row_of_tiles_is_partial_the_last_level_is_the_jobs_own_tiles(
     files: JobFiles, width: int, height: int
 ) -> None:
     scene = Scene(width, height, 128, kinds=("png",))
-    compose(files, stored(files, scene))
+    zoomable(files, stored(files, scene))
     shape = Shape(TileGrid(width, height, 128))
     assert 'TileSize="128"' in shape.dzi_xml()
     assert not (files.pyramid / str(shape.top)).exists()
@@ -181,7 +186,23 @@ def test_arrays_are_composed_from_every_coding(files: JobFiles, encoding: str, s
 def test_pictures_sent_unasked_are_composed_for_the_page(files: JobFiles) -> None:
     plan = stored(files, Scene(50, 40, 16, kinds=("png", "counts")))
     asked = ComposePlan(plan.grid, frozenset({"counts"}), plan.ranges)
-    assert compose(files, asked) == {"image", "pyramid", "counts"}
+    assert compose(files, asked) == {"image", "counts"}
+
+
+@pytest.mark.parametrize(("width", "height", "tile_size"), SHAPES)
+def test_rows_that_came_as_strips_give_the_same_picture(
+    files: JobFiles, width: int, height: int, tile_size: int
+) -> None:
+    scene = Scene(width, height, tile_size, kinds=("preview", "png", "counts"), scale=2)
+    plan = replace(stored(files, scene), outputs=frozenset({"png", "counts"}))
+    assert compose(files, plan) == {"image", "counts"}
+    np.testing.assert_array_equal(pixels(files.image), scene.pixels)
+    np.testing.assert_array_equal(np.load(files.counts), scene.counts)
+    zoomable(files, plan)
+    shape = Shape(plan.grid)
+    level, half = shape.top - 1, averaged(scene.pixels)[: shape.tile_size, : shape.tile_size]
+    if level >= 0:
+        np.testing.assert_array_equal(pixels(files.pyramid_tile(level, 0, 0)), half)
 
 
 def test_a_wide_row_is_composed_in_slabs(files: JobFiles, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,15 +274,17 @@ def test_a_file_that_holds_other_tiles_is_corrupt(files: JobFiles) -> None:
 def test_composing_again_replaces_equal_files(files: JobFiles) -> None:
     plan = stored(files, Scene(600, 300, 64))
     compose(files, plan)
+    zoomable(files, plan)
     before = {path: path.read_bytes() for path in files.folder.rglob("*") if path.is_file()}
     compose(files, plan)
+    zoomable(files, plan)
     assert {path: path.read_bytes() for path in files.folder.rglob("*") if path.is_file()} == before
 
 
 def test_composing_twice_at_once_leaves_whole_results(files: JobFiles) -> None:
     scene = Scene(600, 300, 64)
     plan = stored(files, scene)
-    threads = [Thread(target=compose, args=(files, plan)) for _ in range(3)]
+    threads = [Thread(target=make, args=(files, plan)) for make in (compose, zoomable) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rrm.results.compose import compose
+from rrm.results.compose import compose, compose_pyramid
 from rrm.results.layout import JobFiles, clear_drafts
 from tests.unit.results.test_compose import stored
 from tests.unit.results.writer import Scene
@@ -21,10 +21,11 @@ from tests.unit.results.writer import Scene
 ROOT = Path(__file__).parents[3]
 CHILD = """
 import pickle, sys
-from rrm.results.compose import compose
+from rrm.results.compose import compose, compose_pyramid
 files, plan = pickle.loads(sys.stdin.buffer.read())
 while True:
     compose(files, plan, progress=lambda done, total: print(done, flush=True))
+    compose_pyramid(files, plan.grid, plan.ranges)
 """
 
 
@@ -60,6 +61,7 @@ def test_a_killed_compose_leaves_no_half_result_and_the_next_completes(tmp_path:
         assert child.wait() == -signal.SIGKILL
     whole(files, scene)
     compose(files, plan)
+    compose_pyramid(files, plan.grid, plan.ranges)
     assert whole(files, scene)
     clear_drafts(tmp_path, timedelta(seconds=-1))
     assert sorted(path.name for path in files.folder.iterdir()) == [
