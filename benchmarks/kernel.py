@@ -30,7 +30,7 @@ from renderers.mandelbrot.tile import Tile
 Figures = dict[str, Any]
 ALL = rivals.CORES
 HOT_PIXELS, HOT_STEPS = 64, 30_000
-BRUTE_STRIDE = {False: 2, True: 8}  # pixels left out of the brute-force view; by --quick
+BRUTE_STRIDE = {False: 4, True: 8}  # pixels left out of the brute-force view; by --quick
 RIVAL_STRIDES = {"pure Python": 128, "NumPy (tile notebook)": 8, "numba scalar": 8}
 SETS = ("avx512", "avx512vl", "avx2", "sse2", "neon")
 
