@@ -36,25 +36,19 @@ class Probe:
         """Iterations per second of each number of vectors, on this thread's processor time."""
         return [_rate(run, plan) for run, plan in zip(self._runs, self._plans, strict=True)]
 
-    def best(self, repeats: int = 3) -> float:
-        """The highest of a few rounds."""
-        return max(max(self.rates()) for _ in range(repeats))
-
-    def best_of_all(self, threads: int, repeats: int = 3) -> float:
-        """Iterations per second of so many threads at once, wall time, for the best number of vectors."""
+    def together(self, threads: int) -> float:
+        """Iterations per second of so many threads at once, for the best number of vectors; by processor time."""
         rates = self.rates()
-        best = rates.index(max(rates))
-        return max(self._together(best, threads) for _ in range(repeats))
-
-    def _together(self, which: int, threads: int) -> float:
+        which = rates.index(max(rates))
         run, plan = self._runs[which], self._plans[which]
         workers = [threading.Thread(target=_call, args=(run, plan, LONGER * PASSES)) for _ in range(threads)]
-        began = time.perf_counter()
+        began = time.process_time()
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
-        return threads * LONGER * PASSES * UNROLLED * plan.all_lanes / (time.perf_counter() - began)
+        spent = (time.process_time() - began) / threads
+        return threads * LONGER * PASSES * UNROLLED * plan.all_lanes / spent
 
 
 def _rate(run: Any, plan: Plan) -> float:

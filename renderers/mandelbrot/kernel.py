@@ -18,6 +18,8 @@ from renderers.mandelbrot.formulas import MANDELBROT, Formula
 from renderers.mandelbrot.native import path
 from renderers.mandelbrot.tile import Counts, Flag, Smooth, Tile
 
+MOST_STEPS = 2**31
+
 
 @dataclass(frozen=True)
 class View:
@@ -61,8 +63,11 @@ def render_tile(  # noqa: PLR0913, PLR0917  (what, where, until when, into what)
     """Fill the two contiguous rows x cols arrays; False when `stop[0]` was set from another thread meanwhile.
 
     Without `knows_components` pixels that are known to be inside are iterated all the same. Raises ValueError for a
-    Julia set whose constant lies beyond the escape radius: an orbit could come back from there.
+    Julia set whose constant lies beyond the escape radius (an orbit could come back from there), and for a limit that
+    cannot be counted to.
     """
+    if not 1 <= limits.max_iter < MOST_STEPS:
+        raise ValueError(f"max_iter must be from 1 to {MOST_STEPS - 1}, not {limits.max_iter}")
     if formula.julia is not None and np.hypot(*formula.julia) > limits.escape_radius:
         raise ValueError(f"the constant {formula.julia} of a Julia set lies beyond the radius {limits.escape_radius}")
     xs = view.x0 + np.arange(window.col0, window.col0 + window.cols, dtype=np.float64) * view.dx

@@ -3,6 +3,7 @@
 import math
 
 TABLE_SIZE = 4096  # colours of one cycle, a power of two; one more entry is the interior's
+INDICES = 255  # the same for pictures of one byte per pixel
 CHANNELS = 3
 SUB_FILTER = 1  # the type of a PNG row whose bytes are differences to the pixel on the left
 

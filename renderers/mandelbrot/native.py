@@ -61,8 +61,8 @@ def function(name: str) -> Callable[..., int]:
 
 
 @functools.cache
-def _function(path_name: str, name: str) -> Callable[..., int]:
-    return made(path_name).function(name)
+def _function(_path_name: str, name: str) -> Callable[..., int]:
+    return path().function(name)
 
 
 @functools.cache

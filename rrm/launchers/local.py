@@ -39,7 +39,7 @@ _SESSION = 3  # among the fields of /proc/PID/stat from the state on
 # What a process needs to find programs, libraries, caches and its language; nothing that could be a secret.
 _PASSED_ON = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHON\w+|LD_LIBRARY_PATH|XDG_\w+_(HOME|DIR)"
-    r"|(NUMBA|OMP|MKL|OPENBLAS)_\w+|CUDA_VISIBLE_DEVICES|RRM_KERNEL_CACHE|SSL_CERT_(FILE|DIR)|COVERAGE_\w+"
+    r"|(NUMBA|OMP|MKL|OPENBLAS)_\w+|CUDA_VISIBLE_DEVICES|RRM_KERNEL(_CACHE)?|SSL_CERT_(FILE|DIR)|COVERAGE_\w+"
 )
 
 

@@ -290,7 +290,7 @@ PLAIN = (ctypes.c_void_p,) * 6 + (ctypes.c_int64,) * 4 + (ctypes.c_double,) * 5 
 
 
 @functools.cache
-def _entry(formula: Formula) -> Callable[..., int]:
+def prepare(formula: Formula) -> Callable[..., int]:
     """The compiled kernel of a formula (never of a Julia set: those share the code)."""
     step = njit(error_model="numpy")(formula.step)
 
@@ -332,5 +332,5 @@ def render(tile: Tile) -> bool:
     numbers = (len(tile.xs), tile.counts.size, int(formula.julia is not None), int(is_known))
     factor = logarithm_factor(formula.power) if formula.power != 2 else 1.0
     limits = (*(formula.julia or (0.0, 0.0)), float(tile.max_iter), tile.radius2, factor)
-    entry = _entry(Formula(formula.family, formula.power))
+    entry = prepare(Formula(formula.family, formula.power))
     return bool(entry(*(buffer.ctypes.data for buffer in buffers), *numbers, *limits))

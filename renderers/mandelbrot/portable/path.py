@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from renderers.mandelbrot.formulas import MANDELBROT
 from renderers.mandelbrot.portable import arrays, pixels
 from renderers.mandelbrot.tile import Tile
 
@@ -15,7 +16,11 @@ class PortablePath:
         self.name = name
 
     def load(self) -> None:
-        """Everything is made when it is first used: a second for numpy's part, several for numba's."""
+        """Compile what numba compiles, which takes seconds."""
+        if self.name == "numba":
+            from renderers.mandelbrot.portable import lanes
+
+            lanes.prepare(MANDELBROT)
 
     def render(self, tile: Tile) -> bool:
         """Fill the tile; False when its stop flag was raised meanwhile."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from renderers.mandelbrot.layout import CHANNELS, SUB_FILTER, TABLE_SIZE
+from renderers.mandelbrot.layout import CHANNELS, INDICES, SUB_FILTER, TABLE_SIZE
 
 
 def _array(address: int, kind: Any, *shape: int) -> NDArray[Any]:
@@ -29,13 +29,41 @@ def paint(  # noqa: PLR0913, PLR0917  (takes what the compiled function takes)
     bands: int,
 ) -> int:
     """RGB of arrays in data order (lowest y first): entry frac(offset + scale · value) of the table, or the last."""
-    count = _array(counts, np.uint32, rows, cols)[::-1].astype(np.float64)
-    value = count if bands else _array(smooth, np.float32, rows, cols)[::-1].astype(np.float64)
-    t = value * scale + offset
-    entry = ((t - np.floor(t)) * TABLE_SIZE).astype(np.int32) & (TABLE_SIZE - 1)
-    entry[count >= limit] = TABLE_SIZE
+    entry = _entries(smooth, counts, (rows, cols), (limit, offset, scale, bands), TABLE_SIZE)
     _array(out, np.uint8, rows, cols, CHANNELS)[:] = _array(colors, np.uint8, TABLE_SIZE + 1, CHANNELS)[entry]
     return 0
+
+
+def index(  # noqa: PLR0913, PLR0917  (takes what the compiled function takes)
+    smooth: int,
+    counts: int,
+    out: int,
+    rows: int,
+    cols: int,
+    limit: float,
+    offset: float,
+    scale: float,
+    bands: int,
+) -> int:
+    """The same as one byte per pixel: INDICES colours of a cycle, and INDICES for the interior."""
+    entry = _entries(smooth, counts, (rows, cols), (limit, offset, scale, bands), INDICES)
+    _array(out, np.uint8, rows, cols)[:] = entry
+    return 0
+
+
+def _entries(
+    smooth: int, counts: int, shape: tuple[int, int], scaling: tuple[float, float, float, int], size: int
+) -> NDArray[np.int32]:
+    """Entries of a cycle of `size` colours, or the interior's, which is the next; the highest y first."""
+    limit, offset, scale, bands = scaling
+    count = _array(counts, np.uint32, *shape)[::-1].astype(np.float64)
+    value = count if bands else _array(smooth, np.float32, *shape)[::-1].astype(np.float64)
+    with np.errstate(all="ignore"):  # values that overflow have some colour
+        t = value * scale + offset
+        place = (t - np.floor(t)) * size
+        entry = np.where(place < size, place, 0.0).astype(np.int32)
+    entry[count >= limit] = size
+    return entry
 
 
 def sub_filter(rows: int, out: int, count: int, width: int) -> int:
@@ -58,4 +86,9 @@ def average(rows: int, out: int, height: int, width: int, factor: int) -> int:
     return 0
 
 
-FUNCTIONS: dict[str, Callable[..., int]] = {"paint": paint, "sub_filter": sub_filter, "average": average}
+FUNCTIONS: dict[str, Callable[..., int]] = {
+    "paint": paint,
+    "index": index,
+    "sub_filter": sub_filter,
+    "average": average,
+}

@@ -123,6 +123,13 @@ def test_the_highest_limit_is_counted_to() -> None:
     assert (inside == 10_000_000).all()
 
 
+@pytest.mark.parametrize("max_iter", [0, -1, 2**31])
+def test_a_limit_that_cannot_be_counted_to_is_refused(max_iter: int) -> None:
+    counts, smooth = np.empty((1, 1), np.uint32), np.empty((1, 1), np.float32)
+    with pytest.raises(ValueError, match="max_iter must be"):
+        render_tile(BURST, Window(0, 0, 1, 1), Limits(max_iter, 2.0), counts, smooth, np.zeros(1, np.uint8))
+
+
 def test_a_julia_set_whose_constant_lies_beyond_the_radius_is_refused() -> None:
     counts, smooth = np.empty((1, 1), np.uint32), np.empty((1, 1), np.float32)
     with pytest.raises(ValueError, match="beyond the radius"):

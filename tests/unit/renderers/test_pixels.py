@@ -46,6 +46,18 @@ def test_painting(way: str, rows: int, cols: int, seed: int, offset: float, scal
     rest = (rows, cols, 300.0, offset, scale, bands)
     wanted, found = both("paint", way, (rows, cols, CHANNELS), smooth, counts, colors, None, *rest)
     assert found == wanted
+    wanted, found = both("index", way, (rows, cols), smooth, counts, None, *rest)
+    assert found == wanted
+
+
+@pytest.mark.parametrize("way", GENERATED)
+@pytest.mark.parametrize("scale", [1e300, 1e308, -1e308, 1e-320])
+def test_painting_with_extreme_scales(way: str, scale: float) -> None:
+    counts = np.arange(60, dtype=np.uint32).reshape(6, 10)
+    smooth = counts.astype(np.float32) * np.float32(1e36)
+    rest = (6, 10, 50.0, -1e308, scale, 0)
+    wanted, found = both("index", way, (6, 10), smooth, counts, None, *rest)
+    assert found == wanted
 
 
 @pytest.mark.parametrize("way", GENERATED)
