@@ -7,14 +7,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from renderers.lease import Lease
 from renderers.mandelbrot.bundle import Layout, RowStrips, TileResult, counts_format, smooth_format, write_bundle
 from renderers.mandelbrot.encode import pack, png, preview
-from renderers.mandelbrot.kernel import render_tile
-from renderers.mandelbrot.palette import Painter
+from renderers.mandelbrot.kernel import View, Window, render_tile
+from renderers.mandelbrot.methods import painting
+from renderers.mandelbrot.palette import Bytes
+from renderers.mandelbrot.picture import Artist, grown
 from renderers.mandelbrot.strips import whole_rows
 from renderers.mandelbrot.tile import Counts, Smooth
 
@@ -26,7 +30,7 @@ class Work:
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
-        self.painter = Painter(lease.coloring, lease.limits.max_iter)
+        self.artist = Artist(lease.view, lease.sampling, painting(lease))
         self.next_tile = lease.start
         self.running = 0
         self.pictures = whole_rows(lease)
@@ -54,34 +58,60 @@ class Work:
         return write_bundle(layout, self.results, self.rows)
 
 
-class TilePainter:
-    """One thread's work buffers, kept from tile to tile."""
+class Buffers:
+    """Arrays for the values of a window, kept from one to the next."""
 
     def __init__(self) -> None:
         self._counts: Counts = np.empty(0, np.uint32)
         self._smooth: Smooth = np.empty(0, np.float32)
 
-    def render(self, work: Work, tile: int) -> TileResult | None:
-        """All wanted parts of one tile; None when the work was stopped meanwhile."""
-        started = time.perf_counter()
-        lease, window = work.lease, work.lease.window(tile)
-        counts, smooth = self._buffers(window.rows, window.cols)
-        if not render_tile(lease.view, window, lease.limits, counts, smooth, work.stop):
-            return None
-        parts = _encode(work, tile, counts, smooth)
-        return TileResult(tile, (time.perf_counter() - started) * 1e3, parts)
-
-    def _buffers(self, rows: int, cols: int) -> tuple[Counts, Smooth]:
+    def of(self, rows: int, cols: int) -> tuple[Counts, Smooth]:
+        """Contiguous arrays of this shape; they hold anything."""
         if self._counts.size < rows * cols:
             self._counts, self._smooth = np.empty(rows * cols, np.uint32), np.empty(rows * cols, np.float32)
         size, shape = rows * cols, (rows, cols)
         return self._counts[:size].reshape(shape), self._smooth[:size].reshape(shape)
 
 
-def _encode(work: Work, tile: int, counts: Counts, smooth: Smooth) -> dict[str, bytes]:
-    """The parts of one tile. Its full-size picture may go into that of a whole row of tiles instead."""
+class TilePainter:
+    """One thread's work buffers, kept from tile to tile."""
+
+    def __init__(self) -> None:
+        self._pixels, self._samples = Buffers(), Buffers()
+
+    def render(self, work: Work, tile: int) -> TileResult | None:
+        """All wanted parts of one tile; None when the work was stopped meanwhile."""
+        started = time.perf_counter()
+        lease, window, margin = work.lease, work.lease.window(tile), work.lease.sampling.margin
+        values: tuple[Counts, Smooth] | None = None
+        if lease.sampling.begins_with_pixels or lease.outputs & {"counts", "smooth"}:
+            values = _compute(work, self._pixels, lease.view, grown(window, margin))
+            if values is None:
+                return None
+        picture = work.artist.picture(window, values, lambda view, part: _compute(work, self._samples, view, part))
+        if picture is None:
+            return None
+        parts = _encode_picture(work, tile, picture)
+        if values is not None:
+            parts |= _encode_values(lease, *(_inner(array, margin) for array in values))
+        return TileResult(tile, (time.perf_counter() - started) * 1e3, parts)
+
+
+def _compute(work: Work, buffers: Buffers, view: View, window: Window) -> tuple[Counts, Smooth] | None:
+    """The values of a window; None when the work was stopped meanwhile."""
+    values = buffers.of(window.rows, window.cols)
+    return values if render_tile(view, window, work.lease.limits, *values, work.stop) else None
+
+
+def _inner(values: NDArray[Any], margin: int) -> NDArray[Any]:
+    """Without a margin on each side, contiguous."""
+    rows, cols = values.shape
+    return np.ascontiguousarray(values[margin : rows - margin, margin : cols - margin])
+
+
+def _encode_picture(work: Work, tile: int, picture: Bytes) -> dict[str, bytes]:
+    """The picture of one tile; that of full size may go into that of a whole row of tiles instead."""
     lease = work.lease
-    picture = work.painter.paint(counts, smooth)
     row, col = divmod(tile, lease.tile_cols)
     parts: dict[str, bytes] = {}
     if row in work.pictures:
@@ -91,6 +121,11 @@ def _encode(work: Work, tile: int, counts: Counts, smooth: Smooth) -> dict[str, 
         parts["png"] = png(picture)
     if lease.preview_scale > 1:
         parts["preview"] = preview(picture, lease.preview_scale)
+    return parts
+
+
+def _encode_values(lease: Lease, counts: Counts, smooth: Smooth) -> dict[str, bytes]:
+    parts: dict[str, bytes] = {}
     if "counts" in lease.outputs:
         form = counts_format(lease.limits.max_iter)
         parts["counts"] = pack(counts.astype(form["dtype"]), shuffle=form["shuffle"])

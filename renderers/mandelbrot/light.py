@@ -1,0 +1,49 @@
+"""Arithmetic on light: sRGB levels are no amounts of it, and averages of levels would darken fine bright lines.
+
+sRGB to light and back: IEC 61966-2-1. Light is kept in 16 bits, where neighbouring levels are 20 apart at least, so
+that a level comes back as it was.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderers.mandelbrot.layout import CHANNELS
+from renderers.mandelbrot.palette import Bytes
+
+BRIGHTEST = 65535
+
+
+def _light_of_levels() -> NDArray[np.uint16]:
+    level = np.arange(256) / 255
+    light = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+    return np.rint(BRIGHTEST * light).astype(np.uint16)
+
+
+def _levels_of_light() -> Bytes:
+    light = np.arange(BRIGHTEST + 1) / BRIGHTEST
+    level = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return np.rint(255 * level).astype(np.uint8)
+
+
+LIGHT, LEVELS = _light_of_levels(), _levels_of_light()
+
+
+def averaged(picture: Bytes, factor: int) -> Bytes:
+    """A picture (factor·h x 3·factor·w) reduced to (h x 3·w): each pixel has the mean light of its box."""
+    height, width = picture.shape[0] // factor, picture.shape[1] // (CHANNELS * factor)
+    light = np.take(LIGHT, picture).reshape(height, factor, width * factor * CHANNELS)
+    rows = light.sum(axis=1, dtype=np.uint32).reshape(height, width, factor, CHANNELS)
+    total = rows[:, :, 0].copy()
+    for sample in range(1, factor):
+        total += rows[:, :, sample]
+    area = factor * factor
+    total += area // 2
+    total //= area
+    return np.take(LEVELS, total).reshape(height, width * CHANNELS)
+
+
+def dimmed(picture: Bytes, brightness: NDArray[np.float32]) -> Bytes:
+    """Each pixel with its light multiplied by its brightness (h x w, 0 to 1), both in the order of the picture."""
+    height, width = brightness.shape
+    light = np.take(LIGHT, picture).reshape(height, width, CHANNELS) * brightness[:, :, None]
+    return np.take(LEVELS, np.rint(light).astype(np.uint16)).reshape(height, width * CHANNELS)
