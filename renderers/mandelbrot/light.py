@@ -10,19 +10,23 @@ from numpy.typing import NDArray
 from renderers.mandelbrot.layout import CHANNELS
 from renderers.mandelbrot.palette import Bytes
 
+Light = NDArray[np.uint16]
+
 BRIGHTEST = 65535
 
 
-def _light_of_levels() -> NDArray[np.uint16]:
+def _light_of_levels() -> Light:
     level = np.arange(256) / 255
     light = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
-    return np.rint(BRIGHTEST * light).astype(np.uint16)
+    amounts: Light = np.rint(BRIGHTEST * light).astype(np.uint16)
+    return amounts
 
 
 def _levels_of_light() -> Bytes:
     light = np.arange(BRIGHTEST + 1) / BRIGHTEST
     level = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(255 * level).astype(np.uint8)
+    levels: Bytes = np.rint(255 * level).astype(np.uint8)
+    return levels
 
 
 LIGHT, LEVELS = _light_of_levels(), _levels_of_light()
@@ -39,11 +43,13 @@ def averaged(picture: Bytes, factor: int) -> Bytes:
     area = factor * factor
     total += area // 2
     total //= area
-    return np.take(LEVELS, total).reshape(height, width * CHANNELS)
+    levels: Bytes = np.take(LEVELS, total)
+    return levels.reshape(height, width * CHANNELS)
 
 
 def dimmed(picture: Bytes, brightness: NDArray[np.float32]) -> Bytes:
     """Each pixel with its light multiplied by its brightness (h x w, 0 to 1), both in the order of the picture."""
     height, width = brightness.shape
     light = np.take(LIGHT, picture).reshape(height, width, CHANNELS) * brightness[:, :, None]
-    return np.take(LEVELS, np.rint(light).astype(np.uint16)).reshape(height, width * CHANNELS)
+    levels: Bytes = np.take(LEVELS, np.rint(light).astype(np.uint16))
+    return levels.reshape(height, width * CHANNELS)

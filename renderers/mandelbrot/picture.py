@@ -115,7 +115,7 @@ def differing(picture: Bytes) -> Mask:
     low = np.minimum(np.minimum(pixels[:-2], pixels[1:-1]), pixels[2:])
     high = np.maximum(np.maximum(high[:, :-2], high[:, 1:-1]), high[:, 2:])
     low = np.minimum(np.minimum(low[:, :-2], low[:, 1:-1]), low[:, 2:])
-    found: Mask = (high - low > CONTRAST).any(axis=2)
+    found: Mask = np.any(high - low > CONTRAST, axis=2)
     return found
 
 

@@ -51,7 +51,8 @@ def distances(found: Slopes) -> Doubles:
     with np.errstate(all="ignore"):
         size = np.hypot(*found.z)
         distance = 2.0 * size * np.log(size) / np.hypot(*found.dz)
-    return np.nan_to_num(distance, nan=0.0, posinf=0.0)
+    known: Doubles = np.nan_to_num(distance, nan=0.0, posinf=0.0)
+    return known
 
 
 def facing(found: Slopes, angle: float) -> Doubles:
@@ -63,7 +64,8 @@ def facing(found: Slopes, angle: float) -> Doubles:
         across, up = x * dx + y * dy, y * dx - x * dy  # z / dz = z · conj(dz) / |dz|²
         turn = math.radians(angle)
         cosine = (across * math.cos(turn) + up * math.sin(turn)) / np.hypot(across, up)
-    return np.nan_to_num(cosine)
+    known: Doubles = np.nan_to_num(cosine)
+    return known
 
 
 class DistancePainter:

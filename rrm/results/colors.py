@@ -35,7 +35,7 @@ def color_table(look: Mapping[str, Any]) -> Table:
         mix = (1.0 - np.cos(math.pi * mix)) / 2.0
     mixed = channels[right - 1] * (1.0 - mix[:, None]) + channels[right] * mix[:, None]
     rgb = np.concatenate((np.rint(mixed), [_rgb(look["interior"])])).astype(np.uint32)
-    table: Table = rgb[:, 0] | rgb[:, 1] << 8 | rgb[:, 2] << 16
+    table: Table = rgb[:, 0] + rgb[:, 1] * np.uint32(2**8) + rgb[:, 2] * np.uint32(2**16)
     return table
 
 

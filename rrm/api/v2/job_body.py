@@ -61,7 +61,7 @@ def _order(job: Job) -> dict[str, Any]:
         "model_name": job.model.name,
         "params": job.model.params,
         "kind": job.kind,
-        "source": str(job.source_id) if job.source_id else None,
+        "recolor_of": str(job.source_id) if job.source_id else None,
         "width": job.width,
         "height": job.height,
         "tile_size": job.tile_size,
@@ -223,7 +223,7 @@ class JobSerializer(serializers.Serializer[Any]):
     model_name = serializers.CharField(allow_null=True)
     params = serializers.DictField()
     kind = serializers.CharField(help_text="image, or recolor for new colours of a finished job.")
-    source = serializers.UUIDField(allow_null=True, help_text="The job whose values a recolouring shows.")
+    recolor_of = serializers.UUIDField(allow_null=True, help_text="The job whose values a recolouring shows.")
     width = serializers.IntegerField()
     height = serializers.IntegerField()
     tile_size = serializers.IntegerField()

@@ -56,15 +56,14 @@ def test_a_recoloured_job_is_what_ordering_it_so_would_have_given(
 
     afresh = ordered(farm, coloring=coloring)
     for name in ("image.png", "tile/0/0.png", "tile/3/2.png", "pyramid_files/6/0_0.png", "pyramid_files/2/0_0.png"):
-        assert np.array_equal(
-            picture_of(owner, f"job/{new['id']}/{name}"), picture_of(owner, f"job/{afresh.pk}/{name}")
-        )
+        painted, rendered = (picture_of(owner, f"job/{id}/{name}") for id in (new["id"], afresh.pk))
+        assert np.array_equal(painted, rendered)
 
 
 def test_its_values_stay_with_the_job_that_they_were_rendered_for(job: Job, owner: Caller) -> None:
     new = recolored(owner, job, {"palette": "ocean"}, name="blue")
 
-    assert (new["kind"], new["source"], new["name"]) == ("recolor", str(job.pk), "blue")
+    assert (new["kind"], new["recolor_of"], new["name"]) == ("recolor", str(job.pk), "blue")
     assert (new["outputs"], new["model"], new["coloring"]) == (["png"], str(job.model_id), {"palette": "ocean"})
     assert (new["links"]["counts"], new["by_site"]) == (None, [])
     assert owner.get(f"job/{new['id']}/timeline").json() == {"leases": []}
@@ -79,7 +78,7 @@ def test_a_recolouring_can_be_recoloured_from_the_same_values(job: Job, owner: C
 
     second = recolored(owner, first, {"palette": "fire"})
 
-    assert second["source"] == str(job.pk)
+    assert second["recolor_of"] == str(job.pk)
 
 
 def test_it_outlives_its_source_and_is_then_the_last_of_its_kind(job: Job, owner: Caller) -> None:
@@ -88,7 +87,7 @@ def test_it_outlives_its_source_and_is_then_the_last_of_its_kind(job: Job, owner
 
     assert owner.delete(f"job/{job.pk}/").status_code == 204
 
-    assert owner.get(f"job/{new['id']}/").json()["source"] is None
+    assert owner.get(f"job/{new['id']}/").json()["recolor_of"] is None
     assert whole(owner, f"job/{new['id']}/tile/1/1.png") == before
     body = problem(owner.post(f"job/{new['id']}/recolor", {"coloring": {}}), 409, "state-conflict")
     assert "deleted" in body["detail"]
