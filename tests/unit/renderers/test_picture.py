@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ SIDE = 48
 WHOLE = Window(0, 0, SIDE, SIDE)
 
 
-def lease(**changes: object) -> Lease:
+def lease(**changes: Any) -> Lease:
     return parse_lease(lease_document(**{"width": SIDE, "height": SIDE, "tile_size": SIDE, "tile_cols": 1, **changes}))
 
 
