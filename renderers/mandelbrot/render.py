@@ -51,6 +51,10 @@ class Work:
         """No thread renders it and none will."""
         return self.running == 0 and self.unstarted == 0
 
+    def draw(self, view: View, window: Window, counts: Counts, smooth: Smooth) -> bool:
+        """Fill the arrays with a window of a view; False when the work was stopped meanwhile."""
+        return render_tile(view, window, self.lease.limits, counts, smooth, self.stop)
+
     def bundle(self) -> bytes:
         """The body that delivers all results."""
         lease = self.lease
@@ -100,7 +104,7 @@ class TilePainter:
 def _compute(work: Work, buffers: Buffers, view: View, window: Window) -> tuple[Counts, Smooth] | None:
     """The values of a window; None when the work was stopped meanwhile."""
     values = buffers.of(window.rows, window.cols)
-    return values if render_tile(view, window, work.lease.limits, *values, work.stop) else None
+    return values if work.draw(view, window, *values) else None
 
 
 def _inner(values: NDArray[Any], margin: int) -> NDArray[Any]:

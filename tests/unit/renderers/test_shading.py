@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from renderers.lease import parse_lease
-from renderers.mandelbrot.kernel import Counts, Limits, View, Window, render_tile
+from renderers.mandelbrot import native
+from renderers.mandelbrot.kernel import Limits, View, Window, render_tile
 from renderers.mandelbrot.layout import FAR
 from renderers.mandelbrot.light import dimmed
 from renderers.mandelbrot.methods import painting
+from renderers.mandelbrot.portable.derivative import derivative
 from renderers.mandelbrot.shading import Slopes, distances, facing, slopes
+from renderers.mandelbrot.tile import Counts
 from tests.unit.renderers.manager_server import lease_document
 
 LIMITS = Limits(500, 2.0)
@@ -126,3 +129,14 @@ def test_a_relief_is_the_smooth_picture_in_another_light() -> None:
     assert bottom.sum() == 0
     even = dimmed(plain.reshape(64, 192), np.ones((64, 64), np.float32)).reshape(64, 64, 3)
     assert (lit <= even).all()
+
+
+@pytest.mark.parametrize("name", native.names())
+def test_all_paths_follow_points_to_the_same_bytes(name: str) -> None:
+    rng = np.random.default_rng(11)
+    steps = np.sort(rng.integers(1, 60, 75).astype(np.uint32))[::-1].copy()
+    c = rng.uniform(-2, 2, (2, 75))
+    made, expected = np.full((4, 75), 7.0), np.empty((4, 75))
+    for out, follow in ((made, native.made(name).function("derivative")), (expected, derivative)):
+        assert follow(*(array.ctypes.data for array in (c[0], c[1], steps, out)), 75) == 0
+    np.testing.assert_array_equal(made, expected)
