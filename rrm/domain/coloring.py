@@ -56,6 +56,17 @@ def check_sampling(look: Look, supersample: int) -> None:
         raise Invalid("supersample", "A histogram is made of one sample for each pixel; order a larger image instead.")
 
 
+def check_view(look: Look, params: Mapping[str, Any], view: Mapping[str, Any]) -> None:
+    """Raises Invalid where the derivative that a method needs is not known: beyond doubles, and of other formulas."""
+    if look["method"] not in SHADED:
+        return
+    if params.get("formula") != _FORMULA or view.get("method", _IN_DOUBLES) != _IN_DOUBLES:
+        raise Invalid(
+            "coloring.method",
+            f"{look['method']} is for the formula {_FORMULA!r} in double precision; use smooth, bands or histogram.",
+        )
+
+
 def for_nodes(look: Look) -> Look:
     """What nodes paint with. The histogram is known when all tiles are done; until then they show smooth colours."""
     return {**look, "method": "smooth"} if look.get("method") == "histogram" else look
@@ -174,6 +185,7 @@ _Readers = dict[str, tuple[_Reader, object]]
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAX_NUMBER = 1e6
 _MAX_STOPS = 1024
+_FORMULA, _IN_DOUBLES = "mandelbrot", "double"
 _ABSENT = object()
 _COMMON: _Readers = {
     "interpolation": (_optional(INTERPOLATIONS, absent={}), _ABSENT),

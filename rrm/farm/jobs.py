@@ -84,6 +84,8 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
         sites = check(lambda: _sites(order.site_ids, resource)) or []
         model = check(lambda: _render_model(order))
         view = check(lambda: mandelbrot.geometry(model.params, order.width, order.height).as_dict()) if model else None
+        if look and model and view:
+            check(lambda: coloring.check_view(look, model.params, view))
     grid = tiling.TileGrid(order.width, order.height, order.tile_size)
     draft = Job(
         name=order.name,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rrm.domain.coloring import METHODS, check_kept, check_sampling, for_nodes, parse
+from rrm.domain.coloring import METHODS, SHADED, check_kept, check_sampling, check_view, for_nodes, parse
 from rrm.domain.palettes import PALETTES, Palette
 from rrm.errors import Invalid
 
@@ -137,6 +137,26 @@ def test_a_histogram_takes_one_sample_for_each_pixel() -> None:
     with pytest.raises(Invalid) as refused:
         check_sampling(parse({"method": "histogram"}), 2)
     assert list(refused.value.errors) == ["supersample"]
+
+
+DOUBLES: dict[str, Any] = {"x0": -2.0, "y0": -1.0, "dx": 0.1, "dy": 0.1}
+DEEP: dict[str, Any] = {"method": "perturbation", "center": ["0", "0"], "dx": "1e-40", "dy": "1e-40"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("formula", "view"), [("mandelbrot", DEEP), ("tricorn", DOUBLES), ("mandelbrot", DOUBLES | {"method": "double"})]
+)
+def test_what_needs_a_derivative_is_refused_where_there_is_none(
+    method: str, formula: str, view: dict[str, Any]
+) -> None:
+    look, params = parse({"method": method}), {"formula": formula}
+    if method in SHADED and (formula, view.get("method")) != ("mandelbrot", "double"):
+        with pytest.raises(Invalid) as refused:
+            check_view(look, params, view)
+        assert list(refused.value.errors) == ["coloring.method"]
+    else:
+        check_view(look, params, view)
 
 
 @pytest.mark.parametrize(("method", "kept"), [("smooth", "smooth"), ("histogram", "smooth"), ("bands", "counts")])

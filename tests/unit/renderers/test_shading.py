@@ -138,5 +138,6 @@ def test_all_paths_follow_points_to_the_same_bytes(name: str) -> None:
     c = rng.uniform(-2, 2, (2, 75))
     made, expected = np.full((4, 75), 7.0), np.empty((4, 75))
     for out, follow in ((made, native.made(name).function("derivative")), (expected, derivative)):
-        assert follow(*(array.ctypes.data for array in (c[0], c[1], steps, out)), 75) == 0
+        cx, cy, due, target = (array.ctypes.data for array in (c[0], c[1], steps, out))
+        assert follow(cx, cy, due, target, 75) == 0
     np.testing.assert_array_equal(made, expected)
