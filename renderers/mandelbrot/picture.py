@@ -21,10 +21,11 @@ CONTRAST = 12  # levels of 255 in any channel
 CELL = 16  # pixels: what is sampled more closely goes by cells of this side
 SAMPLES_AT_ONCE = 2**18
 
-Compute = Callable[[View, Window], tuple[Counts, Smooth] | None]
-"""The values of a window of any view; None when the work was stopped meanwhile."""
-Paint = Callable[[View, Window, Counts, Smooth], Bytes]
 Mask = NDArray[np.bool_]
+Compute = Callable[[View, Window, Mask | None], tuple[Counts, Smooth] | None]
+"""The values of a window of any view, or of the points in the mask alone: the others count as inside. None when the
+work was stopped meanwhile."""
+Paint = Callable[[View, Window, Counts, Smooth], Bytes]
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,13 @@ class Artist:
             picture[window.rows - row - rows : window.rows - row] = part
         return picture
 
-    def _averaged(self, window: Window, compute: Compute) -> Bytes | None:
+    def _averaged(self, window: Window, compute: Compute, wanted: Mask | None = None) -> Bytes | None:
+        """The picture of a window from its samples; those of pixels that are not wanted are not computed."""
         factor = self.sampling.supersample
+        points = None if wanted is None else wanted.repeat(factor, axis=0).repeat(factor, axis=1)
         view = finer(self._view, factor)
         samples = Window(*(factor * side for side in (window.row0, window.col0, window.rows, window.cols)))
-        values = compute(view, samples)
+        values = compute(view, samples, points)
         return None if values is None else averaged(self._paint(view, samples, *values), factor)
 
     def _refined(self, window: Window, picture: Bytes, compute: Compute) -> Bytes | None:
@@ -100,11 +103,12 @@ class Artist:
         refined = np.ascontiguousarray(picture[1:-1, CHANNELS:-CHANNELS])
         for row, rows, col, cols in runs(marked):
             top = window.rows - row - rows
-            part = self._averaged(Window(window.row0 + top, window.col0 + col, rows, cols), compute)
+            wanted = marked[row : row + rows, col : col + cols]
+            part = self._averaged(Window(window.row0 + top, window.col0 + col, rows, cols), compute, wanted[::-1])
             if part is None:
                 return None
-            wanted = np.repeat(marked[row : row + rows, col : col + cols], CHANNELS, axis=1)
-            np.copyto(refined[row : row + rows, CHANNELS * col : CHANNELS * (col + cols)], part, where=wanted)
+            place = refined[row : row + rows, CHANNELS * col : CHANNELS * (col + cols)]
+            np.copyto(place, part, where=wanted.repeat(CHANNELS, axis=1))
         return refined
 
 

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from renderers.mandelbrot.encode import pack, png, preview
 from renderers.mandelbrot.kernel import View, Window, render_tile
 from renderers.mandelbrot.methods import painting
 from renderers.mandelbrot.palette import Bytes
-from renderers.mandelbrot.picture import Artist, grown
+from renderers.mandelbrot.picture import Artist, Mask, grown
 from renderers.mandelbrot.strips import whole_rows
-from renderers.mandelbrot.tile import Counts, Smooth
+from renderers.mandelbrot.tile import UNSET, Counts, Smooth
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,9 @@ class Work:
         """No thread renders it and none will."""
         return self.running == 0 and self.unstarted == 0
 
-    def draw(self, view: View, window: Window, counts: Counts, smooth: Smooth) -> bool:
-        """Fill the arrays with a window of a view; False when the work was stopped meanwhile."""
-        return render_tile(view, window, self.lease.limits, counts, smooth, self.stop)
+    def draw(self, view: View, window: Window, counts: Counts, smooth: Smooth, *, only_unset: bool = False) -> bool:
+        """Fill the arrays, or where counts are UNSET, with a window of a view; False when the work was stopped."""
+        return render_tile(view, window, self.lease.limits, counts, smooth, self.stop, only_unset=only_unset)
 
     def bundle(self) -> bytes:
         """The body that delivers all results."""
@@ -89,10 +90,10 @@ class TilePainter:
         lease, window, margin = work.lease, work.lease.window(tile), work.lease.sampling.margin
         values: tuple[Counts, Smooth] | None = None
         if lease.sampling.begins_with_pixels or lease.outputs & {"counts", "smooth"}:
-            values = _compute(work, self._pixels, lease.view, grown(window, margin))
+            values = _compute(work, self._pixels, lease.view, grown(window, margin), None)
             if values is None:
                 return None
-        picture = work.artist.picture(window, values, lambda view, part: _compute(work, self._samples, view, part))
+        picture = work.artist.picture(window, values, partial(_compute, work, self._samples))
         if picture is None:
             return None
         parts = _encode_picture(work, tile, picture)
@@ -101,10 +102,16 @@ class TilePainter:
         return TileResult(tile, (time.perf_counter() - started) * 1e3, parts)
 
 
-def _compute(work: Work, buffers: Buffers, view: View, window: Window) -> tuple[Counts, Smooth] | None:
-    """The values of a window; None when the work was stopped meanwhile."""
-    values = buffers.of(window.rows, window.cols)
-    return values if work.draw(view, window, *values) else None
+def _compute(
+    work: Work, buffers: Buffers, view: View, window: Window, wanted: Mask | None
+) -> tuple[Counts, Smooth] | None:
+    """The values of a window, or of the points in a mask; None when the work was stopped meanwhile."""
+    counts, smooth = buffers.of(window.rows, window.cols)
+    if wanted is not None:
+        np.copyto(counts, np.where(wanted, np.uint32(UNSET), np.uint32(work.lease.limits.max_iter)))
+        smooth.fill(0.0)
+    is_done = work.draw(view, window, counts, smooth, only_unset=wanted is not None)
+    return (counts, smooth) if is_done else None
 
 
 def _inner(values: NDArray[Any], margin: int) -> NDArray[Any]:

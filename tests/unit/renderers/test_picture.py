@@ -16,6 +16,7 @@ from renderers.mandelbrot.kernel import Limits, View, Window, render_tile
 from renderers.mandelbrot.light import LEVELS, LIGHT, averaged, dimmed
 from renderers.mandelbrot.methods import painting
 from renderers.mandelbrot.picture import CELL, CONTRAST, Artist, Sampling, differing, finer, grown, runs
+from renderers.mandelbrot.tile import UNSET
 from tests.unit.renderers.manager_server import lease_document
 
 SIDE = 48
@@ -26,10 +27,16 @@ def lease(**changes: Any) -> Lease:
     return parse_lease(lease_document(**{"width": SIDE, "height": SIDE, "tile_size": SIDE, "tile_cols": 1, **changes}))
 
 
-def values(view: View, window: Window) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+def values(
+    view: View, window: Window, wanted: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     shape = (window.rows, window.cols)
     counts, smooth = np.empty(shape, np.uint32), np.empty(shape, np.float32)
-    assert render_tile(view, window, Limits(100, 2.0), counts, smooth, np.zeros(1, np.uint8))
+    if wanted is not None:
+        counts[:], smooth[:] = np.where(wanted, UNSET, 100), 0.0
+    assert render_tile(
+        view, window, Limits(100, 2.0), counts, smooth, np.zeros(1, np.uint8), only_unset=wanted is not None
+    )
     return counts, smooth
 
 
