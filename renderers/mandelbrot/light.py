@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderers.mandelbrot.layout import CHANNELS
+from renderers.mandelbrot.native import function
 from renderers.mandelbrot.palette import Bytes
 
-Light = NDArray[np.uint16]
+Light = NDArray[np.uint32]
 
 BRIGHTEST = 65535
 
@@ -18,7 +19,7 @@ BRIGHTEST = 65535
 def _light_of_levels() -> Light:
     level = np.arange(256) / 255
     light = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
-    amounts: Light = np.rint(BRIGHTEST * light).astype(np.uint16)
+    amounts: Light = np.rint(BRIGHTEST * light).astype(np.uint32)
     return amounts
 
 
@@ -35,16 +36,10 @@ LIGHT, LEVELS = _light_of_levels(), _levels_of_light()
 def averaged(picture: Bytes, factor: int) -> Bytes:
     """A picture (factor·h x 3·factor·w) reduced to (h x 3·w): each pixel has the mean light of its box."""
     height, width = picture.shape[0] // factor, picture.shape[1] // (CHANNELS * factor)
-    light = np.take(LIGHT, picture).reshape(height, factor, width * factor * CHANNELS)
-    rows = light.sum(axis=1, dtype=np.uint32).reshape(height, width, factor, CHANNELS)
-    total = rows[:, :, 0].copy()
-    for sample in range(1, factor):
-        total += rows[:, :, sample]
-    area = factor * factor
-    total += area // 2
-    total //= area
-    levels: Bytes = np.take(LEVELS, total)
-    return levels.reshape(height, width * CHANNELS)
+    reduced = np.empty((height, width * CHANNELS), np.uint8)
+    pointers = (array.ctypes.data for array in (picture, LIGHT, LEVELS, reduced))
+    function("average_light")(*pointers, height, width, factor)
+    return reduced
 
 
 def dimmed(picture: Bytes, brightness: NDArray[np.float32]) -> Bytes:

@@ -6,6 +6,7 @@ import numpy as np
 
 from renderers.mandelbrot.layout import CHANNELS, SUB_FILTER, TABLE_SIZE
 from renderers.mandelbrot.portable.derivative import derivative
+from renderers.mandelbrot.portable.light import average_light
 from renderers.mandelbrot.portable.memory import array_at
 
 
@@ -55,5 +56,6 @@ FUNCTIONS: dict[str, Callable[..., int]] = {
     "paint": paint,
     "sub_filter": sub_filter,
     "average": average,
+    "average_light": average_light,
     "derivative": derivative,
 }

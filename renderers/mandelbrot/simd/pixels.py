@@ -7,7 +7,7 @@ import ctypes
 from typing import Any
 
 from renderers.mandelbrot.layout import CHANNELS, SUB_FILTER, TABLE_SIZE
-from renderers.mandelbrot.simd import derivative
+from renderers.mandelbrot.simd import derivative, light
 from renderers.mandelbrot.simd.emit import Body, Module
 from renderers.mandelbrot.simd.values import DOUBLE, I8, I64, POINTER, Array, Type, Value, Variable
 
@@ -16,6 +16,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "paint": (C_POINTER,) * 4 + (C_INTEGER,) * 2 + (C_DOUBLE,) * 3 + (C_INTEGER,),
     "sub_filter": (C_POINTER,) * 2 + (C_INTEGER,) * 2,
     "average": (C_POINTER,) * 2 + (C_INTEGER,) * 3,
+    "average_light": light.ARGUMENTS,
     "derivative": derivative.ARGUMENTS,
 }
 BYTES_AT_ONCE = 64
@@ -27,6 +28,7 @@ def pixels_text(lanes: int, *, has_masks: bool) -> str:
     _write_paint(module, lanes)
     _write_sub_filter(module)
     _write_average(module)
+    light.write_average_light(module)
     derivative.write_derivative(module, lanes)
     return module.text()
 

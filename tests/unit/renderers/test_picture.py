@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from renderers.lease import Lease, parse_lease
+from renderers.mandelbrot import native
 from renderers.mandelbrot.kernel import Limits, View, Window, render_tile
 from renderers.mandelbrot.light import LEVELS, LIGHT, averaged, dimmed
 from renderers.mandelbrot.methods import painting
 from renderers.mandelbrot.picture import CELL, CONTRAST, Artist, Sampling, differing, finer, grown, runs
+from renderers.mandelbrot.portable.light import average_light
 from renderers.mandelbrot.tile import UNSET
 from tests.unit.renderers.manager_server import lease_document
 
@@ -127,3 +129,16 @@ def test_an_even_picture_is_its_own_average() -> None:
 def test_dimming_halves_light() -> None:
     white = np.full((1, 6), 255, np.uint8)
     assert dimmed(white, np.array([[0.5, 0.0]], np.float32)).tolist() == [[188, 188, 188, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("name", native.names())
+@pytest.mark.parametrize(("height", "width", "factor"), [(1, 1, 1), (5, 7, 2), (3, 40, 3), (2, 9, 4)])
+def test_all_paths_average_to_the_same_bytes(name: str, height: int, width: int, factor: int) -> None:
+    rows = np.random.default_rng(4).integers(0, 256, (height * factor, 3 * width * factor)).astype(np.uint8)
+    made, expected = np.zeros((height, 3 * width), np.uint8), np.zeros((height, 3 * width), np.uint8)
+    for out, average in ((made, native.made(name).function("average_light")), (expected, average_light)):
+        pixels, light, levels, target = (array.ctypes.data for array in (rows, LIGHT, LEVELS, out))
+        assert average(pixels, light, levels, target, height, width, factor) == 0
+    boxes = LIGHT[rows].reshape(height, factor, width, factor, 3).astype(float)
+    assert np.array_equal(made, expected)
+    assert np.array_equal(made.reshape(height, width, 3), LEVELS[np.floor(boxes.mean(axis=(1, 3)) + 0.5).astype(int)])
