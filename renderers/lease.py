@@ -1,11 +1,17 @@
 """A lease as the manager hands it out: a range of tiles with everything needed to render it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from renderers.mandelbrot.kernel import Limits, View, Window
-from renderers.mandelbrot.palette import Coloring
+from renderers.mandelbrot.palette import Coloring, rgb
+from renderers.mandelbrot.picture import Sampling
+
+METHODS = ("smooth", "bands", "distance", "normal")
+INTERPOLATIONS = ("linear", "cosine")
+MOST_SAMPLES = 4
 
 
 class BadLease(ValueError):
@@ -38,6 +44,7 @@ class Lease:
     preview_scale: int
     strip_lines: int
     coloring: Coloring
+    sampling: Sampling
 
     def window(self, tile: int) -> Window:
         """The pixels of a tile, fewer at the right and upper edge. Raises ValueError for a tile outside the image."""
@@ -83,7 +90,15 @@ def _read(document: Mapping[str, Any]) -> Lease:
         preview_scale=int(document.get("preview_scale", 1)),
         strip_lines=int(document.get("strip_lines", 0)),
         coloring=_coloring(document["coloring"]),
+        sampling=_sampling(document),
     )
+
+
+def _sampling(document: Mapping[str, Any]) -> Sampling:
+    sampling = Sampling(int(document.get("supersample", 1)), bool(document.get("adaptive", False)))
+    if not 1 <= sampling.supersample <= MOST_SAMPLES:
+        raise ValueError(f"supersample {sampling.supersample} is not between 1 and {MOST_SAMPLES}")
+    return sampling
 
 
 def _coloring(document: Mapping[str, Any]) -> Coloring:
@@ -95,7 +110,21 @@ def _coloring(document: Mapping[str, Any]) -> Coloring:
         offset=float(document["offset"]),
         scale=float(document["scale"]),
         interior=str(document["interior"]),
+        light_angle=float(document.get("light_angle", 45.0)),
+        light_height=float(document.get("light_height", 1.5)),
     )
-    if not coloring.stops or coloring.cycle == 0.0 or coloring.method not in ("smooth", "bands"):
-        raise ValueError("the colouring needs stops, a cycle and the method smooth or bands")
+    numbers = (coloring.cycle, coloring.offset, coloring.scale, coloring.light_angle, coloring.light_height)
+    if not all(map(math.isfinite, numbers)) or coloring.cycle == 0.0 or coloring.light_height < 0.0:
+        raise ValueError("the colouring needs finite numbers, a cycle that is not 0, and a light that is not below")
+    if coloring.method not in METHODS or coloring.interpolation not in INTERPOLATIONS:
+        raise ValueError(f"the method {coloring.method!r} with interpolation {coloring.interpolation!r} is not known")
+    _check_colors(coloring)
     return coloring
+
+
+def _check_colors(coloring: Coloring) -> None:
+    positions = [position for position, _ in coloring.stops]
+    if not positions or positions != sorted(positions) or not 0.0 <= positions[0] <= positions[-1] <= 1.0:
+        raise ValueError("the colouring needs stops whose positions do not descend, within 0 to 1")
+    for color in (coloring.interior, *(color for _, color in coloring.stops)):
+        rgb(color)

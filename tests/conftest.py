@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How quick an example is says more about the machine, and what else it does, than about the code.
+settings.register_profile("rrm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rrm")
 
 pytest_plugins = ["tests.services"]
 

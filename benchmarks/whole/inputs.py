@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from renderers.lease import Lease, parse_lease
-from rrm.domain import mandelbrot, palettes, tiling
+from rrm.domain import coloring, mandelbrot, tiling
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Input:
                 "view": mandelbrot.geometry(params, self.width, self.height).as_dict(),
                 "outputs": list(outputs),
                 "preview_scale": tiling.preview_scale(self.width, self.height),
-                "coloring": palettes.coloring({"palette": self.palette}),
+                "coloring": coloring.parse({"palette": self.palette}),
             }
         )
 

@@ -59,9 +59,11 @@ def render_tile(  # noqa: PLR0913, PLR0917  (what, where, until when, into what)
     formula: Formula = MANDELBROT,
     *,
     knows_components: bool = True,
+    only_unset: bool = False,
 ) -> bool:
     """Fill the two contiguous rows x cols arrays; False when `stop[0]` was set from another thread meanwhile.
 
+    With `only_unset`, pixels whose count is not UNSET may be left as they are.
     Without `knows_components` pixels that are known to be inside are iterated all the same. Raises ValueError for a
     Julia set whose constant lies beyond the escape radius (an orbit could come back from there), and for a limit that
     cannot be counted to.
@@ -73,5 +75,5 @@ def render_tile(  # noqa: PLR0913, PLR0917  (what, where, until when, into what)
     xs = view.x0 + np.arange(window.col0, window.col0 + window.cols, dtype=np.float64) * view.dx
     ys = view.y0 + np.arange(window.row0, window.row0 + window.rows, dtype=np.float64) * view.dy
     radius2 = limits.escape_radius * limits.escape_radius
-    tile = Tile(xs, ys, limits.max_iter, radius2, formula, counts_out, smooth_out, stop, knows_components)
+    tile = Tile(xs, ys, limits.max_iter, radius2, formula, counts_out, smooth_out, stop, knows_components, only_unset)
     return path().render(tile)

@@ -28,6 +28,8 @@ class Coloring:
     offset: float
     scale: float
     interior: str
+    light_angle: float = 45.0
+    light_height: float = 1.5
 
 
 def rgb(color: str) -> tuple[int, int, int]:

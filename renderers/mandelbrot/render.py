@@ -7,16 +7,21 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from renderers.lease import Lease
 from renderers.mandelbrot.bundle import Layout, RowStrips, TileResult, counts_format, smooth_format, write_bundle
 from renderers.mandelbrot.encode import pack, png, preview
-from renderers.mandelbrot.kernel import render_tile
-from renderers.mandelbrot.palette import Painter
+from renderers.mandelbrot.kernel import View, Window, render_tile
+from renderers.mandelbrot.methods import painting
+from renderers.mandelbrot.palette import Bytes
+from renderers.mandelbrot.picture import Artist, Mask, grown
 from renderers.mandelbrot.strips import whole_rows
-from renderers.mandelbrot.tile import Counts, Smooth
+from renderers.mandelbrot.tile import UNSET, Counts, Smooth
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +31,7 @@ class Work:
 
     def __init__(self, lease: Lease) -> None:
         self.lease = lease
-        self.painter = Painter(lease.coloring, lease.limits.max_iter)
+        self.artist = Artist(lease.view, lease.sampling, painting(lease))
         self.next_tile = lease.start
         self.running = 0
         self.pictures = whole_rows(lease)
@@ -46,6 +51,10 @@ class Work:
         """No thread renders it and none will."""
         return self.running == 0 and self.unstarted == 0
 
+    def draw(self, view: View, window: Window, counts: Counts, smooth: Smooth, *, only_unset: bool = False) -> bool:
+        """Fill the arrays, or where counts are UNSET, with a window of a view; False when the work was stopped."""
+        return render_tile(view, window, self.lease.limits, counts, smooth, self.stop, only_unset=only_unset)
+
     def bundle(self) -> bytes:
         """The body that delivers all results."""
         lease = self.lease
@@ -53,34 +62,66 @@ class Work:
         return write_bundle(layout, self.results)
 
 
-class TilePainter:
-    """One thread's work buffers, kept from tile to tile."""
+class Buffers:
+    """Arrays for the values of a window, kept from one to the next."""
 
     def __init__(self) -> None:
         self._counts: Counts = np.empty(0, np.uint32)
         self._smooth: Smooth = np.empty(0, np.float32)
 
-    def render(self, work: Work, tile: int) -> TileResult | None:
-        """All wanted parts of one tile; None when the work was stopped meanwhile."""
-        started = time.perf_counter()
-        lease, window = work.lease, work.lease.window(tile)
-        counts, smooth = self._buffers(window.rows, window.cols)
-        if not render_tile(lease.view, window, lease.limits, counts, smooth, work.stop):
-            return None
-        parts, row = _encode(work, tile, counts, smooth)
-        return TileResult(tile, (time.perf_counter() - started) * 1e3, parts, row)
-
-    def _buffers(self, rows: int, cols: int) -> tuple[Counts, Smooth]:
+    def of(self, rows: int, cols: int) -> tuple[Counts, Smooth]:
+        """Contiguous arrays of this shape; they hold anything."""
         if self._counts.size < rows * cols:
             self._counts, self._smooth = np.empty(rows * cols, np.uint32), np.empty(rows * cols, np.float32)
         size, shape = rows * cols, (rows, cols)
         return self._counts[:size].reshape(shape), self._smooth[:size].reshape(shape)
 
 
-def _encode(work: Work, tile: int, counts: Counts, smooth: Smooth) -> tuple[dict[str, bytes], RowStrips | None]:
-    """The parts of one tile. Its picture may go into that of a whole row of tiles, whose last tile has the strips."""
+class TilePainter:
+    """One thread's work buffers, kept from tile to tile."""
+
+    def __init__(self) -> None:
+        self._pixels, self._samples = Buffers(), Buffers()
+
+    def render(self, work: Work, tile: int) -> TileResult | None:
+        """All wanted parts of one tile; None when the work was stopped meanwhile."""
+        started = time.perf_counter()
+        lease, window, margin = work.lease, work.lease.window(tile), work.lease.sampling.margin
+        values: tuple[Counts, Smooth] | None = None
+        if lease.sampling.begins_with_pixels or lease.outputs & {"counts", "smooth"}:
+            values = _compute(work, self._pixels, lease.view, grown(window, margin), None)
+            if values is None:
+                return None
+        picture = work.artist.picture(window, values, partial(_compute, work, self._samples))
+        if picture is None:
+            return None
+        parts, row = _encode_picture(work, tile, picture)
+        if values is not None:
+            parts |= _encode_values(lease, *(_inner(array, margin) for array in values))
+        return TileResult(tile, (time.perf_counter() - started) * 1e3, parts, row)
+
+
+def _compute(
+    work: Work, buffers: Buffers, view: View, window: Window, wanted: Mask | None
+) -> tuple[Counts, Smooth] | None:
+    """The values of a window, or of the points in a mask; None when the work was stopped meanwhile."""
+    counts, smooth = buffers.of(window.rows, window.cols)
+    if wanted is not None:
+        np.copyto(counts, np.where(wanted, np.uint32(UNSET), np.uint32(work.lease.limits.max_iter)))
+        smooth.fill(0.0)
+    is_done = work.draw(view, window, counts, smooth, only_unset=wanted is not None)
+    return (counts, smooth) if is_done else None
+
+
+def _inner(values: NDArray[Any], margin: int) -> NDArray[Any]:
+    """Without a margin on each side, contiguous."""
+    rows, cols = values.shape
+    return np.ascontiguousarray(values[margin : rows - margin, margin : cols - margin])
+
+
+def _encode_picture(work: Work, tile: int, picture: Bytes) -> tuple[dict[str, bytes], RowStrips | None]:
+    """The picture of one tile. It may go into that of a whole row of tiles, whose last tile has the strips."""
     lease = work.lease
-    picture = work.painter.paint(counts, smooth)
     row, col = divmod(tile, lease.tile_cols)
     parts: dict[str, bytes] = {}
     strips = None
@@ -90,12 +131,17 @@ def _encode(work: Work, tile: int, counts: Counts, smooth: Smooth) -> tuple[dict
         parts["png"] = png(picture)
     if lease.preview_scale > 1:
         parts["preview"] = preview(picture, lease.preview_scale)
+    return parts, strips
+
+
+def _encode_values(lease: Lease, counts: Counts, smooth: Smooth) -> dict[str, bytes]:
+    parts: dict[str, bytes] = {}
     if "counts" in lease.outputs:
         form = counts_format(lease.limits.max_iter)
         parts["counts"] = pack(counts.astype(form["dtype"]), shuffle=form["shuffle"])
     if "smooth" in lease.outputs:
         parts["smooth"] = pack(smooth, shuffle=smooth_format()["shuffle"])
-    return parts, strips
+    return parts
 
 
 class Renderer:

@@ -11,6 +11,7 @@ Counts = NDArray[np.uint32]
 Smooth = NDArray[np.float32]
 Flag = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
+UNSET = 0xFFFFFFFF  # no count
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,4 @@ class Tile:
     smooth: Smooth
     stop: Flag
     knows_components: bool = True  # pixels that are known to be inside need not be iterated
+    only_unset: bool = False  # pixels whose count is not UNSET need not be rendered

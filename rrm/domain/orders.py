@@ -14,6 +14,7 @@ OUTPUTS = ("png", "counts", "smooth")
 PRIORITIES = ("low", "normal", "high", "urgent")
 POLICIES = ("any", "split", "only")
 TILE_SIZES = (16, 1024)
+MAX_SUPERSAMPLE = 4
 MAX_SIDE = 2**17  # composing holds some rows of the whole width in memory
 _NAME_LENGTH = 200
 
@@ -39,6 +40,8 @@ class Order:
     tile_size: int
     outputs: tuple[str, ...]
     coloring: Mapping[str, Any]
+    supersample: int
+    adaptive: bool
     priority: str
     site_policy: str
     site_ids: tuple[str, ...]
@@ -60,12 +63,12 @@ def parse(body: object, limits: Limits, now: datetime) -> Order:
             values[field] = read(body.get(field))
         except _Refused as refused:
             errors[field] = [str(refused)]
-    for check in (_one_model, _within_limits, _in_future):
+    for check in (_one_model, _within_limits, _some_samples, _in_future):
         for field, message in check(values, limits, now):
             errors.setdefault(field, []).append(message)
     if errors:
         raise Invalid(errors)
-    for checked_only in ("kind", "supersample", "callback_url"):
+    for checked_only in ("kind", "callback_url"):
         del values[checked_only]
     values["site_policy"], values["site_ids"] = values.pop("sites")
     return Order(**values)
@@ -96,6 +99,12 @@ def _within_limits(values: Mapping[str, Any], limits: Limits, _now: datetime) ->
                 ("tile_size", f"{tiles} tiles are more than the limit of {limits.max_tiles}; use larger tiles.")
             )
     return complaints
+
+
+def _some_samples(values: Mapping[str, Any], _limits: Limits, _now: datetime) -> _Complaints:
+    if values.get("adaptive") and values.get("supersample") == 1:
+        return [("adaptive", "There is nothing to adapt with one sample for each pixel; give supersample 2, 3 or 4.")]
+    return []
 
 
 def _in_future(values: Mapping[str, Any], _limits: Limits, now: datetime) -> _Complaints:
@@ -135,6 +144,23 @@ def parse_changes(body: object) -> dict[str, str]:
     return changes
 
 
+def parse_recolor(body: object) -> tuple[str, Mapping[str, Any]]:
+    """The name and the colouring that a finished job is to be shown in. Raises Invalid."""
+    if not isinstance(body, Mapping):
+        raise Invalid("recolor", "Give an object with a coloring.")
+    errors = {str(field): ["There is no such field."] for field in body if field not in ("name", "coloring")}
+    try:
+        chosen = name(body.get("name"))
+    except _Refused as refused:
+        errors["name"] = [str(refused)]
+    coloring = body.get("coloring")
+    if not isinstance(coloring, Mapping):
+        errors["coloring"] = ["Give an object with the new colours."]
+    if errors or not isinstance(coloring, Mapping):
+        raise Invalid(errors)
+    return chosen, coloring
+
+
 def _whole(default: int | None, minimum: int, maximum: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         if value is None and default is not None:
@@ -157,6 +183,12 @@ def _one_of(allowed: tuple[str, ...], default: str) -> Callable[[object], str]:
         return value
 
     return read
+
+
+def _claim(value: object) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise _Refused("Must be true or false.")
+    return bool(value)
 
 
 def _slug(value: object) -> str | None:
@@ -233,7 +265,8 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "tile_size": _whole(256, *TILE_SIZES),
     "outputs": _outputs,
     "coloring": lambda value: _mapping(value) or {},
-    "supersample": _whole(1, 1, 1),
+    "supersample": _whole(1, 1, MAX_SUPERSAMPLE),
+    "adaptive": _claim,
     "priority": priority,
     "sites": _sites,
     "deadline": _deadline,

@@ -1,35 +1,35 @@
-"""The palettes that ship with RRM, and the colouring of a job as nodes get it.
+"""The palettes that ship with RRM: two families from earlier systems, which keep what belongs to them.
 
-Two families come from earlier systems and keep what belongs to them: four with even stops and linear interpolation,
-seven with stops on whole hundredths and cosine interpolation.
+Four have even stops and linear interpolation, seven have stops on whole hundredths and cosine interpolation. Perceptual
+colour maps come from a library (`rrm.farm.colormaps`).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import groupby, pairwise
-from typing import Any, TypeGuard
-
-from rrm.errors import Invalid
+from itertools import groupby
 
 Stop = tuple[float, str]
 
-CYCLE = 256.0
-METHODS = ("smooth", "bands")
 INTERPOLATIONS = ("linear", "cosine")
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours at positions that never descend, within 0 to 1; two stops at one position make a hard edge."""
+    """Colours at positions that never descend, within 0 to 1; two stops at one position make a hard edge.
+
+    One that is not `returns_home` ends far from where it began: it is run through forth and back where values cycle.
+    """
 
     name: str
     stops: tuple[Stop, ...]
     interpolation: str
+    origin: str = ""
+    license: str = ""
+    returns_home: bool = True
 
 
+_TILES, _ROWS = "an earlier renderer of tiles", "an earlier renderer of rows"
 _LINEAR = {
     "electric": "000000 000764 206bcb edffff ffaa00 000200",
     "fire": "000000 19071a 6d011f bd1502 ee7100 ffff00",
@@ -76,103 +76,11 @@ _PLACED: dict[str, tuple[Stop, ...]] = {
 }
 
 
-def coloring_stops(name: str) -> Palette:
-    """The palette of that name. Raises Invalid, naming those there are."""
-    if name not in PALETTES:
-        raise Invalid("coloring.palette", f"Must be one of {', '.join(PALETTES)}.")
-    return PALETTES[name]
-
-
-def coloring(request: object) -> dict[str, Any]:
-    """The colouring that nodes get for what a job asked: a palette's name or stops of its own, and how to map values.
-
-    Positions ascend within 0 to 1; the lookup is t = frac(offset + scale * value / cycle). Raises Invalid with every
-    field that cannot be accepted, as `coloring.<field>`.
-    """
-    if not isinstance(request, Mapping):
-        raise Invalid("coloring", "Give an object.")
-    readers = _COMMON | (_BY_STOPS if "stops" in request else _BY_PALETTE)
-    errors = {f"coloring.{key}": [_stray(key)] for key in request if key not in readers}
-    result: dict[str, Any] = {"cycle": CYCLE}
-    for field, (read, default) in readers.items():
-        try:
-            result |= read(field, request.get(field, default))
-        except Invalid as refused:
-            errors |= refused.errors
-    if errors:
-        raise Invalid(errors)
-    return result
-
-
-def _palette(field: str, value: object) -> dict[str, Any]:
-    palette = coloring_stops(value if isinstance(value, str) else "")
-    return {"stops": [list(stop) for stop in palette.stops], "interpolation": palette.interpolation}
-
-
-def _stops(field: str, value: object) -> dict[str, Any]:
-    """A gradient of the user's own; the last colour leads on to the first one of the next cycle."""
-    if not isinstance(value, list | tuple) or not 2 <= len(value) <= _MAX_STOPS:
-        raise Invalid("coloring.stops", f'Give 2 to {_MAX_STOPS} stops as [position, "#rrggbb"].')
-    stops = [_stop(stop) for stop in value]
-    if any(here > there for (here, _), (there, _) in pairwise(stops)):
-        raise Invalid("coloring.stops", "Positions must not descend.")
-    return {"stops": [list(stop) for stop in stops]}
-
-
-def _stop(value: object) -> Stop:
-    if isinstance(value, list | tuple) and len(value) == 2:
-        position, color = value
-        if _is_number(position) and 0 <= position <= 1 and _is_color(color):
-            return float(position), color.lower()
-    raise Invalid("coloring.stops", f'Each stop is [position from 0 to 1, "#rrggbb"]; {str(value)[:40]!r} is not.')
-
-
-def _choice(allowed: tuple[str, ...]) -> _Reader:
-    def read(field: str, value: object) -> dict[str, Any]:
-        if value not in allowed:
-            raise Invalid(f"coloring.{field}", f"Must be one of {', '.join(allowed)}.")
-        return {field: value}
-
-    return read
-
-
-def _number(field: str, value: object) -> dict[str, Any]:
-    if not _is_number(value) or not -_MAX_NUMBER <= value <= _MAX_NUMBER:  # NaN fails this too
-        raise Invalid(f"coloring.{field}", f"Must be a number between -{_MAX_NUMBER:g} and {_MAX_NUMBER:g}.")
-    return {field: float(value)}
-
-
-def _scale(field: str, value: object) -> dict[str, Any]:
-    if value == 0 and _is_number(value):
-        raise Invalid(f"coloring.{field}", "Must not be 0.")
-    return _number(field, value)
-
-
-def _interior(field: str, value: object) -> dict[str, Any]:
-    if not _is_color(value):
-        raise Invalid(f"coloring.{field}", 'Must be a colour like "#000000".')
-    return {field: value.lower()}
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_color(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and _COLOR.fullmatch(value) is not None
-
-
-def _stray(key: object) -> str:
-    if key in _BY_PALETTE:
-        return "Give either a palette or stops, not both."
-    return "Goes only with stops of your own." if key in _BY_STOPS else "There is no such setting."
-
-
 def _even(name: str, colors: str) -> Palette:
     """Stop k of n at k / (n - 1)."""
     words = colors.split()
     last = len(words) - 1
-    return Palette(name, tuple((k / last, f"#{word}") for k, word in enumerate(words)), "linear")
+    return Palette(name, tuple((k / last, f"#{word}") for k, word in enumerate(words)), "linear", _TILES)
 
 
 def _hundredths(name: str, colors: str) -> Palette:
@@ -184,30 +92,14 @@ def _hundredths(name: str, colors: str) -> Palette:
     placed = [(0 if k == 0 else 100 * (k + 1) // len(words), f"#{word}") for k, word in enumerate(words)]
     edges = [list(group) for _, group in groupby(placed, key=lambda stop: stop[0])]
     seen = [stop for group in edges for stop in ([group[0], group[-1]] if len(group) > 1 else group)]
-    return Palette(name, tuple((position / 100, color) for position, color in seen), "cosine")
+    return Palette(name, tuple((position / 100, color) for position, color in seen), "cosine", _ROWS)
 
-
-_Reader = Callable[[str, object], dict[str, Any]]
-_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-_MAX_NUMBER = 1e6
-_MAX_STOPS = 1024
-_COMMON: dict[str, tuple[_Reader, object]] = {
-    "method": (_choice(METHODS), "smooth"),
-    "offset": (_number, 0.0),
-    "scale": (_scale, 1.0),
-    "interior": (_interior, "#000000"),
-}
-_BY_PALETTE: dict[str, tuple[_Reader, object]] = {"palette": (_palette, "electric")}
-_BY_STOPS: dict[str, tuple[_Reader, object]] = {
-    "stops": (_stops, None),
-    "interpolation": (_choice(INTERPOLATIONS), "linear"),
-}
 
 PALETTES: dict[str, Palette] = {
     palette.name: palette
     for palette in (
         *(_even(name, colors) for name, colors in _LINEAR.items()),
-        *(Palette(name, stops, "cosine") for name, stops in _PLACED.items()),
+        *(Palette(name, stops, "cosine", _ROWS) for name, stops in _PLACED.items()),
         *(_hundredths(name, colors) for name, colors in _COSINE.items()),
     )
 }

@@ -38,7 +38,10 @@ class NodeState(StrEnum):
 
 
 JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}),
+    # Straight to COMPOSING where no tile is missing: a recolouring, or a retry after the disk was full.
+    JobState.QUEUED: frozenset(
+        {JobState.RUNNING, JobState.COMPOSING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}
+    ),
     JobState.RUNNING: frozenset({JobState.COMPOSING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
     # Back to RUNNING when the file of a finished range turns out to be lost or damaged.

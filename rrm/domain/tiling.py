@@ -124,6 +124,11 @@ def end_of_range(start: int, size: int, most: int, cols: int) -> int:
     return aligned if aligned > start else start + size
 
 
+def samples(pixels: int, supersample: int, *, adaptive: bool) -> int:
+    """About how many points are computed for so many pixels; how many an adaptive picture needs is not known before."""
+    return pixels if adaptive else pixels * supersample**2
+
+
 def halve(start: int, stop: int) -> tuple[Range, ...]:
     """The two halves of a range that failed, so that a tile that poisons it is found; one tile stays whole."""
     if stop - start < 2:

@@ -13,13 +13,12 @@ from django.db.models import F
 from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState
-from rrm.domain.tiling import TileGrid
 from rrm.errors import NotReady, StateConflict
-from rrm.farm import jobs, ranges, wakeups
+from rrm.farm import jobs, painting, ranges, wakeups
 from rrm.farm.models import Job, Lease
 from rrm.farm.transitions import advance
 from rrm.results.compose import ComposePlan, compose
-from rrm.results.shelf import CorruptRange, RangeFile
+from rrm.results.shelf import CorruptRange
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +29,16 @@ def compose_job(job_id: UUID) -> None:
     Running it twice, even at once, writes the same files; one of them completes the job. A range whose file is lost or
     damaged is offered again. A full disk, or the like, fails the job, which may then be retried.
     """
-    job = Job.objects.select_related("model").filter(pk=job_id, state=JobState.COMPOSING).first()
+    job = Job.objects.select_related("model", "source").filter(pk=job_id, state=JobState.COMPOSING).first()
     if job is None:
         return
-    done, kept = _done(job), jobs.files(job)
-    plan = ComposePlan(grid_of(job), frozenset(job.outputs), ranges_of(job, done), metadata(job))
     alive = _SignOfLife(job)
     try:
-        compose(kept, plan, progress=alive, threads=3)  # one of them mostly waits for the disk
+        if job.is_painted_here:
+            painting.paint(job, alive)
+        compose(jobs.files(job), _plan(job), progress=alive, threads=3)  # one of them mostly waits for the disk
     except CorruptRange as corrupt:
-        _render_again(job, [lease for lease in done if kept.range(lease.pk) == corrupt.range_file.path], str(corrupt))
+        _replace(job, corrupt)
     except (NotReady, OSError) as error:
         logger.exception("Job %s could not be composed", job.pk)
         _fail(job, f"The results could not be written: {error}")
@@ -47,18 +46,10 @@ def compose_job(job_id: UUID) -> None:
         _complete(job)
 
 
-def _done(job: Job) -> list[Lease]:
-    return list(job.leases.filter(state=LeaseState.DONE).order_by("start"))
-
-
-def ranges_of(job: Job, done: list[Lease] | None = None) -> tuple[RangeFile, ...]:
-    """The files of the finished ranges."""
-    kept = jobs.files(job)
-    return tuple(RangeFile(lease.start, lease.stop, kept.range(lease.pk)) for lease in done or _done(job))
-
-
-def grid_of(job: Job) -> TileGrid:
-    return TileGrid(job.width, job.height, job.tile_size)
+def _plan(job: Job) -> ComposePlan:
+    pictures = painting.pictures_of(job) if job.is_painted_here else None
+    outputs, values = frozenset(job.outputs), painting.values_of(job)
+    return ComposePlan(painting.grid_of(job), outputs, values, metadata(job), pictures)
 
 
 class _SignOfLife:
@@ -83,6 +74,7 @@ def metadata(job: Job) -> dict[str, Any]:
         "view": job.view,
         "width": job.width,
         "height": job.height,
+        "supersample": job.supersample,
         "coloring": job.coloring,
     }
 
@@ -95,6 +87,16 @@ def _complete(job: Job) -> None:
 def _fail(job: Job, reason: str) -> None:
     with contextlib.suppress(StateConflict):
         advance(job, JobState.FAILED, reason, finished_at=timezone.now())
+
+
+def _replace(job: Job, corrupt: CorruptRange) -> None:
+    """Render again what a damaged range held; where it is another job's range, this one fails."""
+    done, kept = job.leases.filter(state=LeaseState.DONE), jobs.files(job)
+    lost = [lease for lease in done if kept.range(lease.pk) == corrupt.range_file.path]
+    if lost:
+        _render_again(job, lost, str(corrupt))
+    else:
+        _fail(job, f"The values to be shown are lost or damaged: {corrupt}")
 
 
 def _render_again(job: Job, lost: list[Lease], problem: str) -> None:

@@ -21,6 +21,7 @@ from rrm.farm.models import Event, HeldModel, Job, JobShare, Lease, Node
 _HELD = (LeaseState.ACTIVE, LeaseState.DONE)
 _NEVER_LEASED = NODE_GONE | NODE_STARTING | {NodeState.IDLE, NodeState.BOOKED}
 _MAY_BE_RENDERED = frozenset({JobState.RUNNING, JobState.PAUSED})
+_RENDERED = Job.objects.exclude(kind=Job.Kind.RECOLOR)  # recolourings have no tiles of their own
 _BEGIN = {"sqlite": "BEGIN DEFERRED", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
 
 
@@ -47,7 +48,7 @@ def every_tile_is_somewhere() -> Iterator[str]:
         parts[job].append(_Part(start, stop, f"share {share}"))
     for job, start, stop, lease in Lease.objects.filter(state__in=_HELD).values_list("job", "start", "stop", "pk"):
         parts[job].append(_Part(start, stop, f"lease {lease}"))
-    for job, tiles in Job.objects.values_list("pk", "tiles"):
+    for job, tiles in _RENDERED.values_list("pk", "tiles"):
         yield from _coverage(f"Job {job}", parts[job], 0, tiles)
 
 
@@ -74,7 +75,7 @@ def done_tiles_are_counted() -> Iterator[str]:
         .values_list("job")
         .annotate(tiles=Sum("stop") - Sum("start"))
     )
-    for job, state, tiles, tiles_done in Job.objects.values_list("pk", "state", "tiles", "tiles_done"):
+    for job, state, tiles, tiles_done in _RENDERED.values_list("pk", "state", "tiles", "tiles_done"):
         if tiles_done != done.get(job, 0):
             yield f"Job {job} counts {tiles_done} finished tiles, and its DONE leases hold {done.get(job, 0)}."
         if state in (JobState.COMPOSING, JobState.COMPLETED) and tiles_done != tiles:

@@ -94,7 +94,7 @@ def _expected(lease: Lease) -> Expected:
         start=lease.start,
         stop=lease.stop,
         grid=grid_of(job),
-        outputs=frozenset(job.outputs),
+        outputs=frozenset(job.rendered),
         preview_scale=job.preview_scale,
         max_iter=int(job.model.params["max_iter"]),
     )
@@ -140,10 +140,12 @@ def _tiles_event(lease: Lease) -> dict[str, Any]:
 
 def _learn_speed(lease: Lease, node: Node, render_ms: float) -> None:
     """Seconds per pixel with all cores at work, as a moving average; it sizes the next leases."""
-    grid = grid_of(lease.job)
+    job = lease.job
+    grid = grid_of(job)
     pixels = sum(grid.box(tile).pixels for tile in range(lease.start, lease.stop))
-    measured = render_ms / 1000 / max(node.cores, 1) / pixels
-    held, _ = HeldModel.objects.get_or_create(node=node, model_id=lease.job.model_id)
+    samples = tiling.samples(pixels, job.supersample, adaptive=job.adaptive)
+    measured = render_ms / 1000 / max(node.cores, 1) / samples
+    held, _ = HeldModel.objects.get_or_create(node=node, model_id=job.model_id)
     known = held.pixel_seconds
     held.pixel_seconds = measured if known is None else known + _SMOOTHING * (measured - known)
     held.save(update_fields=["pixel_seconds"])

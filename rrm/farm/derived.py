@@ -19,8 +19,9 @@ from threading import BoundedSemaphore, Lock
 
 from rrm.errors import NotFound, NotReady
 from rrm.farm import jobs
-from rrm.farm.composing import grid_of, metadata, ranges_of
+from rrm.farm.composing import metadata
 from rrm.farm.models import Job
+from rrm.farm.painting import grid_of, pictures_of
 from rrm.results.compose import compose_pyramid
 from rrm.results.exports import EXPORTS
 from rrm.results.layout import drafted
@@ -46,7 +47,7 @@ def ensure_pyramid(job: Job) -> None:
     """
     kept = jobs.files(job)
     if not kept.pyramid.is_dir():
-        ranges = ranges_of(job)
+        ranges = pictures_of(job)
         _ensure(kept.pyramid, lambda: compose_pyramid(kept, grid_of(job), ranges), _pyramids)
 
 

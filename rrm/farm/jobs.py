@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -17,10 +17,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, Sum
 from django.utils import timezone
 
-from rrm.domain import mandelbrot, orders, palettes, tiling
+from rrm.domain import coloring, mandelbrot, orders, tiling
 from rrm.domain.states import JOB_FINAL, JOB_OFFERED, JobState, LeaseState
 from rrm.errors import IdempotencyMismatch, Invalid, NotFound, StateConflict, TooMany
-from rrm.farm import catalog, ranges, wakeups
+from rrm.farm import catalog, colormaps, ranges, wakeups
 from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, RenderModel, Resource, Site
 from rrm.farm.transitions import advance, record
 from rrm.results.layout import JobFiles
@@ -35,11 +35,16 @@ def submit(owner: User, order: object, *, key: str = "") -> tuple[Job, bool]:
 
     With `key`, the same order sent twice is one job. Raises Invalid with every bad field, or IdempotencyMismatch.
     """
-    fingerprint = _fingerprint(order)
+    return accept(owner, order, key, lambda: _draft(owner, order))
+
+
+def accept(owner: User, request: object, key: str, make: Callable[[], tuple[Job, list[JobShare]]]) -> tuple[Job, bool]:
+    """Store the job and shares that `make` drafts, or find the one that `key` made earlier of the same request."""
+    fingerprint = _fingerprint(request)
     earlier = _earlier(owner, key, fingerprint) if key else None
     if earlier:
         return earlier, False
-    draft, parts = _draft(owner, order)
+    draft, parts = make()
     if Job.objects.filter(owner=owner).exclude(state__in=JOB_FINAL).count() >= settings.RRM.max_open_jobs:
         raise TooMany(f"You have {settings.RRM.max_open_jobs} unfinished jobs; wait for some, or cancel them.")
     try:
@@ -73,11 +78,14 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
     limits = orders.Limits(settings.RRM.max_pixels, settings.RRM.max_tiles)
     order = orders.parse(body, limits, timezone.now())
     with Invalid.collected() as check:
-        coloring = check(lambda: palettes.coloring(order.coloring))
+        look = check(lambda: coloring.parse(order.coloring, colormaps.palettes()))
+        check(lambda: coloring.check_sampling(look, order.supersample) if look else None)
         resource = check(lambda: _resource(order.resource))
         sites = check(lambda: _sites(order.site_ids, resource)) or []
         model = check(lambda: _render_model(order))
         view = check(lambda: mandelbrot.geometry(model.params, order.width, order.height).as_dict()) if model else None
+        if look and model and view:
+            check(lambda: coloring.check_view(look, model.params, view))
     grid = tiling.TileGrid(order.width, order.height, order.tile_size)
     draft = Job(
         name=order.name,
@@ -92,9 +100,11 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
         tiles=grid.tiles,
         outputs=list(order.outputs),
         coloring=dict(order.coloring),
-        palette=coloring,
+        palette=look,
         view=view,
         preview_scale=tiling.preview_scale(order.width, order.height),
+        supersample=order.supersample,
+        adaptive=order.adaptive,
         priority=order.priority,
         site_policy=order.site_policy,
         site_ids=[site.pk for site in sites],
@@ -248,8 +258,6 @@ def finish_if_done(job: Job) -> None:
     job = found
     try:
         with transaction.atomic():
-            if job.state == JobState.QUEUED:
-                advance(job, JobState.RUNNING)
             advance(job, JobState.COMPOSING)
             wakeups.wake("rrm.compose", str(job.pk))
     except StateConflict:

@@ -19,7 +19,7 @@ from django.db import transaction
 from django.db.models import Case, F, Q, QuerySet, Sum, When
 from django.utils import timezone
 
-from rrm.domain import scheduling, tiling
+from rrm.domain import coloring, scheduling, tiling
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.errors import StateConflict
@@ -168,7 +168,9 @@ def _one_job(shares: Sequence[JobShare], facts: _Facts) -> scheduling.JobFacts:
         owner=str(job.owner_id),
         priority=job.priority,
         created_at=job.created_at,
-        remaining_seconds=tiles * job.tile_size**2 * pixel_seconds,
+        remaining_seconds=tiles
+        * tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive)
+        * pixel_seconds,
         load_seconds=job.model.load_seconds or 0.0,
     )
 
@@ -187,7 +189,7 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
         remaining=share.stop - start,
         nodes=sum(share.site_id in (None, other.site_id) for other in facts.working),
         cores=node.cores,
-        tile_pixels=job.tile_size**2,
+        tile_pixels=tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive),
         # The first range of a job is small, whatever is known: somebody waits for the first tile.
         pixel_seconds=held.pixel_seconds if held and job.started_at else None,
         target_seconds=_target_seconds(job, now),
@@ -258,8 +260,10 @@ def _offer(lease: Lease) -> dict[str, Any]:
         "tile_rows": job.tile_rows,
         "model": {"digest": model.digest, "renderer": model.renderer, "params": model.params},
         "view": job.view,
-        "outputs": job.outputs,
+        "outputs": job.rendered,
         "preview_scale": job.preview_scale,
         "strip_lines": tiling.TileGrid(job.width, job.height, job.tile_size).strip_lines,
-        "coloring": job.palette,
+        "coloring": coloring.for_nodes(job.palette),
+        "supersample": job.supersample,
+        "adaptive": job.adaptive,
     }

@@ -209,6 +209,10 @@ class HeldModel(models.Model):
 class Job(models.Model):
     """An asynchronous request, cut into tiles that no row stands for: `JobShare.cursor` and leases tell them apart."""
 
+    class Kind(models.TextChoices):
+        IMAGE = "image", "Image"
+        RECOLOR = "recolor", "New colours for a finished job"
+
     class Priority(models.TextChoices):
         LOW = "low", "Low"
         NORMAL = "normal", "Normal"
@@ -225,7 +229,10 @@ class Job(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="jobs")
     resource = models.ForeignKey(Resource, on_delete=models.PROTECT, related_name="jobs")
     model = models.ForeignKey(RenderModel, on_delete=models.PROTECT, related_name="jobs")
-    kind = models.CharField(max_length=10, default="image")
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.IMAGE)
+    source = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, related_name="recolorings", help_text="Whose values."
+    )
     width = models.PositiveIntegerField()
     height = models.PositiveIntegerField()
     tile_size = models.PositiveIntegerField()
@@ -238,6 +245,7 @@ class Job(models.Model):
     view = models.JSONField(default=dict, help_text="x0, y0, dx, dy of the sample grid.")
     preview_scale = models.PositiveIntegerField(default=1)
     supersample = models.PositiveIntegerField(default=1)
+    adaptive = models.BooleanField(default=False, help_text="More samples only where neighbours differ.")
     priority = models.CharField(max_length=10, choices=Priority, default=Priority.NORMAL)
     site_policy = models.CharField(max_length=10, choices=SitePolicy, default=SitePolicy.ANY)
     site_ids = models.JSONField(default=list, blank=True)
@@ -272,6 +280,27 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.name or str(self.id)
+
+    @property
+    def rendered(self) -> list[str]:
+        """What nodes render: what was asked for, and what the manager paints from."""
+        extra = ["smooth"] if self.is_equalized and "smooth" not in self.outputs else []
+        return [*self.outputs, *extra]
+
+    @property
+    def is_equalized(self) -> bool:
+        """Whether its colours follow a histogram of the whole picture."""
+        return bool(self.palette.get("method") == "histogram")
+
+    @property
+    def is_painted_here(self) -> bool:
+        """Whether the manager paints the picture, once all values are known, and not the nodes tile by tile."""
+        return self.kind == self.Kind.RECOLOR or (self.is_equalized and self.has_picture)
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether there is a full-size picture: also unasked, unless reduced ones stand in for it."""
+        return "png" in self.outputs or self.preview_scale == 1
 
 
 class JobShare(models.Model):

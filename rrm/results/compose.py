@@ -24,13 +24,15 @@ _RGB_BYTES = 3
 class ComposePlan:
     """What to compose. `outputs` of png, counts, smooth; `metadata` is JSON-able and goes into image.png.
 
-    The picture is made whenever the ranges hold full-size pictures, even unasked: pages show it.
+    The picture is made whenever the ranges hold full-size pictures, even unasked: pages show it. `pictures` are the
+    ranges that hold them where those with the numbers do not.
     """
 
     grid: TileGrid
     outputs: frozenset[str]
     ranges: tuple[RangeFile, ...]
     metadata: Mapping[str, object] = field(default_factory=dict)
+    pictures: tuple[RangeFile, ...] | None = None
 
 
 def compose(
@@ -42,8 +44,8 @@ def compose(
     `progress` raises stops the work. Nothing is left behind by a failure, and running twice or twice at once is safe.
     Memory: about threads + 2 slabs.
     """
-    shelf = Shelf(plan.grid, plan.ranges)
-    picture = "png" in plan.outputs or shelf.is_pictured
+    pictures = Shelf(plan.grid, plan.ranges if plan.pictures is None else plan.pictures)
+    picture = "png" in plan.outputs or pictures.is_pictured
     kinds = [kind for kind in COMPOSED if kind in plan.outputs]
     from_top = picture_slabs(plan.grid) if picture else []
     cuts = {kind: _cuts(plan.grid, COMPOSED[kind].itemsize) for kind in kinds}
@@ -51,9 +53,10 @@ def compose(
     with ExitStack() as drafts:
         if picture:
             image = drafts.enter_context(drafted(files.image))
-            write_picture(shelf, from_top, image, plan.metadata, threads, step)
+            write_picture(pictures, from_top, image, plan.metadata, threads, step)
+        numbers = Shelf(plan.grid, plan.ranges) if kinds and plan.pictures is not None else pictures
         for kind in kinds:
-            write_array(shelf, kind, cuts[kind], drafts.enter_context(drafted(files.array(kind))), threads, step)
+            write_array(numbers, kind, cuts[kind], drafts.enter_context(drafted(files.array(kind))), threads, step)
     return frozenset([*kinds, "image"] if picture else kinds)
 
 

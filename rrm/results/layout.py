@@ -29,11 +29,16 @@ class JobFiles:
         self.image = self.folder / "image.png"
         self.counts = self.folder / "counts.npy"
         self.smooth = self.folder / "smooth.npy"
+        self.painted = self.folder / "painted"
         self.pyramid = self.folder / "pyramid"
 
     def range(self, lease_id: object) -> Path:
         """The uploaded bundle of one lease."""
         return self.ranges / f"{_name(lease_id)}.rrmb"
+
+    def painted_row(self, row: int) -> Path:
+        """The bundle of a row of tiles whose picture was painted here."""
+        return self.painted / f"{row}.rrmb"
 
     def array(self, kind: str) -> Path:
         """The composed array: kind is "counts" or "smooth"."""

@@ -143,3 +143,25 @@ def test_a_deleted_job_leads_back_to_the_dashboard(open_page: OpenPage, client: 
     page.click("[data-action=delete]")
     page.wait_for_selector("#job-form")
     expect(page.locator("#jobs")).not_to_contain_text("short-lived")
+
+
+def test_a_finished_job_is_shown_in_other_colours(open_page: OpenPage, client: Client) -> None:
+    order = {"width": 256, "height": 256, "outputs": ["png", "smooth"], "coloring": {"palette": "fire", "scale": 4}}
+    job = client.finished(client.submit(name="to be blue", model="burst", **order))["id"]
+    page = open_page(f"/job/{job}")
+    zoomable(page)
+    assert page.input_value("#r-palette") == "fire"
+    assert page.locator("#r-method option").all_inner_texts() == ["Smooth", "Histogram"]
+    page.watcher.forgive("422")  # type: ignore[attr-defined]
+    page.fill("#r-scale", "0")
+    page.click("#recolor-button")
+    expect(page.locator("#recolor .error")).to_contain_text("Must not be 0")
+    page.fill("#r-scale", "2")
+    page.select_option("#r-palette", "viridis")
+    page.click("#recolor-button")
+    page.wait_for_url(lambda url: "/job/" in url and job not in url)
+    expect(page.locator("#job-state")).to_have_text("completed")
+    zoomable(page)
+    new = client.job(page.url.rsplit("/", 1)[1].split("?")[0])
+    assert (new["recolor_of"], new["coloring"]["palette"], new["coloring"]["scale"]) == (job, "viridis", 2)
+    expect(page.locator("#facts")).to_contain_text(job)

@@ -1,19 +1,14 @@
 """Painting and encoding in numpy, with the arguments of the compiled functions. Rows of RGB bytes, highest y first."""
 
-import ctypes
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from renderers.mandelbrot.layout import CHANNELS, INDICES, SUB_FILTER, TABLE_SIZE
-
-
-def _array(address: int, kind: Any, *shape: int) -> NDArray[Any]:
-    """The array whose buffer is at this address."""
-    pointer = ctypes.cast(address, ctypes.POINTER(np.ctypeslib.as_ctypes_type(kind)))
-    return np.ctypeslib.as_array(pointer, shape)
+from renderers.mandelbrot.portable.derivative import derivative
+from renderers.mandelbrot.portable.light import average_light
+from renderers.mandelbrot.portable.memory import array_at
 
 
 def paint(  # noqa: PLR0913, PLR0917  (takes what the compiled function takes)
@@ -30,7 +25,7 @@ def paint(  # noqa: PLR0913, PLR0917  (takes what the compiled function takes)
 ) -> int:
     """RGB of arrays in data order (lowest y first): entry frac(offset + scale · value) of the table, or the last."""
     entry = _entries(smooth, counts, (rows, cols), (limit, offset, scale, bands), TABLE_SIZE)
-    _array(out, np.uint8, rows, cols, CHANNELS)[:] = _array(colors, np.uint8, TABLE_SIZE + 1, CHANNELS)[entry]
+    array_at(out, np.uint8, rows, cols, CHANNELS)[:] = array_at(colors, np.uint8, TABLE_SIZE + 1, CHANNELS)[entry]
     return 0
 
 
@@ -47,7 +42,7 @@ def index(  # noqa: PLR0913, PLR0917  (takes what the compiled function takes)
 ) -> int:
     """The same as one byte per pixel: INDICES colours of a cycle, and INDICES for the interior."""
     entry = _entries(smooth, counts, (rows, cols), (limit, offset, scale, bands), INDICES)
-    _array(out, np.uint8, rows, cols)[:] = entry
+    array_at(out, np.uint8, rows, cols)[:] = entry
     return 0
 
 
@@ -56,8 +51,8 @@ def _entries(
 ) -> NDArray[np.int32]:
     """Entries of a cycle of `size` colours, or the interior's, which is the next; the highest y first."""
     limit, offset, scale, bands = scaling
-    count = _array(counts, np.uint32, *shape)[::-1].astype(np.float64)
-    value = count if bands else _array(smooth, np.float32, *shape)[::-1].astype(np.float64)
+    count = array_at(counts, np.uint32, *shape)[::-1].astype(np.float64)
+    value = count if bands else array_at(smooth, np.float32, *shape)[::-1].astype(np.float64)
     with np.errstate(all="ignore"):  # values that overflow have some colour
         t = value * scale + offset
         place = (t - np.floor(t)) * size
@@ -68,7 +63,7 @@ def _entries(
 
 def sub_filter(rows: int, out: int, count: int, width: int) -> int:
     """PNG filter 1: each byte minus the one of the pixel to its left; a filter byte before each `width` bytes."""
-    source, target = _array(rows, np.uint8, count, width), _array(out, np.uint8, count, width + 1)
+    source, target = array_at(rows, np.uint8, count, width), array_at(out, np.uint8, count, width + 1)
     target[:, 0] = SUB_FILTER
     target[:, 1 : 1 + CHANNELS] = source[:, :CHANNELS]
     np.subtract(source[:, CHANNELS:], source[:, :-CHANNELS], out=target[:, 1 + CHANNELS :])
@@ -77,12 +72,12 @@ def sub_filter(rows: int, out: int, count: int, width: int) -> int:
 
 def average(rows: int, out: int, height: int, width: int, factor: int) -> int:
     """Means of factor x factor boxes, rounded; boxes at the right and lower edge are cut off by the picture."""
-    source = _array(rows, np.uint8, height, width, CHANNELS)
+    source = array_at(rows, np.uint8, height, width, CHANNELS)
     tops, lefts = np.arange(0, height, factor), np.arange(0, width, factor)
     total = np.add.reduceat(np.add.reduceat(source, tops, axis=0, dtype=np.int64), lefts, axis=1)
     high, wide = (np.minimum(factor, n - starts) for n, starts in ((height, tops), (width, lefts)))
     area = (high[:, None] * wide[None, :])[:, :, None]
-    _array(out, np.uint8, len(tops), len(lefts), CHANNELS)[:] = (total + area // 2) // area
+    array_at(out, np.uint8, len(tops), len(lefts), CHANNELS)[:] = (total + area // 2) // area
     return 0
 
 
@@ -91,4 +86,6 @@ FUNCTIONS: dict[str, Callable[..., int]] = {
     "index": index,
     "sub_filter": sub_filter,
     "average": average,
+    "average_light": average_light,
+    "derivative": derivative,
 }

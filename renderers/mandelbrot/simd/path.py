@@ -13,9 +13,9 @@ from renderers.mandelbrot.simd.discs import COVER
 from renderers.mandelbrot.simd.machine_code import Code, loaded
 from renderers.mandelbrot.simd.pixels import FUNCTIONS, pixels_text
 from renderers.mandelbrot.simd.render import kernel_text
-from renderers.mandelbrot.simd.state import JOB, PADDING, SURVIVOR, UNSET
+from renderers.mandelbrot.simd.state import JOB, PADDING, SURVIVOR
 from renderers.mandelbrot.simd.target import available, host_target
-from renderers.mandelbrot.tile import Tile
+from renderers.mandelbrot.tile import UNSET, Tile
 
 __all__ = ["SimdPath", "available"]
 
@@ -47,10 +47,12 @@ class SimdPath:
 
     def render(self, tile: Tile) -> bool:
         """Fill the tile; False when its stop flag was raised meanwhile."""
+        if tile.only_unset:
+            return self._run(tile, only_unset=True)
         is_plain = tile.formula != MANDELBROT or not tile.knows_components
         if is_plain or tile.max_iter < WORTH or min(tile.counts.shape) < STRIDES[-1]:
             return self._run(tile)
-        tile.counts.view(np.int32).fill(UNSET)
+        tile.counts.fill(UNSET)
         for stride in STRIDES:
             if not self._cover(tile, stride):
                 break

@@ -1,4 +1,4 @@
-"""The inner loops of painting and encoding as LLVM IR. Pictures are rows of RGB bytes, highest y first.
+"""The inner loops of painting, shading and encoding as LLVM IR. Pictures are rows of RGB bytes, highest y first.
 
 `portable.pixels` says in numpy what each function does.
 """
@@ -7,6 +7,7 @@ import ctypes
 from typing import Any
 
 from renderers.mandelbrot.layout import CHANNELS, INDICES, SUB_FILTER, TABLE_SIZE
+from renderers.mandelbrot.simd import derivative, light
 from renderers.mandelbrot.simd.emit import Body, Module
 from renderers.mandelbrot.simd.values import DOUBLE, I8, I32, I64, POINTER, Array, Type, Value, Variable
 
@@ -16,6 +17,8 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
     "index": (C_POINTER,) * 3 + (C_INTEGER,) * 2 + (C_DOUBLE,) * 3 + (C_INTEGER,),
     "sub_filter": (C_POINTER,) * 2 + (C_INTEGER,) * 2,
     "average": (C_POINTER,) * 2 + (C_INTEGER,) * 3,
+    "average_light": light.ARGUMENTS,
+    "derivative": derivative.ARGUMENTS,
 }
 BYTES_AT_ONCE = 64
 
@@ -27,6 +30,8 @@ def pixels_text(lanes: int, *, has_masks: bool) -> str:
     _write_index(module, lanes)
     _write_sub_filter(module)
     _write_average(module)
+    light.write_average_light(module)
+    derivative.write_derivative(module, lanes)
     return module.text()
 
 

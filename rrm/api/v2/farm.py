@@ -21,7 +21,8 @@ from rrm.api.v2.models import models_of
 from rrm.api.v2.nodes import NodeSerializer, shown
 from rrm.api.v2.tokens import TokenSerializer
 from rrm.api.views import ApiView
-from rrm.domain.palettes import PALETTES
+from rrm.domain.palettes import Palette
+from rrm.farm import colormaps
 from rrm.farm.snapshot import farm_snapshot
 
 RECENT_JOBS = 20
@@ -131,6 +132,9 @@ class PaletteSerializer(serializers.Serializer[Any]):
         child=serializers.ListField(child=serializers.JSONField()), help_text='[position, "#rrggbb"] each.'
     )
     interpolation = serializers.CharField(help_text="linear or cosine")
+    origin = serializers.CharField(help_text="Who made it, and where it comes from.")
+    license = serializers.CharField(allow_blank=True)
+    cyclic = serializers.BooleanField(help_text="It ends where it began; one that does not runs forth and back.")
 
 
 class Palettes(ApiView):
@@ -139,13 +143,19 @@ class Palettes(ApiView):
 
     @extend_schema(operation_id="palette_list", responses=PaletteSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """List the palettes."""
-        return Response(
-            [
-                {"name": palette.name, "stops": palette.stops, "interpolation": palette.interpolation}
-                for palette in PALETTES.values()
-            ]
-        )
+        """List the palettes and colour maps, with their origin."""
+        return Response([_shown(palette) for palette in colormaps.palettes().values()])
+
+
+def _shown(palette: Palette) -> dict[str, Any]:
+    return {
+        "name": palette.name,
+        "stops": palette.stops,
+        "interpolation": palette.interpolation,
+        "origin": palette.origin,
+        "license": palette.license,
+        "cyclic": palette.returns_home,
+    }
 
 
 class MeSerializer(serializers.Serializer[Any]):

@@ -11,7 +11,9 @@ from rest_framework import serializers
 
 from rrm.api.auth import Access
 from rrm.api.v2.locations import at
-from rrm.domain.orders import OUTPUTS, POLICIES, PRIORITIES
+from rrm.domain.coloring import METHODS, REPEATS
+from rrm.domain.orders import MAX_SUPERSAMPLE, OUTPUTS, POLICIES, PRIORITIES
+from rrm.domain.palettes import INTERPOLATIONS
 from rrm.domain.states import JobState
 from rrm.farm import jobs as use_cases
 from rrm.farm.models import Job
@@ -59,6 +61,7 @@ def _order(job: Job) -> dict[str, Any]:
         "model_name": job.model.name,
         "params": job.model.params,
         "kind": job.kind,
+        "recolor_of": str(job.source_id) if job.source_id else None,
         "width": job.width,
         "height": job.height,
         "tile_size": job.tile_size,
@@ -69,6 +72,7 @@ def _order(job: Job) -> dict[str, Any]:
         "outputs": job.outputs,
         "coloring": job.coloring,
         "supersample": job.supersample,
+        "adaptive": job.adaptive,
         "priority": job.priority,
         "sites": {"policy": job.site_policy, "ids": job.site_ids},
         "deadline": _iso(job.deadline),
@@ -76,24 +80,19 @@ def _order(job: Job) -> dict[str, Any]:
     }
 
 
-def has_picture(job: Job) -> bool:
-    """Whether its ranges hold full-size pictures: also unasked, unless reduced ones stand in for them."""
-    return "png" in job.outputs or job.preview_scale == 1
-
-
 def exports_of(job: Job) -> list[str]:
     """The other formats that the job's results can be had in."""
-    has = {*job.outputs, *(["png"] if has_picture(job) else [])}
+    has = {*job.outputs, *(["png"] if job.has_picture else [])}
     return [name for name, export in EXPORTS.items() if export.source in has and export.fits(job.width, job.height)]
 
 
 def _links(job: Job) -> dict[str, Any]:
     return {
         "self": at("job", job.pk),
-        "image": at("job", job.pk, "image.png") if has_picture(job) else None,
+        "image": at("job", job.pk, "image.png") if job.has_picture else None,
         "counts": at("job", job.pk, "counts.npy") if "counts" in job.outputs else None,
         "smooth": at("job", job.pk, "smooth.npy") if "smooth" in job.outputs else None,
-        "pyramid": at("job", job.pk, "pyramid.dzi") if has_picture(job) else None,
+        "pyramid": at("job", job.pk, "pyramid.dzi") if job.has_picture else None,
         "exports": [at("job", job.pk, name) for name in exports_of(job)],
         "timeline": at("job", job.pk, "timeline"),
         "events": at("job", job.pk, "events"),
@@ -111,6 +110,32 @@ class JobSitesSerializer(serializers.Serializer[Any]):
     ids = serializers.ListField(child=serializers.CharField(), default=list)
 
 
+class ColoringSerializer(serializers.Serializer[Any]):
+    """How values become colours. Give `palette` or `stops`."""
+
+    palette = serializers.CharField(default="electric", help_text="A name of `palette/`.")
+    stops = serializers.ListField(
+        child=serializers.ListField(child=serializers.JSONField()),
+        required=False,
+        help_text='A gradient of your own: 2 to 1024 of [position from 0 to 1, "#rrggbb"].',
+    )
+    interpolation = serializers.ChoiceField(choices=INTERPOLATIONS, required=False, help_text="The palette's own.")
+    repeat = serializers.ChoiceField(choices=REPEATS, required=False, help_text="What follows the gradient's end.")
+    method = serializers.ChoiceField(choices=METHODS, default="smooth")
+    offset = serializers.FloatField(default=0.0, help_text="Added to t: 1 is a whole cycle.")
+    scale = serializers.FloatField(default=1.0, help_text="Multiplies t; not 0.")
+    interior = serializers.CharField(default="#000000", help_text="The colour of points that never escape.")
+    light_angle = serializers.FloatField(default=45.0, help_text="normal only: degrees from the right, anticlockwise.")
+    light_height = serializers.FloatField(default=1.5, help_text="normal only: 0 is grazing light, 10 nearly none.")
+
+
+class RecolorSerializer(serializers.Serializer[Any]):
+    """A finished job in other colours."""
+
+    name = serializers.CharField(required=False, max_length=200)
+    coloring = ColoringSerializer()
+
+
 class JobOrderSerializer(serializers.Serializer[Any]):
     """An image to render. Give `model` or `params`."""
 
@@ -123,8 +148,11 @@ class JobOrderSerializer(serializers.Serializer[Any]):
     height = serializers.IntegerField(min_value=1)
     tile_size = serializers.IntegerField(default=256)
     outputs = serializers.ListField(child=serializers.ChoiceField(choices=OUTPUTS), default=["png"])
-    coloring = serializers.DictField(required=False, help_text="palette, method, offset, scale, interior.")
-    supersample = serializers.IntegerField(default=1)
+    coloring = ColoringSerializer(required=False)
+    supersample = serializers.IntegerField(
+        default=1, min_value=1, max_value=MAX_SUPERSAMPLE, help_text="n x n samples for each pixel of the picture."
+    )
+    adaptive = serializers.BooleanField(default=False, help_text="More than one only where neighbours differ.")
     priority = serializers.ChoiceField(choices=PRIORITIES, default="normal")
     sites = JobSitesSerializer(required=False)
     deadline = serializers.DateTimeField(required=False, allow_null=True)
@@ -194,7 +222,8 @@ class JobSerializer(serializers.Serializer[Any]):
     model = serializers.UUIDField()
     model_name = serializers.CharField(allow_null=True)
     params = serializers.DictField()
-    kind = serializers.CharField()
+    kind = serializers.CharField(help_text="image, or recolor for new colours of a finished job.")
+    recolor_of = serializers.UUIDField(allow_null=True, help_text="The job whose values a recolouring shows.")
     width = serializers.IntegerField()
     height = serializers.IntegerField()
     tile_size = serializers.IntegerField()
@@ -205,6 +234,7 @@ class JobSerializer(serializers.Serializer[Any]):
     outputs = serializers.ListField(child=serializers.CharField())
     coloring = serializers.DictField()
     supersample = serializers.IntegerField()
+    adaptive = serializers.BooleanField()
     priority = serializers.CharField()
     sites = JobSitesSerializer()
     deadline = serializers.DateTimeField(allow_null=True)

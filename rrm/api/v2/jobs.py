@@ -14,16 +14,39 @@ from rest_framework.response import Response
 from rrm.api.auth import Scope, access
 from rrm.api.filters import Filters
 from rrm.api.schema import LOCATION
-from rrm.api.v2.job_body import JobChangeSerializer, JobOrderSerializer, JobSerializer, job_bodies, jobs_of
+from rrm.api.v2.job_body import (
+    JobChangeSerializer,
+    JobOrderSerializer,
+    JobSerializer,
+    RecolorSerializer,
+    job_bodies,
+    jobs_of,
+)
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, refuse_fields
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JobState
 from rrm.errors import Invalid, NotFound
-from rrm.farm import jobs
+from rrm.farm import jobs, recoloring
 from rrm.farm.models import Job
 
 _LONGEST_KEY = 255
+_IDEMPOTENT = [
+    OpenApiParameter(
+        "Idempotency-Key",
+        str,
+        OpenApiParameter.HEADER,
+        description="The same order sent again with the same key is the same job.",
+    ),
+    LOCATION,
+    OpenApiParameter(
+        "Idempotency-Replayed",
+        str,
+        OpenApiParameter.HEADER,
+        response=[202],
+        description="`true` when the key had made this job before.",
+    ),
+]
 _CONFLICT = OpenApiResponse(description="`state-conflict`: the present state does not allow this.")
 
 
@@ -65,30 +88,18 @@ class Jobs(ListView):
 
     @extend_schema(
         operation_id="job_create",
-        parameters=[
-            OpenApiParameter(
-                "Idempotency-Key",
-                str,
-                OpenApiParameter.HEADER,
-                description="The same order sent again with the same key is the same job.",
-            ),
-            LOCATION,
-            OpenApiParameter(
-                "Idempotency-Replayed",
-                str,
-                OpenApiParameter.HEADER,
-                response=[202],
-                description="`true` when the key had made this job before.",
-            ),
-        ],
+        parameters=_IDEMPOTENT,
         request=JobOrderSerializer,
         responses={202: JobSerializer},
     )
     def post(self, request: Request) -> Response:
         """Order an image."""
-        job, is_new = jobs.submit(access(request).user, request.data, key=_key(request))
-        headers = {"Location": at("job", job.pk), **({} if is_new else {"Idempotency-Replayed": "true"})}
-        return Response(_body(request, job.pk), status=202, headers=headers)
+        return _accepted(request, *jobs.submit(access(request).user, request.data, key=_key(request)))
+
+
+def _accepted(request: Request, job: Job, is_new: bool) -> Response:
+    headers = {"Location": at("job", job.pk), **({} if is_new else {"Idempotency-Replayed": "true"})}
+    return Response(_body(request, job.pk), status=202, headers=headers)
 
 
 def _key(request: Request) -> str:
@@ -163,3 +174,18 @@ class JobRetry(_JobAction):
     def post(self, request: Request, id: UUID) -> Response:
         """Render what a failed or cancelled job still lacks."""
         return self.act(request, id)
+
+
+class JobRecolor(ApiView):
+    scopes = {"POST": Scope.RENDER}
+
+    @extend_schema(
+        operation_id="job_recolor",
+        parameters=_IDEMPOTENT,
+        request=RecolorSerializer,
+        responses={202: JobSerializer, 409: _CONFLICT},
+    )
+    def post(self, request: Request, id: UUID) -> Response:
+        """Show a completed job in other colours, from the values that it kept: a new job without tiles to render."""
+        job, user = job_of(request, id), access(request).user
+        return _accepted(request, *recoloring.recolor(user, job, request.data, key=_key(request)))

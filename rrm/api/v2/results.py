@@ -18,7 +18,6 @@ from rest_framework.response import Response
 from rrm.api import ranged, streams
 from rrm.api.auth import Scope
 from rrm.api.schema import CACHED, EVENT_STREAM, IN_PARTS, LAST_EVENT, NOT_READY, file_responses
-from rrm.api.v2.job_body import has_picture
 from rrm.api.v2.jobs import job_of
 from rrm.api.views import ApiView
 from rrm.domain.states import JobState, LeaseState
@@ -48,7 +47,7 @@ def _completed(job: Job) -> Job:
 def _pictured(request: Request, id: UUID) -> Job:
     """The job, if there are full-size pictures of it, or will be. Raises NotFound."""
     job = job_of(request, id)
-    if not has_picture(job):
+    if not job.has_picture:
         raise NotFound("This job was not asked for png, and is too large to be pictured unasked.")
     return job
 
@@ -163,9 +162,7 @@ class JobPyramidTile(_Result):
             raise NotFound(f"Level {level} has no tile {col}_{row}.")
         tile = shape.job_tile(level, col, row)
         if tile is not None:
-            lease = _done_lease(job, tile)
-            content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile, _grid(job)))
-            return ranged.serve_bytes(request, content, PNG, f'"{lease}-{tile}"')
+            return _tile_picture(request, job, tile)
         derived.ensure_pyramid(job)
         return ranged.serve_file(request, jobs.files(job).pyramid_tile(level, col, row), PNG)
 
@@ -179,10 +176,18 @@ class JobTilePng(_Result):
     def get(self, request: Request, id: UUID, row: int, col: int) -> HttpResponseBase:
         """Fetch one tile's picture as soon as it is done; row 0 is at the lowest y."""
         job = _pictured(request, id)
-        tile = _tile(job, row, col)
-        lease = _done_lease(job, tile)
-        content = _kept(lambda: bundle.tile_png(jobs.files(job).range(lease), tile, _grid(job)))
-        return ranged.serve_bytes(request, content, PNG, f'"{lease}-{tile}"')
+        return _tile_picture(request, job, _tile(job, row, col))
+
+
+def _tile_picture(request: Request, job: Job, tile: int) -> HttpResponseBase:
+    """From the range that a node sent, or, where the manager paints, from the row that it painted in the end."""
+    if job.is_painted_here:
+        name, path = job.pk, jobs.files(_completed(job)).painted_row(tile // job.tile_cols)
+    else:
+        name = _done_lease(job, tile)
+        path = jobs.files(job).range(name)
+    content = _kept(lambda: bundle.tile_png(path, tile, _grid(job)))
+    return ranged.serve_bytes(request, content, PNG, f'"{name}-{tile}"')
 
 
 class JobTileArray(_Result):

@@ -68,6 +68,7 @@ urlpatterns = [
     path("job/<id:id>/pause", jobs.JobPause.as_view()),
     path("job/<id:id>/resume", jobs.JobResume.as_view()),
     path("job/<id:id>/retry", jobs.JobRetry.as_view()),
+    path("job/<id:id>/recolor", jobs.JobRecolor.as_view()),
     path("job/<id:id>/image.png", results.JobImage.as_view()),
     path("job/<id:id>/counts.npy", results.JobCounts.as_view()),
     path("job/<id:id>/smooth.npy", results.JobSmooth.as_view()),

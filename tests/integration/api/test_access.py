@@ -56,6 +56,7 @@ ROUTES: list[Row] = [
     ("POST", "job/{job}/pause", None, 403, 404, 200, 200),
     ("POST", "job/{job}/resume", None, 403, 404, 409, 409),
     ("POST", "job/{job}/retry", None, 403, 404, 409, 409),
+    ("POST", "job/{job}/recolor", {"coloring": {}}, 403, 404, 409, 409),
     ("GET", "job/{job}/image.png", None, 409, 404, 409, 409),
     ("GET", "job/{job}/counts.npy", None, 409, 404, 409, 409),
     ("GET", "job/{job}/smooth.npy", None, 404, 404, 404, 404),

@@ -300,5 +300,11 @@ def test_a_name_belongs_to_one_model(owner: Caller, operator: Caller) -> None:
 def test_the_palettes_are_listed_with_their_stops(owner: Caller) -> None:
     palettes = owner.get("palette/").json()
 
-    assert [palette["name"] for palette in palettes] == list(PALETTES)
+    names = [palette["name"] for palette in palettes]
+    assert names[: len(PALETTES)] == list(PALETTES)
+    assert {"viridis", "magma", "inferno", "plasma", "cividis", "twilight", "batlow", "romaO"} < set(names)
     assert palettes[0]["stops"][0] == [0.0, "#000000"]
+    assert all(palette["origin"] for palette in palettes)
+    viridis, twilight = palettes[names.index("viridis")], palettes[names.index("twilight")]
+    assert (viridis["license"], viridis["cyclic"], twilight["cyclic"]) == ("CC0", False, True)
+    assert "Stefan van der Walt" in viridis["origin"]

@@ -51,7 +51,13 @@ def test_what_is_left_out_has_defaults() -> None:
         ("outputs", ["jpeg"]),
         ("outputs", [["png"]]),
         ("kind", "animation"),
-        ("supersample", 2),
+        ("supersample", 0),
+        ("supersample", 5),
+        ("supersample", 1.5),
+        ("supersample", "2"),
+        ("adaptive", "yes"),
+        ("adaptive", 1),
+        ("adaptive", True),
         ("priority", "top"),
         ("priority", 3),
         ("name", "x" * 201),
@@ -106,6 +112,26 @@ def test_outputs_come_in_one_order_and_sites_in_lower_case() -> None:
 
     assert order.outputs == ("png", "smooth")
     assert (order.site_policy, order.site_ids) == ("only", ("here",))
+
+
+def test_samples_may_be_adaptive_where_there_are_several() -> None:
+    assert (parse().supersample, parse().adaptive) == (1, False)
+    order = parse(supersample=4, adaptive=True)
+    assert (order.supersample, order.adaptive) == (4, True)
+    assert "supersample 2, 3 or 4" in complaints({**GOOD, "adaptive": True})["adaptive"][0]
+
+
+def test_a_recolouring_has_a_name_and_a_coloring_and_nothing_else() -> None:
+    assert orders.parse_recolor({"coloring": {"palette": "fire"}}) == ("", {"palette": "fire"})
+    assert orders.parse_recolor({"name": "new", "coloring": {}}) == ("new", {})
+    wrong: dict[str, object] = {"name": 5, "coloring": "fire", "width": 5}
+    with pytest.raises(Invalid) as refused:
+        orders.parse_recolor(wrong)
+    assert set(refused.value.errors) == {"name", "coloring", "width"}
+    nothing: list[object] = [None, [], "fire", {}]
+    for body in nothing:
+        with pytest.raises(Invalid):
+            orders.parse_recolor(body)
 
 
 def test_a_deadline_is_kept_in_utc() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from renderers.lease import BadLease, parse_lease
 from renderers.mandelbrot.kernel import Limits, View, Window
+from renderers.mandelbrot.picture import Sampling
 from tests.unit.renderers.manager_server import lease_document
 
 
@@ -16,6 +17,13 @@ def test_a_lease_is_read() -> None:
     assert lease.limits == Limits(100, 2.0)
     assert lease.outputs == {"png", "counts", "smooth"}
     assert lease.coloring.stops[1] == (0.5, "#ff8000")
+
+
+def test_sampling_and_light_are_read() -> None:
+    look = lease_document()["coloring"] | {"method": "normal", "light_angle": 30.0, "light_height": 0.5}
+    lease = parse_lease(lease_document(supersample=3, adaptive=True, coloring=look))
+    assert (lease.sampling, parse_lease(lease_document()).sampling) == (Sampling(3, True), Sampling(1, False))
+    assert (lease.coloring.light_angle, lease.coloring.light_height) == (30.0, 0.5)
 
 
 def test_tiles_at_the_right_and_upper_edge_are_smaller() -> None:
@@ -42,6 +50,16 @@ def _with_params(**changes: Any) -> dict[str, Any]:
         lease_document(coloring=lease_document()["coloring"] | {"cycle": 0.0}),
         lease_document(coloring=lease_document()["coloring"] | {"stops": []}),
         lease_document(coloring=lease_document()["coloring"] | {"method": "histogram"}),
+        lease_document(coloring=lease_document()["coloring"] | {"interpolation": "cubic"}),
+        lease_document(coloring=lease_document()["coloring"] | {"offset": float("nan")}),
+        lease_document(coloring=lease_document()["coloring"] | {"interior": "black"}),
+        lease_document(coloring=lease_document()["coloring"] | {"stops": [[0.5, "#000000"], [0.4, "#ffffff"]]}),
+        lease_document(coloring=lease_document()["coloring"] | {"stops": [[0.5, "#00000"]]}),
+        lease_document(coloring=lease_document()["coloring"] | {"stops": [[0.5, "#000000"], [1.5, "#ffffff"]]}),
+        lease_document(coloring=lease_document()["coloring"] | {"method": "normal", "light_height": -1.0}),
+        lease_document(supersample=0),
+        lease_document(supersample=5),
+        lease_document(supersample="many"),
         lease_document(width="wide"),
     ],
 )

@@ -171,7 +171,16 @@ export class JobForm {
       height: number(this.#text("height")),
       tile_size: this.#tileSize,
       outputs: checked("outputs"),
-      coloring: { palette: checked("palette")[0], method: this.#text("method"), offset: number(this.#text("offset")), scale: number(this.#text("scale")), interior: this.#text("interior") },
+      coloring: {
+        palette: checked("palette")[0],
+        ...(this.#text("interpolation") && { interpolation: this.#text("interpolation") }),
+        method: this.#text("method"),
+        offset: number(this.#text("offset")),
+        scale: number(this.#text("scale")),
+        interior: this.#text("interior"),
+      },
+      supersample: Number.parseInt(this.#text("samples"), 10),
+      adaptive: this.#text("samples").endsWith("a"),
       priority: this.#text("priority"),
       sites: { policy, ids: policy === "any" ? [] : checked("site") },
     };

@@ -1,6 +1,8 @@
 // The API's refusals, each beside the input that it is about.
 
-import { byId, el } from "./dom.js";
+import { el } from "./dom.js";
+
+const summaryOf = (form) => form.querySelector("[role=alert]");
 
 /** The field group for a dotted error name: its own, else that of its nearest parent. */
 function groupFor(form, name) {
@@ -17,12 +19,12 @@ export function clearErrors(form) {
     input.removeAttribute("aria-invalid");
     input.removeAttribute("aria-describedby");
   }
-  byId("form-error").hidden = true;
+  summaryOf(form).hidden = true;
 }
 
 export function showProblem(form, problem) {
   const homeless = Object.entries(problem.errors).filter(([name, messages]) => !placed(form, name, messages));
-  const summary = byId("form-error");
+  const summary = summaryOf(form);
   summary.hidden = false;
   // The detail says once more what stands beside the fields.
   const headline = Object.keys(problem.errors).length > 0 ? problem.title : problem.message;

@@ -5,11 +5,13 @@ import { byId, el, replace } from "./dom.js";
 import { clock, moment, plural, whole } from "./format.js";
 import { drawGantt } from "./gantt.js";
 import { JobPanel } from "./panel.js";
+import { RecolorForm } from "./recolor.js";
 import { ZoomPanel } from "./zoom.js";
 
 const MOST_ENTRIES = 500;
 const TIMELINE_MS = 1000;
 
+const recolor = new RecolorForm();
 let zoom = null;
 let leases = [];
 let drawn = 0;
@@ -32,6 +34,7 @@ const panel = new JobPanel({
 });
 
 function zoomable(job) {
+  recolor.open(job).catch(() => {}); // the picture is there all the same
   zoom ??= new ZoomPanel();
   zoom.open(job).catch(() => {
     // The live picture stays: it is the same, less deep.
@@ -69,6 +72,8 @@ function facts(job) {
     ["Tiles", `${plural(job.progress.tiles, "tile")} of ${job.tile_size} px`],
     ...view(job.params ?? {}),
     ["Palette", [job.coloring?.palette, job.coloring?.method].filter(Boolean).join(", ")],
+    ["Samples", job.supersample > 1 && `${job.supersample} × ${job.supersample} a pixel${job.adaptive ? " at edges" : ""}`],
+    ["Colours of", job.recolor_of],
     ["Keeps", (job.outputs ?? []).join(", ")],
     ["Priority", job.priority],
     ["Sites", [job.sites?.policy, ...(job.sites?.ids ?? [])].filter(Boolean).join(", ")],
@@ -76,7 +81,7 @@ function facts(job) {
     ["Created", moment(job.created_at)],
     ["Started", moment(job.started_at)],
     ["Finished", moment(job.finished_at)],
-  ].filter(([, value]) => value !== undefined && value !== null && value !== "");
+  ].filter(([, value]) => ![undefined, null, "", false].includes(value));
   const text = JSON.stringify(rows);
   if (byId("facts").dataset.text === text) return;
   byId("facts").dataset.text = text;

@@ -7,6 +7,9 @@ import { RangeLoader } from "./ranges.js";
 import { JobRecord } from "./record.js";
 import { Stream } from "./stream.js";
 
+/** Its colours follow all values, or those of another job: what ranges show, if any do, is not the picture. */
+const isPaintedLast = (job) => job.kind === "recolor" || job.coloring?.method === "histogram";
+
 /**
  * Tells its view: `opened(record)`, `range(lease)`, `image(bundle, lease)`, `pyramid(pyramid)`, `entry({at, kind, text})`, `changed()`, `failed(error)`.
  * The stream begins with everything that has happened, so a page opened late needs no other way; what the stream no longer
@@ -57,7 +60,10 @@ export class LiveJob {
     if (this.#stopped) return;
     const was = this.record.job.state;
     this.record.job = job;
-    if (this.record.finished && was !== job.state) await this.#history();
+    if (this.record.finished && was !== job.state) {
+      await this.#history();
+      if (isPaintedLast(job)) await this.#drawFinished();
+    }
     this.#view.changed();
   }
 
@@ -70,7 +76,7 @@ export class LiveJob {
       this.#useRanges = false;
       await this.#view.pyramid(pyramid);
     } catch {
-      this.#useRanges = true; // the ranges are kept as well
+      this.#useRanges = !isPaintedLast(this.record.job); // the ranges are kept as well
     }
   }
 

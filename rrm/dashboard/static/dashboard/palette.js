@@ -28,12 +28,24 @@ function swatch({ stops, interpolation }) {
   return canvas;
 }
 
+const group = (name, palettes) => el("optgroup", { label: name }, ...palettes.map((palette) => el("option", { value: palette.name, title: palette.origin }, palette.name)));
+
+/** A list of all palettes, those that ship with RRM before the colour maps, and a swatch of the chosen one. */
+export function paletteList(select, sample, palettes, preferred) {
+  const show = () => sample.replaceChildren(swatch(palettes.find((palette) => palette.name === select.value) ?? palettes[0]));
+  const [maps, own] = [true, false].map((listed) => palettes.filter((palette) => Boolean(palette.license) === listed));
+  select.replaceChildren(group("Palettes", own), group("Colour maps", maps));
+  if (palettes.some((palette) => palette.name === preferred)) select.value = preferred;
+  select.addEventListener("change", show);
+  show();
+}
+
 /** Radio buttons, one for each palette; the first (or `preferred`) is chosen. */
 export function palettePicker(host, palettes, preferred) {
   const chosen = palettes.some((palette) => palette.name === preferred) ? preferred : palettes[0]?.name;
   host.replaceChildren(
     ...palettes.map((palette) =>
-      el("label", { class: "palette" }, el("input", { type: "radio", name: "palette", value: palette.name, checked: palette.name === chosen }), swatch(palette), el("span", {}, palette.name)),
+      el("label", { class: "palette", title: palette.origin }, el("input", { type: "radio", name: "palette", value: palette.name, checked: palette.name === chosen }), swatch(palette), el("span", {}, palette.name)),
     ),
   );
 }

@@ -11,7 +11,7 @@ export class JobRecord {
     this.leases = [];
     this.owner = new Int32Array(job.progress.tiles).fill(NOBODY);
     this.milliseconds = new Float32Array(job.progress.tiles).fill(NaN);
-    this.done = 0;
+    this.done = job.kind === "recolor" ? job.progress.tiles : 0; // there is nothing to render
     this.rate = job.progress.tiles_per_second;
     this.eta = job.progress.eta_seconds;
     this.etaAt = performance.now();

@@ -1,0 +1,60 @@
+"""Recolouring: a finished job's picture in other colours, from the values that it kept, as a job of its own.
+
+The new job has no tiles to render: it goes from QUEUED straight to COMPOSING, and what is told of every other job is
+told of it. Its values stay with the job that it names as `source`.
+"""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import User
+
+from rrm.domain import coloring, orders
+from rrm.domain.states import JobState
+from rrm.errors import StateConflict
+from rrm.farm import colormaps, jobs
+from rrm.farm.models import Job
+
+_SHARED = (
+    *("resource", "model", "width", "height", "tile_size", "tile_cols", "tile_rows", "tiles"),
+    *("view", "preview_scale", "priority", "site_policy", "site_ids"),
+)
+
+
+def recolor(owner: User, job: Job, body: object, *, key: str = "") -> tuple[Job, bool]:
+    """A job that shows `job` as `body` says; the flag says whether it is new. With `key`, sent twice it is one job.
+
+    Raises Invalid with every bad field, or with what to order instead when the values needed were not kept, and
+    StateConflict for a job that is not completed.
+    """
+    request = {"recolor": str(job.pk), "order": body}
+    new, is_new = jobs.accept(owner, request, key, lambda: (_draft(owner, _with_values(job), body), []))
+    jobs.finish_if_done(new)
+    return new, is_new
+
+
+def _with_values(job: Job) -> Job:
+    """The job that keeps the values: of a recolouring, its source."""
+    if job.state != JobState.COMPLETED:
+        raise StateConflict(f"The job is {job.state}; it can be recoloured when it is COMPLETED.")
+    if job.kind != Job.Kind.RECOLOR:
+        return job
+    if job.source is None:
+        raise StateConflict("The job whose values this one shows was deleted; order the view again.")
+    return job.source
+
+
+def _draft(owner: User, source: Job, body: object) -> Job:
+    name, request = orders.parse_recolor(body)
+    look = coloring.parse(request, colormaps.palettes())
+    coloring.check_kept(look, source.rendered)
+    return Job(
+        kind=Job.Kind.RECOLOR,
+        source=source,
+        owner=owner,
+        name=name,
+        outputs=["png"],
+        coloring=dict(request),
+        palette=look,
+        tiles_done=source.tiles,
+        **{field: getattr(source, field) for field in _SHARED},
+    )
