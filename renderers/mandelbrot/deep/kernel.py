@@ -1,0 +1,379 @@
+"""The perturbation loops as machine code: escape counts and smooth values of one tile, from a reference orbit.
+
+A pixel at C + dc has the orbit z = Z_m + dz. A step is dz ← (2·Z_m + dz)·dz + dc, m ← m + 1. Where |z| < |dz|, and
+after the reference's last value, dz ← z and m ← 0 (rebasing), so that no cancellation, and with it no glitch, occurs.
+At m = 1 + 16·j the pixel takes the longest stretch of `bla` that is valid for its own dz, or else plain steps to the
+next such place. All this depends on the pixel alone: how pixels share lanes and tiles changes no bit of the result.
+
+How it is fast: a group is a lane for each of some neighbouring pixels. Those that stand at the group's lowest index
+advance together, so that Z is one load for all; the others wait. Several groups take plain steps at once, by blocks of
+16 without a test where |dz| is so small that none of them can rebase. What else happens, `_serve` does for one group.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+
+from renderers.mandelbrot.deep.emission import DOUBLE, FLOAT, INTEGER, POINTER, WHOLE, Code, Value, Variable, vector
+from renderers.mandelbrot.deep.layout import (
+    BLOCK,
+    BOUNDS,
+    CX,
+    CY,
+    ENTRY,
+    FAR,
+    FIELDS,
+    FURTHER,
+    GOES,
+    ID,
+    INDEX,
+    LIMIT,
+    OFFSET,
+    SHORTEST,
+    STEP,
+    STRIDE,
+    ZX,
+    ZY,
+    X,
+    Y,
+)
+from renderers.mandelbrot.deep.logarithm import log2
+
+ARGUMENTS: dict[str, Any] = {
+    **dict.fromkeys(("orbit", "bounds", "table", "starts", "xs", "ys", "counts", "smooth", "stop", "state"), POINTER),
+    **dict.fromkeys(("last", "max_iter", "levels", "columns", "rows"), INTEGER),
+    **dict.fromkeys(("radius2", "cx", "cy"), DOUBLE),
+}
+TURNS = 2048  # blocks between two looks at the stop flag
+NEVER = 1 << 60
+
+
+class Perturbation:
+    """Writes the function `perturb` for groups of `width` lanes, `groups` of them at once."""
+
+    def __init__(self, module: Any, width: int, groups: int) -> None:
+        self.width, self.groups = width, groups
+        self.code = Code(module, "perturb", ARGUMENTS)
+        self.doubles, self.integers = vector(DOUBLE, width), vector(INTEGER, width)
+        across = {1: 1, 2: 2, 4: 2, 8: 4}[width]
+        self.cell = (across, width // across)
+        zero = self.code.constant(INTEGER, 0)
+        self.next = self.code.variable(zero)
+        self.live = self.code.variable(zero + groups)
+
+    def __getattr__(self, name: str) -> Value:
+        """An argument of the function."""
+        if name in ARGUMENTS:
+            return self.code.arguments[name]
+        raise AttributeError(name)
+
+    def write(self) -> None:
+        """The whole function; it answers 0 when it was stopped."""
+        code = self.code
+        for name, group in ((ID, -1), (GOES, 0)):
+            for v in range(self.groups):
+                self._put(name, code.constant(INTEGER, v), code.constant(self.integers, group))
+        every = code.constant(INTEGER, (1 << self.groups) - 1)
+        events, forced = code.variable(every), code.variable(every & 0)
+        with code.loop() as loop:
+            with code.each_bit(events.value) as v:
+                self._serve(v, (forced.value >> v) & 1)
+            loop.leave_when(code.flag_is_up(self.stop) | self.live.value.equals(0))
+            attention, rolled_back = self._plain_blocks()
+            events.value, forced.value = attention | rolled_back, rolled_back
+        code.answer(code.convert("zext", self.live.value.equals(0), INTEGER))
+
+    # --- state
+
+    def _lane(self, field: int, lane: Value | int) -> Value:
+        """The slot of a lane, counted over all groups."""
+        return self.code.address(self.state, self._number(lane) + field * self.width * self.groups)
+
+    def _number(self, number: Value | int) -> Value:
+        return number if isinstance(number, Value) else self.code.constant(INTEGER, number)
+
+    def _kind(self, field: int) -> Any:
+        return self.integers if field in (STEP, OFFSET, ID, GOES) else self.doubles
+
+    def _get(self, field: int, v: Value | int) -> Value:
+        """A field of all lanes of group v."""
+        return self.code.load(self._lane(field, self._number(v) * self.width), 0, self._kind(field))
+
+    def _put(self, field: int, v: Value | int, value: Value) -> None:
+        self.code.store(value, self._lane(field, self._number(v) * self.width))
+
+    def _group(self, field: int, v: Value | int) -> Value:
+        """The slot of a field of a group."""
+        return self.code.address(self.state, self._number(v) + (FIELDS * self.width + field) * self.groups)
+
+    def _splat(self, scalar: Value) -> Value:
+        return self.code.splat(scalar, self.width)
+
+    def _at(self, base: Value, index: Value | int) -> Value:
+        """A double of an array, in every lane."""
+        return self._splat(self.code.load(base, index))
+
+    # --- arithmetic
+
+    def _step(self, p: Value, q: Value, z: tuple[Value, Value], c: tuple[Value, Value]) -> tuple[Value, Value]:
+        """dz ← (2Z + dz)·dz + dc, where p + i·q = 2Z + dz."""
+        fma, (x, y), (cx, cy) = self.code.fma, z, c
+        return fma(p, x, fma(-q, y, cx)), fma(p, y, fma(q, x, cy))
+
+    def _full(self, orbit: Value, at: Value | int, dz: tuple[Value, Value]) -> tuple[Value, Value]:
+        """z = Z + dz; the array holds 2Z."""
+        half = self.code.constant(self.doubles, 0.5)
+        place = self._number(at) * 2
+        zx, zy = (self.code.fma(half, self._at(orbit, place + k), dz[k]) for k in (0, 1))
+        return zx, zy
+
+    def _norm(self, x: Value, y: Value) -> Value:
+        """|x| + |y|: unlike a square it stays in the range of doubles."""
+        return self.code.abs(x) + self.code.abs(y)
+
+    # --- plain steps, all groups at once
+
+    def _plain_blocks(self) -> tuple[Value, Value]:
+        """Blocks of untested steps until a group needs something else; answer which do, and which were rolled back."""
+        code = self.code
+        none = code.constant(INTEGER, 0)
+        attention, rolled_back, turn = (code.variable(none) for _ in range(3))
+        with code.loop() as loop:
+            loop.leave_when((attention.value | rolled_back.value).differs(0) | (turn.value >= TURNS))
+            turn.value = turn.value + 1
+            at = [code.load(self._group(INDEX, v), 0, INTEGER) for v in range(self.groups)]
+            ends = self._steps(at)
+            for v in range(self.groups):
+                called, failed = self._settle(v, at[v], ends[v])
+                attention.value = attention.value | (called << v)
+                rolled_back.value = rolled_back.value | (failed << v)
+        return attention.value, rolled_back.value
+
+    def _steps(self, at: list[Value]) -> list[tuple[Value, Value]]:
+        """Where BLOCK steps take each group."""
+        code, every = self.code, range(self.groups)
+        orbits = [code.address(self.orbit, at[v] * 2) for v in every]
+        dz = [(self._get(X, v), self._get(Y, v)) for v in every]
+        dc = [(self._get(CX, v), self._get(CY, v)) for v in every]
+        for k in range(BLOCK):
+            p = [self._at(orbits[v], 2 * k) + dz[v][0] for v in every]
+            q = [self._at(orbits[v], 2 * k + 1) + dz[v][1] for v in every]
+            dz = [self._step(p[v], q[v], dz[v], dc[v]) for v in every]
+        return dz
+
+    def _settle(self, v: int, at: Value, end: tuple[Value, Value]) -> tuple[Value, Value]:
+        """Commit a block unless a lane escaped in it; answer (needs attention, was rolled back) as 0 or 1."""
+        code = self.code
+        then = at + BLOCK
+        zx, zy = self._full(code.address(self.orbit, at * 2), BLOCK, end)
+        goes = self._get(GOES, v).differs(0)
+        failed = code.any(goes & ~(zx * zx + zy * zy <= self._splat(self.radius2)))
+        keeps = goes & ~self._splat(failed)
+        for field, new in zip((X, Y), end, strict=True):
+            self._put(field, v, code.select(keeps, new, self._get(field, v)))
+        stride = code.load(self._group(STRIDE, v), 0, INTEGER)
+        code.store(at + code.select(failed, stride & 0, stride), self._group(INDEX, v))
+        called = code.any(goes & ~self._is_plain(then, *end)) | (
+            then + BLOCK > code.load(self._group(LIMIT, v), 0, INTEGER)
+        )
+        return code.convert("zext", called, INTEGER), code.convert("zext", failed, INTEGER)
+
+    def _is_plain(self, at: Value, x: Value, y: Value) -> Value:
+        """Which lanes can take the block at an index without a test, and no stretch instead."""
+        norm, block = self._norm(x, y), ((at - 1) >> SHORTEST) * BOUNDS
+        return (norm < self._at(self.bounds, block)) & ~(norm < self._at(self.bounds, block + 1))
+
+    # --- everything else, one group at a time
+
+    def _serve(self, v: Value, forced: Value) -> None:
+        """Bring a group to where it takes a plain block, with fresh pixels when its own are done, or retire it."""
+        code = self.code
+        index = self._splat(code.load(self._group(INDEX, v), 0, INTEGER))
+        self._put(STEP, v, code.select(self._get(GOES, v).differs(0), index, self._get(STEP, v)))
+        careful = code.variable(forced)
+        ready = code.variable(forced & 0)
+        across, up = ((size + cell - 1) / cell for size, cell in zip((self.columns, self.rows), self.cell, strict=True))
+        with code.loop() as loop:
+            loop.leave_when(ready.value.differs(0) | code.flag_is_up(self.stop))
+            empty = ~code.any(self._get(ID, v) >= 0)
+            over = empty & (self.next.value >= across * up)
+            with code.when(over):
+                self._retire(v)
+            loop.leave_when(over)
+            with code.choose(empty) as (fill, work):
+                with fill:
+                    self._fill(v, across)
+                with work:
+                    self._advance(v, careful, ready)
+
+    def _retire(self, v: Value) -> None:
+        """There are no pixels left for this group: it rests at the origin and asks for nothing."""
+        code = self.code
+        zeros = code.constant(self.doubles, 0.0)
+        for field in (X, Y, CX, CY):
+            self._put(field, v, zeros)
+        self._put(GOES, v, code.constant(self.integers, 0))
+        for field, number in ((INDEX, 1), (STRIDE, 0), (LIMIT, NEVER)):
+            code.store(code.constant(INTEGER, number), self._group(field, v))
+        self.live.value = self.live.value - 1
+
+    def _fill(self, v: Value, across: Value) -> None:
+        """Give the group the next cell of the tile; lanes beyond its edge stay empty."""
+        code = self.code
+        number = self.next.value
+        self.next.value = number + 1
+        row0 = number / across
+        col0 = (number - row0 * across) * self.cell[0]
+        row0 = row0 * self.cell[1]
+        for lane in range(self.width):
+            col, row = col0 + lane % self.cell[0], row0 + lane // self.cell[0]
+            with code.when((col < self.columns) & (row < self.rows)):
+                slot = v * self.width + lane
+                for field, value in ((CX, code.load(self.xs, col)), (CY, code.load(self.ys, row))):
+                    code.store(value, self._lane(field, slot))
+                code.store(row * self.columns + col, self._lane(ID, slot))
+        for field in (X, Y):
+            self._put(field, v, code.constant(self.doubles, 0.0))
+        for field in (STEP, OFFSET):
+            self._put(field, v, code.constant(self.integers, 0))
+
+    def _advance(self, v: Value, careful: Variable, ready: Variable) -> None:
+        """Take those lanes of the group that are furthest behind one move further."""
+        code = self.code
+        active, steps, offsets = self._get(ID, v) >= 0, self._get(STEP, v), self._get(OFFSET, v)
+        index = code.least(code.select(active, steps, NEVER))
+        here = active & steps.equals(self._splat(index))
+        inside = here & (offsets + self._splat(index) >= self._splat(self.max_iter))
+        with code.choose(code.any(inside)) as (end, go_on):
+            with end, code.each_bit(code.bits(inside)) as lane:
+                self._write(v * self.width + lane, self.max_iter, code.convert("sitofp", self.max_iter, DOUBLE))
+            with go_on:
+                norm = self._norm(self._get(X, v), self._get(Y, v))
+                best = self._longest(index, here, norm, offsets)
+                top = code.largest(best.value)
+                with code.choose(top >= 0) as (jump, walk):
+                    with jump:
+                        self._jump(v, index, top, here & best.value.equals(self._splat(top)))
+                    with walk:
+                        self._walk(v, index, here, careful, ready)
+
+    def _longest(self, index: Value, here: Value, norm: Value, offsets: Value) -> Variable:
+        """For each lane the level of the longest stretch from `index` that is valid, or -1."""
+        code = self.code
+        best = code.variable(code.constant(self.integers, -1))
+        level = code.variable(code.constant(INTEGER, 0))
+        block = (index - 1) >> SHORTEST
+        with code.loop() as loop:
+            k = level.value
+            loop.leave_when((k >= self.levels) | (index < 1))
+            loop.leave_when((block & ((code.constant(INTEGER, 1) << k) - 1)).differs(0))
+            entry = code.load(self.starts, k, INTEGER) + (block >> k)
+            loop.leave_when(entry >= code.load(self.starts, k + 1, INTEGER))
+            end = offsets + self._splat(index + (code.constant(INTEGER, BLOCK) << k))
+            valid = here & (norm < self._at(self.table, entry * ENTRY)) & (end <= self._splat(self.max_iter))
+            valid = valid & best.value.equals(self._splat(k - 1))
+            loop.leave_when(~code.any(valid))
+            best.value = code.select(valid, self._splat(k), best.value)
+            level.value = k + 1
+        return best
+
+    def _jump(self, v: Value, index: Value, level: Value, jumps: Value) -> None:
+        """dz ← A·dz + B·dc."""
+        code, fma = self.code, self.code.fma
+        entry = (code.load(self.starts, level, INTEGER) + ((index - 1) >> (level + SHORTEST))) * ENTRY
+        ax, ay, bx, by = (self._at(self.table, entry + k) for k in range(1, ENTRY))
+        x, y, cx, cy = (self._get(field, v) for field in (X, Y, CX, CY))
+        new_x = fma(ax, x, fma(-ay, y, fma(bx, cx, -(by * cy))))
+        new_y = fma(ax, y, fma(ay, x, fma(bx, cy, by * cx)))
+        there = self._splat(index + (code.constant(INTEGER, BLOCK) << level))
+        for field, new in ((X, new_x), (Y, new_y), (STEP, there)):
+            self._put(field, v, code.select(jumps, new, self._get(field, v)))
+
+    def _walk(self, v: Value, index: Value, here: Value, careful: Variable, ready: Variable) -> None:
+        """Plain steps: together with the other groups where none needs a test, else at once."""
+        code = self.code
+        limit = self.max_iter - code.largest(code.select(here, self._get(OFFSET, v), -NEVER))
+        plain = self._is_plain(code.select(index < 1, index & 0 | 1, index), self._get(X, v), self._get(Y, v))
+        calm = ~code.any(here & ~plain) & (index + BLOCK <= limit) & (index > 0) & careful.value.equals(0)
+        with code.choose(calm) as (together, alone):
+            with together:
+                self._put(GOES, v, code.select(here, code.constant(self.integers, -1), 0))
+                for field, value in ((INDEX, index), (STRIDE, index & 0 | BLOCK), (LIMIT, limit)):
+                    code.store(value, self._group(field, v))
+                ready.value = code.constant(INTEGER, 1)
+            with alone:
+                self._tested_steps(v, index, here)
+                careful.value = code.constant(INTEGER, 0)
+
+    def _tested_steps(self, v: Value, index: Value, here: Value) -> None:
+        """Steps to the next place where a stretch may begin; lanes that rebase, escape or reach max_iter stop there."""
+        code = self.code
+        x, y, steps, offsets = (code.variable(self._get(field, v)) for field in (X, Y, STEP, OFFSET))
+        dc = self._get(CX, v), self._get(CY, v)
+        alive, at = code.variable(here), code.variable(index)
+        with code.loop() as loop:
+            orbit = code.address(self.orbit, at.value * 2)
+            p, q = self._at(orbit, 0) + x.value, self._at(orbit, 1) + y.value
+            dz = self._step(p, q, (x.value, y.value), dc)
+            zx, zy = self._full(orbit, 1, dz)
+            then = at.value + 1
+            taken = offsets.value + self._splat(then)
+            escaped = alive.value & ~(zx * zx + zy * zy <= self._splat(self.radius2))
+            stays = alive.value & ~escaped
+            at_end = self._splat(then >= self.last)
+            rebased = stays & ((self._norm(zx, zy) < self._norm(*dz)) | at_end)
+            for place, full, new in zip((x, y), (zx, zy), dz, strict=True):
+                place.value = code.select(stays, code.select(rebased, full, new), place.value)
+            goes = stays & ~rebased
+            steps.value = code.select(rebased, steps.value & 0, code.select(goes, self._splat(then), steps.value))
+            offsets.value = code.select(rebased, taken, offsets.value)
+            with code.when(code.any(escaped)):
+                self._escape(v, escaped, zx, zy, taken - 1)
+            alive.value = goes & (taken < self._splat(self.max_iter))
+            at.value = then
+            loop.leave_when(~code.any(alive.value) | ((then - 1) & (BLOCK - 1)).equals(0))
+        for field, place in ((X, x), (Y, y), (STEP, steps), (OFFSET, offsets)):
+            self._put(field, v, place.value)
+
+    # --- results
+
+    def _escape(self, v: Value, escaped: Value, zx: Value, zy: Value, counts: Value) -> None:
+        """Write the pixels of these lanes."""
+        code = self.code
+        for field, value in ((ZX, zx), (ZY, zy), (GOES, counts)):
+            self._put(field, v, value)
+        with code.each_bit(code.bits(escaped)) as number:
+            lane = v * self.width + number
+            count = code.load(self._lane(GOES, lane), 0, INTEGER)
+            self._write(lane, count, code.convert("sitofp", count, DOUBLE) + self._fraction(lane))
+
+    def _fraction(self, lane: Value) -> Value:
+        """e - log2(log2 |z|), where z is e - 1 steps after the escape and far outside."""
+        code = self.code
+        c = [code.load(self._lane(field, lane)) + own for field, own in ((CX, self.cx), (CY, self.cy))]
+        x, y = (code.variable(code.load(self._lane(field, lane))) for field in (ZX, ZY))
+        e = code.variable(code.constant(INTEGER, 1))
+        with code.loop() as loop:
+            xx, yy = x.value * x.value, y.value * y.value
+            loop.leave_when((xx + yy >= FAR) | (e.value >= FURTHER))
+            product = x.value * y.value
+            y.value = product + product + c[1]
+            x.value = xx - yy + c[0]
+            e.value = e.value + 1
+        magnitude = x.value * x.value + y.value * y.value
+        return code.convert("sitofp", e.value, DOUBLE) - log2(log2(magnitude) * 0.5)
+
+    def _write(self, lane: Value, count: Value, value: Value) -> None:
+        """Store a pixel's result and free its lane."""
+        code = self.code
+        pixel = code.load(self._lane(ID, lane), 0, INTEGER)
+        code.store(code.convert("trunc", count, WHOLE), self.counts, pixel)
+        code.store(code.convert("fptrunc", value, FLOAT), self.smooth, pixel)
+        code.store(code.constant(INTEGER, -1), self._lane(ID, lane))
+
+
+def module(width: int, groups: int) -> Any:
+    """The module with `perturb`."""
+    written = ir.Module("deep")
+    Perturbation(written, width, groups).write()
+    return written
