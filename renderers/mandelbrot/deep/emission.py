@@ -185,6 +185,9 @@ class Code:
         """a·b + c, rounded once."""
         return self.intrinsic(f"llvm.fma.{_suffix(a.type)}", a.type, a, b, c)
 
+    def smaller(self, a: Value, b: Value) -> Value:
+        return self.select(a < b, a, b)
+
     def abs(self, value: Value) -> Value:
         return self.intrinsic(f"llvm.fabs.{_suffix(value.type)}", value.type, value)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from renderers.mandelbrot.deep.emission import DOUBLE, FLOAT, INTEGER, POINTER, WHOLE, Code, Value, Variable, vector
+from renderers.mandelbrot.deep.emission import BIT, DOUBLE, FLOAT, INTEGER, POINTER, WHOLE, Code, Value, Variable, vector
 from renderers.mandelbrot.deep.layout import (
     BLOCK,
     BOUNDS,
@@ -42,8 +42,10 @@ from renderers.mandelbrot.deep.logarithm import log2
 ARGUMENTS: dict[str, Any] = {
     **dict.fromkeys(("orbit", "bounds", "table", "starts", "xs", "ys", "counts", "smooth", "stop", "state"), POINTER),
     **dict.fromkeys(("last", "max_iter", "levels", "columns", "rows"), INTEGER),
-    **dict.fromkeys(("radius2", "cx", "cy"), DOUBLE),
+    **dict.fromkeys(("radius", "cx", "cy"), DOUBLE),
 }
+Pair = tuple[Value, Value]
+
 TURNS = 2048  # blocks between two looks at the stop flag
 NEVER = 1 << 60
 
@@ -167,7 +169,7 @@ class Perturbation:
         then = at + BLOCK
         zx, zy = self._full(code.address(self.orbit, at * 2), BLOCK, end)
         goes = self._get(GOES, v).differs(0)
-        failed = code.any(goes & ~(zx * zx + zy * zy <= self._splat(self.radius2)))
+        failed = code.any(goes & ~(zx * zx + zy * zy <= self._splat(self.radius * self.radius)))
         keeps = goes & ~self._splat(failed)
         for field, new in zip((X, Y), end, strict=True):
             self._put(field, v, code.select(keeps, new, self._get(field, v)))
@@ -238,7 +240,7 @@ class Perturbation:
             self._put(field, v, code.constant(self.integers, 0))
 
     def _advance(self, v: Value, careful: Variable, ready: Variable) -> None:
-        """Take those lanes of the group that are furthest behind one move further."""
+        """Take those lanes of the group that are furthest behind further."""
         code = self.code
         active, steps, offsets = self._get(ID, v) >= 0, self._get(STEP, v), self._get(OFFSET, v)
         index = code.least(code.select(active, steps, NEVER))
@@ -247,15 +249,30 @@ class Perturbation:
         with code.choose(code.any(inside)) as (end, go_on):
             with end, code.each_bit(code.bits(inside)) as lane:
                 self._write(v * self.width + lane, self.max_iter, code.convert("sitofp", self.max_iter, DOUBLE))
-            with go_on:
-                norm = self._norm(self._get(X, v), self._get(Y, v))
-                best = self._longest(index, here, norm, offsets)
-                top = code.largest(best.value)
-                with code.choose(top >= 0) as (jump, walk):
-                    with jump:
-                        self._jump(v, index, top, here & best.value.equals(self._splat(top)))
-                    with walk:
-                        self._walk(v, index, here, careful, ready)
+            with go_on, code.choose(((index - 1) & (BLOCK - 1)).equals(0)) as (at_block, between):
+                with at_block:
+                    self._leap(v, index, here, careful, ready)
+                with between:
+                    self._tested_steps(v, index, here)
+
+    def _leap(self, v: Value, index: Value, here: Value, careful: Variable, ready: Variable) -> None:
+        """Stretches as long as all these lanes take the same one, then a walk; or one stretch for some of them."""
+        code = self.code
+        at, together = code.variable(index), code.variable(code.constant(BIT, 1))
+        offsets = self._get(OFFSET, v)
+        with code.loop() as loop:
+            best = self._longest(at.value, here, self._norm(self._get(X, v), self._get(Y, v)), offsets)
+            top = code.largest(best.value)
+            loop.leave_when(top < 0)
+            jumps = here & best.value.equals(self._splat(top))
+            self._jump(v, at.value, top, jumps)
+            together.value = code.bits(jumps).equals(code.bits(here))
+            at.value = at.value + (code.constant(INTEGER, BLOCK) << top)
+            spent = code.any(here & (offsets + self._splat(at.value) >= self._splat(self.max_iter)))
+            loop.leave_when(~together.value | spent)
+            self._put(STEP, v, code.select(here, self._splat(at.value), self._get(STEP, v)))
+        with code.when(together.value & (top < 0)):
+            self._walk(v, at.value, here, careful, ready)
 
     def _longest(self, index: Value, here: Value, norm: Value, offsets: Value) -> Variable:
         """For each lane the level of the longest stretch from `index` that is valid, or -1."""
@@ -265,8 +282,7 @@ class Perturbation:
         block = (index - 1) >> SHORTEST
         with code.loop() as loop:
             k = level.value
-            loop.leave_when((k >= self.levels) | (index < 1))
-            loop.leave_when((block & ((code.constant(INTEGER, 1) << k) - 1)).differs(0))
+            loop.leave_when((k >= self.levels) | (block & ((code.constant(INTEGER, 1) << k) - 1)).differs(0))
             entry = code.load(self.starts, k, INTEGER) + (block >> k)
             loop.leave_when(entry >= code.load(self.starts, k + 1, INTEGER))
             end = offsets + self._splat(index + (code.constant(INTEGER, BLOCK) << k))
@@ -293,8 +309,8 @@ class Perturbation:
         """Plain steps: together with the other groups where none needs a test, else at once."""
         code = self.code
         limit = self.max_iter - code.largest(code.select(here, self._get(OFFSET, v), -NEVER))
-        plain = self._is_plain(code.select(index < 1, index & 0 | 1, index), self._get(X, v), self._get(Y, v))
-        calm = ~code.any(here & ~plain) & (index + BLOCK <= limit) & (index > 0) & careful.value.equals(0)
+        plain = self._is_plain(index, self._get(X, v), self._get(Y, v))
+        calm = ~code.any(here & ~plain) & (index + BLOCK <= limit) & careful.value.equals(0)
         with code.choose(calm) as (together, alone):
             with together:
                 self._put(GOES, v, code.select(here, code.constant(self.integers, -1), 0))
@@ -304,43 +320,56 @@ class Perturbation:
             with alone:
                 self._tested_steps(v, index, here)
                 careful.value = code.constant(INTEGER, 0)
+                restarted = (self._get(ID, v) >= 0) & self._get(STEP, v).equals(0)
+                with code.when(code.any(restarted)):
+                    self._tested_steps(v, code.constant(INTEGER, 0), restarted)
 
     def _tested_steps(self, v: Value, index: Value, here: Value) -> None:
-        """Steps to the next place where a stretch may begin; lanes that rebase, escape or reach max_iter stop there."""
+        """Steps to the next place where a stretch may begin, or until a lane reaches max_iter.
+
+        Lanes that rebase or escape stop before. The chain of steps is that of lanes that go on: what stops is put
+        aside, so that no step waits for a test.
+        """
         code = self.code
-        x, y, steps, offsets = (code.variable(self._get(field, v)) for field in (X, Y, STEP, OFFSET))
+        dz = [code.variable(self._get(field, v)) for field in (X, Y)]
         dc = self._get(CX, v), self._get(CY, v)
+        offsets = self._get(OFFSET, v)
+        limit = self.max_iter - code.largest(code.select(here, offsets, -NEVER))
+        end = code.smaller((index + BLOCK - 1 & -BLOCK) + 1, limit)
         alive, at = code.variable(here), code.variable(index)
         with code.loop() as loop:
             orbit = code.address(self.orbit, at.value * 2)
-            p, q = self._at(orbit, 0) + x.value, self._at(orbit, 1) + y.value
-            dz = self._step(p, q, (x.value, y.value), dc)
-            zx, zy = self._full(orbit, 1, dz)
-            then = at.value + 1
-            taken = offsets.value + self._splat(then)
-            escaped = alive.value & ~(zx * zx + zy * zy <= self._splat(self.radius2))
-            stays = alive.value & ~escaped
-            at_end = self._splat(then >= self.last)
-            rebased = stays & ((self._norm(zx, zy) < self._norm(*dz)) | at_end)
-            for place, full, new in zip((x, y), (zx, zy), dz, strict=True):
-                place.value = code.select(stays, code.select(rebased, full, new), place.value)
-            goes = stays & ~rebased
-            steps.value = code.select(rebased, steps.value & 0, code.select(goes, self._splat(then), steps.value))
-            offsets.value = code.select(rebased, taken, offsets.value)
-            with code.when(code.any(escaped)):
-                self._escape(v, escaped, zx, zy, taken - 1)
-            alive.value = goes & (taken < self._splat(self.max_iter))
-            at.value = then
-            loop.leave_when(~code.any(alive.value) | ((then - 1) & (BLOCK - 1)).equals(0))
-        for field, place in ((X, x), (Y, y), (STEP, steps), (OFFSET, offsets)):
-            self._put(field, v, place.value)
+            old = dz[0].value, dz[1].value
+            new = self._step(self._at(orbit, 0) + old[0], self._at(orbit, 1) + old[1], old, dc)
+            dz[0].value, dz[1].value = new
+            full = self._full(orbit, 1, new)
+            at.value = at.value + 1
+            norm = self._norm(*full)
+            goes_on = (norm >= self._norm(*new)) & (norm <= self._splat(self.radius))
+            with code.when(code.any(alive.value & ~goes_on) | (at.value >= self.last)):
+                alive.value = self._put_aside(v, at.value, alive.value, new, full)
+            loop.leave_when(~code.any(alive.value) | (at.value >= end))
+        for field, value in ((X, dz[0].value), (Y, dz[1].value), (STEP, self._splat(at.value))):
+            self._put(field, v, code.select(alive.value, value, self._get(field, v)))
+
+    def _put_aside(self, v: Value, at: Value, alive: Value, dz: Pair, full: Pair) -> Value:
+        """Keep the state of lanes that rebase in the step to `at`, write those that escape; answer which go on."""
+        code = self.code
+        taken = self._get(OFFSET, v) + self._splat(at)
+        escaped = alive & ~(full[0] * full[0] + full[1] * full[1] <= self._splat(self.radius * self.radius))
+        rebased = (~(self._norm(*full) >= self._norm(*dz)) | self._splat(at >= self.last)) & (alive & ~escaped)
+        for field, value in ((X, full[0]), (Y, full[1]), (STEP, taken & 0), (OFFSET, taken)):
+            self._put(field, v, code.select(rebased, value, self._get(field, v)))
+        with code.when(code.any(escaped)):
+            self._escape(v, escaped, full, taken - 1)
+        return alive & ~(escaped | rebased)
 
     # --- results
 
-    def _escape(self, v: Value, escaped: Value, zx: Value, zy: Value, counts: Value) -> None:
+    def _escape(self, v: Value, escaped: Value, z: Pair, counts: Value) -> None:
         """Write the pixels of these lanes."""
         code = self.code
-        for field, value in ((ZX, zx), (ZY, zy), (GOES, counts)):
+        for field, value in ((ZX, z[0]), (ZY, z[1]), (GOES, counts)):
             self._put(field, v, value)
         with code.each_bit(code.bits(escaped)) as number:
             lane = v * self.width + number

@@ -24,5 +24,8 @@ class Prepared:
 def render(p, xs, ys, counts, smooth, max_iter, r2, stop):
     f = native.perturb()
     W = native.width(native.Target.host()); V = native.GROUPS
-    raw = np.zeros((layout.FIELDS*W+layout.GROUP_FIELDS)*V + 8); o = (-raw.ctypes.data % 64)//8; st = raw[o:]
-    return f(p.orbit.ctypes.data, p.bounds.ctypes.data, p.table.ctypes.data, p.starts.ctypes.data, xs.ctypes.data, ys.ctypes.data, counts.ctypes.data, smooth.ctypes.data, stop.ctypes.data, st.ctypes.data, p.last, max_iter, p.levels, len(xs), len(ys), r2, *p.c)
+    raw = np.zeros(4096); o = (-raw.ctypes.data % 64)//8; st = raw[o:]
+    r = f(p.orbit.ctypes.data, p.bounds.ctypes.data, p.table.ctypes.data, p.starts.ctypes.data, xs.ctypes.data, ys.ctypes.data, counts.ctypes.data, smooth.ctypes.data, stop.ctypes.data, st.ctypes.data, p.last, max_iter, p.levels, len(xs), len(ys), r2**.5, *p.c)
+    global STATS
+    STATS = st[2000:2020].view(np.int64) + (STATS if "STATS" in globals() else 0)
+    return r
