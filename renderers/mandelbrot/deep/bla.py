@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from renderers.mandelbrot.deep.layout import SHORTEST
 from renderers.mandelbrot.deep.orbit import Orbit
 from renderers.mandelbrot.deep.scaled import Complexes, Doubles, Exponents, Reals, Scaled
 
 EPSILON = Scaled(0.5, -52)  # 2^-53: what is dropped is less than double rounding
-SHORTEST = 4  # stretches have 2^4 steps and more
-BLOCK = 1 << SHORTEST
 CHUNK = 1 << 16  # steps whose stretches are made at a time, which bounds the memory this takes
 
 
@@ -41,9 +40,11 @@ class Level:
 
 def levels(orbit: Orbit, farthest: Scaled) -> list[Level]:
     """Levels SHORTEST and up, as long as any stretch is of use for |dc| ≤ farthest."""
-    table = [_shortest(orbit, farthest)]
-    while len(table[-1]) > 1 and (table[-1].r.m > 0.0).any():
-        table.append(table[-1].merged(farthest))
+    table = []
+    level = _shortest(orbit, farthest)
+    while (level.r.m > 0.0).any():
+        table.append(level)
+        level = level.merged(farthest)
     return table
 
 
@@ -54,10 +55,11 @@ def _shortest(orbit: Orbit, farthest: Scaled) -> Level:
 
 
 def _chunks(orbit: Orbit, farthest: Scaled) -> Iterator[Level]:
-    for start in range(1, max(2, orbit.last), CHUNK):
-        z = orbit.values[start : min(start + CHUNK, orbit.last)]
-        a = Complexes(z.re, z.im, z.e + np.int32(1))
-        b = Complexes(np.full(len(z), 0.5), np.zeros(len(z)), np.ones(len(z), np.int32))
+    """The shortest stretches of so many steps each; the last value, which may be an escaped one, ends none of them."""
+    steps = max(0, orbit.last - 2)
+    for start in range(1, 1 + max(1, steps), CHUNK):
+        a = orbit.doubled(start, min(start + CHUNK, 1 + steps))
+        b = Complexes(np.full(len(a), 0.5), np.zeros(len(a)), np.ones(len(a), np.int32))
         level = Level(a, b, a.size().times(EPSILON))
         for _ in range(SHORTEST):
             level = level.merged(farthest)

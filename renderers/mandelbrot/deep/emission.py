@@ -71,7 +71,8 @@ class Value:
         return self._binary("ashr", "ashr", other)
 
     def __neg__(self) -> "Value":
-        return Value(self.code, self.code.builder.fneg(self.raw))
+        negate = self.code.builder.fneg if self.is_float else self.code.builder.neg
+        return Value(self.code, negate(self.raw))
 
     def __invert__(self) -> "Value":
         return Value(self.code, self.code.builder.not_(self.raw))
@@ -187,6 +188,9 @@ class Code:
 
     def smaller(self, a: Value, b: Value) -> Value:
         return self.select(a < b, a, b)
+
+    def larger(self, a: Value, b: Value) -> Value:
+        return self.select(a < b, b, a)
 
     def abs(self, value: Value) -> Value:
         return self.intrinsic(f"llvm.fabs.{_suffix(value.type)}", value.type, value)

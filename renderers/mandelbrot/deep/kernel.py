@@ -38,11 +38,13 @@ from renderers.mandelbrot.deep.layout import (
     Y,
 )
 from renderers.mandelbrot.deep.logarithm import log2
+from renderers.mandelbrot.deep.wide import WideSteps
 
 ARGUMENTS: dict[str, Any] = {
     **dict.fromkeys(("orbit", "bounds", "table", "starts", "xs", "ys", "counts", "smooth", "stop", "state"), POINTER),
-    **dict.fromkeys(("last", "max_iter", "levels", "columns", "rows"), INTEGER),
-    **dict.fromkeys(("radius", "cx", "cy"), DOUBLE),
+    **dict.fromkeys(("tiny", "wide_table", "wide_xs", "wide_ys"), POINTER),
+    **dict.fromkeys(("tinies", "last", "max_iter", "levels", "columns", "rows", "exponent"), INTEGER),
+    **dict.fromkeys(("radius", "cx", "cy", "floor"), DOUBLE),
 }
 Pair = tuple[Value, Value]
 
@@ -183,7 +185,8 @@ class Perturbation:
     def _is_plain(self, at: Value, x: Value, y: Value) -> Value:
         """Which lanes can take the block at an index without a test, and no stretch instead."""
         norm, block = self._norm(x, y), ((at - 1) >> SHORTEST) * BOUNDS
-        return (norm < self._at(self.bounds, block)) & ~(norm < self._at(self.bounds, block + 1))
+        reach, shortest = (self._at(self.bounds, block + k) for k in (0, 1))
+        return (norm < reach) & ~(norm < shortest) & (norm >= self._splat(self.floor))
 
     # --- everything else, one group at a time
 
@@ -249,11 +252,29 @@ class Perturbation:
         with code.choose(code.any(inside)) as (end, go_on):
             with end, code.each_bit(code.bits(inside)) as lane:
                 self._write(v * self.width + lane, self.max_iter, code.convert("sitofp", self.max_iter, DOUBLE))
-            with go_on, code.choose(((index - 1) & (BLOCK - 1)).equals(0)) as (at_block, between):
-                with at_block:
-                    self._leap(v, index, here, careful, ready)
-                with between:
-                    self._tested_steps(v, index, here)
+            with go_on:
+                tiny = here & (self._norm(self._get(X, v), self._get(Y, v)) < self._splat(self.floor))
+                far_down = code.any(tiny) & (index < self.last - 1)
+                at_block = ((index - 1) & (BLOCK - 1)).equals(0)
+                with code.choose(far_down) as (widely, normally):
+                    with widely, code.each_bit(code.bits(tiny)) as lane:
+                        self._advance_wide(v * self.width + lane)
+                    with normally, code.choose(at_block) as (leap, step):
+                        with leap:
+                            self._leap(v, index, here, careful, ready)
+                        with step:
+                            self._tested_steps(v, index, here)
+
+    def _advance_wide(self, lane: Value) -> None:
+        """Let a lane whose dz is too small for doubles go on until it is not."""
+        code = self.code
+        pixel = code.load(self._lane(ID, lane), 0, INTEGER)
+        row = pixel / self.columns
+        dc = code.load(self.wide_xs, pixel - row * self.columns), code.load(self.wide_ys, row)
+        arrays = (self.orbit, self.tiny, self.wide_table, self.starts, self.stop, self._lane(X, lane))
+        stride = code.constant(INTEGER, self.width * self.groups)
+        sizes = (self.tinies, stride, self.last, self.max_iter, self.levels, self.exponent)
+        code.intrinsic("advance_wide", INTEGER, *arrays, *sizes, *dc)
 
     def _leap(self, v: Value, index: Value, here: Value, careful: Variable, ready: Variable) -> None:
         """Stretches as long as all these lanes take the same one, then a walk; or one stretch for some of them."""
@@ -268,9 +289,9 @@ class Perturbation:
             self._jump(v, at.value, top, jumps)
             together.value = code.bits(jumps).equals(code.bits(here))
             at.value = at.value + (code.constant(INTEGER, BLOCK) << top)
-            spent = code.any(here & (offsets + self._splat(at.value) >= self._splat(self.max_iter)))
-            loop.leave_when(~together.value | spent)
-            self._put(STEP, v, code.select(here, self._splat(at.value), self._get(STEP, v)))
+            tiny = self._norm(self._get(X, v), self._get(Y, v)) < self._splat(self.floor)
+            spent = offsets + self._splat(at.value) >= self._splat(self.max_iter)
+            loop.leave_when(~together.value | code.any(here & (spent | tiny)))
         with code.when(together.value & (top < 0)):
             self._walk(v, at.value, here, careful, ready)
 
@@ -320,9 +341,16 @@ class Perturbation:
             with alone:
                 self._tested_steps(v, index, here)
                 careful.value = code.constant(INTEGER, 0)
-                restarted = (self._get(ID, v) >= 0) & self._get(STEP, v).equals(0)
-                with code.when(code.any(restarted)):
-                    self._tested_steps(v, code.constant(INTEGER, 0), restarted)
+                self._restart(v)
+
+    def _restart(self, v: Value) -> None:
+        """The first step of lanes that have rebased, at once: it takes them to where a stretch may begin."""
+        code = self.code
+        norm = self._norm(self._get(X, v), self._get(Y, v))
+        rebased = (self._get(ID, v) >= 0) & self._get(STEP, v).equals(0) & (norm >= self._splat(self.floor))
+        rebased = rebased & (self._get(OFFSET, v) < self._splat(self.max_iter))
+        with code.when(code.any(rebased)):
+            self._tested_steps(v, code.constant(INTEGER, 0), rebased)
 
     def _tested_steps(self, v: Value, index: Value, here: Value) -> None:
         """Steps to the next place where a stretch may begin, or until a lane reaches max_iter.
@@ -345,7 +373,8 @@ class Perturbation:
             full = self._full(orbit, 1, new)
             at.value = at.value + 1
             norm = self._norm(*full)
-            goes_on = (norm >= self._norm(*new)) & (norm <= self._splat(self.radius))
+            own = self._norm(*new)
+            goes_on = (norm >= own) & (norm <= self._splat(self.radius)) & (own >= self._splat(self.floor))
             with code.when(code.any(alive.value & ~goes_on) | (at.value >= self.last)):
                 alive.value = self._put_aside(v, at.value, alive.value, new, full)
             loop.leave_when(~code.any(alive.value) | (at.value >= end))
@@ -362,7 +391,10 @@ class Perturbation:
             self._put(field, v, code.select(rebased, value, self._get(field, v)))
         with code.when(code.any(escaped)):
             self._escape(v, escaped, full, taken - 1)
-        return alive & ~(escaped | rebased)
+        shrunk = alive & ~(escaped | rebased) & (self._norm(*dz) < self._splat(self.floor))
+        for field, value in ((X, dz[0]), (Y, dz[1]), (STEP, self._splat(at))):
+            self._put(field, v, code.select(shrunk, value, self._get(field, v)))
+        return alive & ~(escaped | rebased | shrunk)
 
     # --- results
 
@@ -404,5 +436,6 @@ class Perturbation:
 def module(width: int, groups: int) -> Any:
     """The module with `perturb`."""
     written = ir.Module("deep")
+    WideSteps(written).write()
     Perturbation(written, width, groups).write()
     return written

@@ -1,31 +1,168 @@
-"""proto"""
+"""The render model of a deep view: its reference orbit with the tables that a kernel call needs, and drawing with it."""
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+
 import numpy as np
-from renderers.mandelbrot.deep import bla, layout, native
-from renderers.mandelbrot.deep.orbit import *
-from renderers.mandelbrot.deep.reach import reaches
-from renderers.mandelbrot.deep.scaled import Scaled
+from numpy.typing import NDArray
 
-class Prepared:
-    def __init__(self, orbit, farthest: Scaled):
-        re, im = orbit.values.doubles(); n = len(re)
-        self.last = n - 1
-        self.orbit = np.zeros((n + layout.PADDING, 2)); self.orbit[:n, 0] = 2*re; self.orbit[:n, 1] = 2*im
-        L = [l for l in bla.levels(orbit, farthest) if (l.r.m > 0).any()]
-        self.starts = np.cumsum([0] + [len(l) for l in L]).astype(np.int64)
-        self.table = np.concatenate([np.stack([l.r.doubles(), *l.a.doubles(), *l.b.doubles()], 1) for l in L]) if L else np.zeros((1,5))
-        b = n // layout.BLOCK + 4
-        self.bounds = np.full((b, 2), -1.0)
-        r = reaches(np.sqrt(re*re+im*im), float(farthest)); self.bounds[:len(r), 0] = r
-        if L: self.bounds[:len(L[0]), 1] = L[0].r.doubles()
-        self.levels = len(L)
-        self.c = float(re[1]), float(im[1])
+from renderers.mandelbrot.deep import native
+from renderers.mandelbrot.deep.bla import Level, levels
+from renderers.mandelbrot.deep.layout import BLOCK, ENTRY, NEAR, PADDING, WIDE_ENTRY, state_slots
+from renderers.mandelbrot.deep.orbit import Orbit, precision, reference_orbit
+from renderers.mandelbrot.deep.reach import NEVER, reaches
+from renderers.mandelbrot.deep.scaled import Doubles, Scaled
+from renderers.mandelbrot.kernel import Counts, Flag, Smooth, Window
 
-def render(p, xs, ys, counts, smooth, max_iter, r2, stop):
-    f = native.perturb()
-    W = native.width(native.Target.host()); V = native.GROUPS
-    raw = np.zeros(4096); o = (-raw.ctypes.data % 64)//8; st = raw[o:]
-    r = f(p.orbit.ctypes.data, p.bounds.ctypes.data, p.table.ctypes.data, p.starts.ctypes.data, xs.ctypes.data, ys.ctypes.data, counts.ctypes.data, smooth.ctypes.data, stop.ctypes.data, st.ctypes.data, p.last, max_iter, p.levels, len(xs), len(ys), r2**.5, *p.c)
-    global STATS
-    STATS = st[2000:2020].view(np.int64) + (STATS if "STATS" in globals() else 0)
-    return r
+TABLES_KEPT = 2  # for so many shapes of image
+WIDE = -963  # views with a corner closer than 2^WIDE to their centre, 1e-290, need more than a double's exponent
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the orbit depends on; `radius` gives its precision."""
+
+    digest: str
+    center: tuple[Fraction, Fraction]
+    radius: Fraction
+    max_iter: int
+    escape_radius: float
+
+    @property
+    def bits(self) -> int:
+        return precision(self.radius)
+
+    def orbit(self, stopped: Callable[[], bool] = lambda: False) -> Orbit:
+        """Compute it: half a microsecond to several for each step. Raises Interrupted when stopped."""
+        return reference_orbit(self.center, self.bits, self.max_iter, self.escape_radius, stopped)
+
+
+@dataclass(frozen=True)
+class DeepView:
+    """Pixel (row r, column c) samples centre + (c - width/2)·dx + i·(r - height/2)·dy."""
+
+    dx: Scaled
+    dy: Scaled
+    width: int
+    height: int
+
+    def columns(self, window: Window) -> tuple[Doubles, int]:
+        """How far each column is from the centre: doubles, and the power of two that they are to be multiplied by."""
+        numbers = np.arange(window.col0, window.col0 + window.cols, dtype=np.float64) - 0.5 * self.width
+        return numbers * self.dx.mantissa, self.dx.exponent
+
+    def rows(self, window: Window) -> tuple[Doubles, int]:
+        """The same of the rows."""
+        numbers = np.arange(window.row0, window.row0 + window.rows, dtype=np.float64) - 0.5 * self.height
+        return numbers * self.dy.mantissa, self.dy.exponent
+
+    @property
+    def farthest(self) -> Scaled:
+        """The power of two next above the distance of the corners."""
+        across = math.frexp(0.5 * self.width * self.dx.mantissa)[1] + self.dx.exponent
+        up = math.frexp(0.5 * self.height * self.dy.mantissa)[1] + self.dy.exponent
+        return Scaled(0.5, max(across, up) + 2)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the kernel reads beside the orbit, for all views that reach as far as `exponent` says; 2^exponent."""
+
+    starts: NDArray[np.int64]
+    entries: Doubles
+    wide_entries: Doubles
+    bounds: Doubles
+
+    @property
+    def size_bytes(self) -> int:
+        return self.entries.nbytes + self.wide_entries.nbytes + self.bounds.nbytes
+
+    @classmethod
+    def of(cls, orbit: Orbit, farthest: Scaled) -> "Tables":
+        """Make them: 0.2 µs for each step of the orbit."""
+        table = levels(orbit, farthest)
+        starts = np.cumsum([0, *(len(level) for level in table)], dtype=np.int64)
+        wide = farthest.exponent < WIDE
+        entries = np.concatenate([np.empty((0, ENTRY)), *map(_entries, table)])
+        wide_entries = np.concatenate([np.empty((0, WIDE_ENTRY)), *(_wide_entries(level) for level in table if wide)])
+        return cls(starts, entries, wide_entries, _bounds(orbit, table, farthest))
+
+
+def _entries(level: Level) -> Doubles:
+    return np.stack([level.r.doubles(), *level.a.doubles(), *level.b.doubles()], axis=1)
+
+
+def _wide_entries(level: Level) -> Doubles:
+    columns = (level.r.m, level.r.e, level.a.re, level.a.im, level.a.e, level.b.re, level.b.im, level.b.e)
+    slots = [column if column.dtype == np.float64 else column.astype(np.int64).view(np.float64) for column in columns]
+    return np.stack(slots, axis=1)
+
+
+def _bounds(orbit: Orbit, table: list[Level], farthest: Scaled) -> Doubles:
+    bounds = np.full((len(orbit.twice) // BLOCK + PADDING, 2), NEVER)
+    found = reaches(orbit, float(farthest))
+    bounds[: len(found), 0] = found
+    if table:
+        bounds[: len(table[0]), 1] = table[0].r.doubles()
+    return bounds
+
+
+class DeepModel:
+    """A loaded model. Safe to use from several threads; `load_seconds` is what it took to get it."""
+
+    def __init__(self, reference: Reference, orbit: Orbit, load_seconds: float) -> None:
+        self.reference = reference
+        self.orbit = orbit
+        self.load_seconds = load_seconds
+        self._lock = threading.Lock()
+        self._tables: OrderedDict[Scaled, Tables] = OrderedDict()
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory: 16 bytes for each step of the orbit, and 6 to 9 for each of its tables."""
+        with self._lock:
+            return self.orbit.size_bytes + sum(tables.size_bytes for tables in self._tables.values())
+
+    def tables(self, farthest: Scaled) -> Tables:
+        """Those for views that reach so far; made on first use, the last TABLES_KEPT are kept."""
+        with self._lock:
+            if farthest not in self._tables:
+                self._tables[farthest] = Tables.of(self.orbit, farthest)
+            self._tables.move_to_end(farthest)
+            while len(self._tables) > TABLES_KEPT:
+                self._tables.popitem(last=False)
+            return self._tables[farthest]
+
+    def render_tile(self, view: DeepView, window: Window, counts_out: Counts, smooth_out: Smooth, stop: Flag) -> bool:
+        """Fill the two contiguous rows x cols arrays; False when `stop[0]` was set from another thread meanwhile."""
+        tables, orbit = self.tables(view.farthest), self.orbit
+        offsets = _Offsets(view, window, wide=len(tables.wide_entries) > 0)
+        state = _aligned(state_slots(native.lanes(), native.GROUPS))
+        arrays = (orbit.twice, tables.bounds, tables.entries, tables.starts, offsets.xs, offsets.ys, counts_out, smooth_out)
+        arrays += (stop, state, orbit.tiny, tables.wide_entries, offsets.wide_xs, offsets.wide_ys)
+        sizes = (len(orbit.tiny), orbit.last, self.reference.max_iter, len(tables.starts) - 1, window.cols, window.rows)
+        numbers = (self.reference.escape_radius, *orbit.center, offsets.floor)
+        pointers = (array.ctypes.data for array in arrays)
+        return bool(native.perturb()(*pointers, *sizes, offsets.exponent, *numbers))
+
+
+class _Offsets:
+    """How far the pixels of a window are from the centre, as the kernel wants them."""
+
+    def __init__(self, view: DeepView, window: Window, *, wide: bool) -> None:
+        (xs, ex), (ys, ey) = view.columns(window), view.rows(window)
+        self.exponent = max(ex, ey)
+        self.wide_xs, self.wide_ys = np.ldexp(xs, ex - self.exponent), np.ldexp(ys, ey - self.exponent)
+        self.floor = 2.0**NEAR if wide else 0.0
+        self.xs, self.ys = (0.0 * xs, 0.0 * ys) if wide else (np.ldexp(xs, ex), np.ldexp(ys, ey))
+
+
+def _aligned(slots: int) -> Doubles:
+    """Zeros that begin where a cache line does."""
+    room = np.zeros(slots + 8)
+    start = -room.ctypes.data % 64 // 8
+    return room[start : start + slots]

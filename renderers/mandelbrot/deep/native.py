@@ -17,15 +17,21 @@ from renderers.mandelbrot.native import Target, cache_folder
 
 Function = Callable[..., int]
 
-SOURCES = ("layout.py", "bla.py", "emission.py", "logarithm.py", "kernel.py", "native.py")
+SOURCES = ("layout.py", "bla.py", "emission.py", "logarithm.py", "kernel.py", "wide.py", "native.py")
 GROUPS = 4
 _KINDS = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64, "double": ctypes.c_double}
 
 _loading = threading.Lock()
 
 
+@functools.cache
+def lanes() -> int:
+    """Doubles in a vector of this machine."""
+    return width(Target.host())
+
+
 def width(target: Target) -> int:
-    """Lanes of the target's vectors."""
+    """Doubles in a vector of a target."""
     features = target.features.split(",")
     return 8 if "+avx512f" in features else 4 if "+avx" in features else 2
 

@@ -1,7 +1,7 @@
 """The reference orbit: Z ← Z² + C in fixed point with as many bits as the view needs, kept as doubles.
 
-Whole numbers make it exact to the last bit on every machine and with every library. GMP, through gmpy2, is as quick as
-Python's own integers at 200 bits (0.5 µs a step), three times as quick at 1100 and six times at 3400.
+Whole numbers make it the same to the last bit on every machine and with every library. GMP, through gmpy2, is as quick
+as Python's own integers at 200 bits (0.5 µs a step), three times as quick at 1100 and six times at 3400.
 """
 
 from array import array
@@ -11,7 +11,9 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from renderers.mandelbrot.deep.layout import PADDING
 from renderers.mandelbrot.deep.scaled import Complexes, Doubles, normal
 
 whole_number: Any
@@ -21,9 +23,13 @@ except ImportError:  # there are processor architectures without a wheel
     whole_number = int
 
 GUARD_BITS = 64  # beyond the radius: 2^16 pixels across, 2^24 steps whose errors add up, 2^-24 of a pixel
-KEPT_BITS = 60  # of the fraction of ordinary values: they stay below 8
-SMALL = 1 << (KEPT_BITS - 6)  # what is smaller, as it is kept, has too few digits and is kept whole
+KEPT_BITS = 59  # of the fraction of ordinary values of 2Z, which stay below 16
+SMALL = 1 << 53  # what is smaller, as it is kept, has too few digits
+DIGITS = 64  # of what is small
+TINY = 2.0**-900  # what is smaller is kept a second time, with an exponent of its own
 STEPS_AT_A_TIME = 1000
+
+TINY_ENTRY = np.dtype([("step", "<i8"), ("re", "<f8"), ("im", "<f8"), ("exponent", "<i8")])
 
 
 class Interrupted(Exception):
@@ -32,19 +38,40 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Orbit:
-    """Z_0 … Z_last with Z_0 = 0; it ends at max_iter, or with the first value beyond the escape radius."""
+    """2·Z_0 … 2·Z_last with Z_0 = 0; it ends at max_iter, or with the first value beyond the escape radius.
 
-    values: Complexes
+    `twice` is last + 1 + PADDING pairs of doubles, `tiny` has the values of those that are below TINY.
+    """
+
+    twice: Doubles
+    tiny: NDArray[np.void]
 
     @property
     def last(self) -> int:
-        return len(self.values) - 1
+        return len(self.twice) - PADDING - 1
+
+    @property
+    def size_bytes(self) -> int:
+        return self.twice.nbytes + self.tiny.nbytes
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """C as doubles."""
+        return 0.5 * float(self.twice[1, 0]), 0.5 * float(self.twice[1, 1])
+
+    def doubled(self, start: int, stop: int) -> Complexes:
+        """2·Z of these steps in full range."""
+        re, im = (np.ascontiguousarray(self.twice[start:stop, part]) for part in (0, 1))
+        exponents = np.zeros(len(re), np.int32)
+        here = self.tiny[np.searchsorted(self.tiny["step"], start) : np.searchsorted(self.tiny["step"], stop)]
+        at = here["step"] - start
+        re[at], im[at], exponents[at] = here["re"], here["im"], here["exponent"]
+        return normal(re, im, exponents)
 
 
 def precision(radius: Fraction) -> int:
     """Bits of the fraction that a view of this radius needs."""
-    magnitude = radius.denominator.bit_length() - radius.numerator.bit_length()
-    return max(0, magnitude) + GUARD_BITS
+    return max(0, radius.denominator.bit_length() - radius.numerator.bit_length()) + GUARD_BITS
 
 
 def reference_orbit(
@@ -52,10 +79,10 @@ def reference_orbit(
 ) -> Orbit:
     """The orbit of `center`. Raises Interrupted when `stopped` says so meanwhile."""
     walk = _Walk(center, bits, escape_radius)
-    while len(walk.re) <= max_iter and walk.within:
+    while walk.steps < max_iter and walk.within:
         if stopped():
             raise Interrupted
-        walk.advance(min(STEPS_AT_A_TIME, max_iter + 1 - len(walk.re)))
+        walk.advance(min(STEPS_AT_A_TIME, max_iter - walk.steps))
     return walk.orbit()
 
 
@@ -66,54 +93,49 @@ class _Walk:
         self._bits = bits
         self._c = tuple(whole_number(round(part * (1 << bits))) for part in center)
         self._z: tuple[Any, Any] = (whole_number(0), whole_number(0))
-        self._beyond = escape_radius * escape_radius
-        self._tiny: list[tuple[int, Any, Any]] = []  # step and value of those that need their own exponent
-        self.re, self.im = array("d", [0.0]), array("d", [0.0])
+        self._beyond = 4.0 * escape_radius * escape_radius
+        self._values = array("d", (0.0, 0.0))
+        self._tiny: list[tuple[int, float, float, int]] = []
         self.within = True
+
+    @property
+    def steps(self) -> int:
+        return len(self._values) // 2 - 1
 
     def advance(self, steps: int) -> None:
         """So many steps further, or until the orbit leaves the escape radius."""
         (x, y), (cx, cy) = self._z, self._c
-        bits, shift, scale = self._bits, self._bits - KEPT_BITS, 2.0**-KEPT_BITS
+        bits, shift, scale = self._bits, self._bits - KEPT_BITS - 1, 2.0**-KEPT_BITS
+        keep, beyond = self._values.append, self._beyond
         for _ in range(steps):
             x, y = ((x + y) * (x - y) >> bits) + cx, (x * y >> (bits - 1)) + cy
             kept_x, kept_y = int(x >> shift), int(y >> shift)
-            if -SMALL < kept_x < SMALL or -SMALL < kept_y < SMALL:
-                self._tiny.append((len(self.re), x, y))
             re, im = kept_x * scale, kept_y * scale
-            self.re.append(re)
-            self.im.append(im)
-            if re * re + im * im > self._beyond:
+            if -SMALL < kept_x < SMALL or -SMALL < kept_y < SMALL:
+                re, im = self._small(int(x), int(y))
+            keep(re)
+            keep(im)
+            if re * re + im * im > beyond:
                 self.within = False
                 break
         self._z = (x, y)
 
+    def _small(self, x: int, y: int) -> tuple[float, float]:
+        """2·Z as doubles with all their digits."""
+        length = max(abs(x).bit_length(), abs(y).bit_length())
+        re, im, exponent = _fraction(x, length), _fraction(y, length), length + 1 - self._bits
+        twice = float(np.ldexp(re, max(exponent, -2200))), float(np.ldexp(im, max(exponent, -2200)))
+        if max(abs(twice[0]), abs(twice[1])) < TINY:
+            self._tiny.append((self.steps + 1, re, im, exponent))
+        return twice
+
     def orbit(self) -> Orbit:
-        re, im = np.array(self.re), np.array(self.im)
-        exponents = np.zeros(len(re), np.int32)
-        for step, x, y in self._tiny:
-            re[step], im[step], exponents[step] = _double_parts(int(x), int(y), self._bits)
-        return Orbit(normal(re, im, exponents))
-
-
-def _double_parts(x: int, y: int, bits: int) -> tuple[float, float, int]:
-    """x and y over 2^bits as two doubles and their common exponent."""
-    length = max(abs(x).bit_length(), abs(y).bit_length())
-    if not length:
-        return 0.0, 0.0, 0
-    return _fraction(x, length), _fraction(y, length), length - bits
+        self._values.extend([0.0] * (2 * PADDING))
+        values = np.frombuffer(self._values, np.float64).reshape(-1, 2)
+        return Orbit(values, np.array(self._tiny, TINY_ENTRY))
 
 
 def _fraction(number: int, length: int) -> float:
-    """number / 2^length to a relative 2^-53, unless it is below 2^-1000 and so 0 beside the other part."""
-    surplus = abs(number).bit_length() - MANTISSA
-    kept = number >> surplus if surplus > 0 else number
-    return float(np.ldexp(float(kept), max(surplus, 0) - length))
-
-
-MANTISSA = 64
-
-
-def samples(orbit: Orbit) -> tuple[Doubles, Doubles]:
-    """The values as doubles."""
-    return orbit.values.doubles()
+    """number / 2^length."""
+    surplus = max(0, abs(number).bit_length() - DIGITS)
+    return float(np.ldexp(float(number >> surplus), surplus - length))

@@ -4,37 +4,48 @@ With d ≥ |dz|, a step makes it at most (2|Z| + d)·d + |dc|. It cannot rebase 
 |x| + |y| ≤ √2·|dz|, is less than half of Z's, and so less than that of z = Z + dz.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
-from renderers.mandelbrot.deep.bla import BLOCK
+from renderers.mandelbrot.deep.layout import BLOCK
+from renderers.mandelbrot.deep.orbit import Orbit
 from renderers.mandelbrot.deep.scaled import Doubles
 
 SHARE = 0.35
 MARGIN = 0.25  # of SHARE: where the estimate, which is then enlarged, takes dz to be small beside Z
 ENLARGED = (1.0, 2.0, 4.0)
 NEVER = -1.0
+CHUNK = 1 << 12  # blocks at a time, which bounds the memory this takes
 
 
-def reaches(sizes: Doubles, farthest: float) -> Doubles:
-    """For each whole block of 1 … last - 1, from |Z_0| … |Z_last|: the largest |dz| that is known to be small enough."""
-    blocks = max(0, (len(sizes) - 3) // BLOCK)
-    z = np.stack([sizes[1 + k : 1 + k + BLOCK * blocks : BLOCK] for k in range(BLOCK + 1)])
-    growth, d = np.ones(blocks), np.full(blocks, np.inf)
+def reaches(orbit: Orbit, farthest: float) -> Doubles:
+    """For each whole block of the steps 1 … last - 1: the largest |dz| that is known to be small enough, or NEVER."""
+    blocks = max(0, (orbit.last - 2) // BLOCK)
+    starts = range(0, blocks, CHUNK)
+    return np.concatenate([np.empty(0), *(_some(orbit, start, min(start + CHUNK, blocks), farthest) for start in starts)])
+
+
+def _some(orbit: Orbit, start: int, stop: int, farthest: float) -> Doubles:
+    """The same for some of the blocks."""
+    twice = orbit.twice[1 + BLOCK * start : 2 + BLOCK * stop]
+    sizes = 0.5 * np.sqrt(twice[:, 0] * twice[:, 0] + twice[:, 1] * twice[:, 1])
+    z = [sizes[k : k + BLOCK * (stop - start) : BLOCK] for k in range(BLOCK + 1)]
+    growth, d = np.ones(stop - start), np.full(stop - start, np.inf)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        for k in range(BLOCK):
-            d = np.minimum(d, MARGIN * SHARE * z[k] / growth)
-            growth = growth * ((2.0 + MARGIN * SHARE) * z[k])
-        d = np.minimum(d, MARGIN * SHARE * z[BLOCK] / growth)
-        found = np.full(blocks, NEVER)
+        for size in z:
+            d = np.minimum(d, MARGIN * SHARE * size / growth)
+            growth = growth * ((2.0 + MARGIN * SHARE) * size)
+        found = np.full(stop - start, NEVER)
         for factor in ENLARGED:
             found = np.where(_holds(z, factor * d, farthest), factor * d, found)
     return found
 
 
-def _holds(z: Doubles, d: Doubles, farthest: float) -> "NDArray[np.bool_]":
+def _holds(z: list[Doubles], d: Doubles, farthest: float) -> NDArray[np.bool_]:
     small = d < SHARE * z[0]
-    for k in range(BLOCK):
-        d = (2.0 * z[k] + d) * d + farthest
-        small = small & (d < SHARE * z[k + 1])
+    for before, size in pairwise(z):
+        d = (2.0 * before + d) * d + farthest
+        small = small & (d < SHARE * size)
     return small
