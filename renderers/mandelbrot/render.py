@@ -12,8 +12,9 @@ import numpy as np
 
 from renderers.lease import Lease
 from renderers.mandelbrot.bundle import Layout, RowStrips, TileResult, counts_format, smooth_format, write_bundle
+from renderers.mandelbrot.deep.model import DeepModel
 from renderers.mandelbrot.encode import pack, png, preview
-from renderers.mandelbrot.kernel import render_tile
+from renderers.mandelbrot.kernel import View, Window, render_tile
 from renderers.mandelbrot.palette import Painter
 from renderers.mandelbrot.strips import whole_rows
 from renderers.mandelbrot.tile import Counts, Smooth
@@ -24,8 +25,9 @@ log = logging.getLogger(__name__)
 class Work:
     """A lease being rendered. Its fields change under the renderer's lock only."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, deep: DeepModel | None = None) -> None:
         self.lease = lease
+        self.deep = deep
         self.painter = Painter(lease.coloring, lease.limits.max_iter)
         self.next_tile = lease.start
         self.running = 0
@@ -47,6 +49,15 @@ class Work:
         """No thread renders it and none will."""
         return self.running == 0 and self.unstarted == 0
 
+    def draw(self, window: Window, counts: Counts, smooth: Smooth) -> bool:
+        """Fill the arrays by the method of the view; False when the work was stopped meanwhile."""
+        lease = self.lease
+        if isinstance(lease.view, View):
+            return render_tile(lease.view, window, lease.limits, counts, smooth, self.stop)
+        if self.deep is None:
+            raise ValueError("the model of a deep view was not loaded")
+        return self.deep.render_tile(lease.view, window, counts, smooth, self.stop)
+
     def bundle(self) -> bytes:
         """The body that delivers all results."""
         lease = self.lease
@@ -66,7 +77,7 @@ class TilePainter:
         started = time.perf_counter()
         lease, window = work.lease, work.lease.window(tile)
         counts, smooth = self._buffers(window.rows, window.cols)
-        if not render_tile(lease.view, window, lease.limits, counts, smooth, work.stop):
+        if not work.draw(window, counts, smooth):
             return None
         parts = _encode(work, tile, counts, smooth)
         return TileResult(tile, (time.perf_counter() - started) * 1e3, parts)
@@ -115,10 +126,10 @@ class Renderer:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, lease: Lease) -> None:
-        """Render this lease after those already in hand."""
+    def submit(self, lease: Lease, deep: DeepModel | None = None) -> None:
+        """Render this lease, with the model it needs, after those already in hand."""
         with self._changed:
-            self._works.append(Work(lease))
+            self._works.append(Work(lease, deep))
             self._changed.notify_all()
 
     def unstarted(self) -> int:

@@ -7,14 +7,14 @@ the same way on every processor.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from llvmlite import ir
 
 DOUBLE, FLOAT, INTEGER, WHOLE = ir.DoubleType(), ir.FloatType(), ir.IntType(64), ir.IntType(32)
 BIT, BYTE, POINTER = ir.IntType(1), ir.IntType(8), ir.PointerType()
 
-Number = "Value | float | int"
+Number: TypeAlias = "Value | float"
 
 
 def vector(element: Any, width: int) -> Any:
@@ -38,36 +38,36 @@ class Value:
         element = getattr(self.type, "element", self.type)
         return isinstance(element, ir.DoubleType | ir.FloatType)
 
-    def like(self, other: "Number") -> "Value":
+    def like(self, other: Number) -> "Value":
         """The other as a value of this type."""
         return other if isinstance(other, Value) else self.code.constant(self.type, other)
 
-    def _binary(self, float_op: str, int_op: str, other: "Number") -> "Value":
+    def _binary(self, float_op: str, int_op: str, other: Number) -> "Value":
         operation = getattr(self.code.builder, float_op if self.is_float else int_op)
         return Value(self.code, operation(self.raw, self.like(other).raw))
 
-    def __add__(self, other: "Number") -> "Value":
+    def __add__(self, other: Number) -> "Value":
         return self._binary("fadd", "add", other)
 
-    def __sub__(self, other: "Number") -> "Value":
+    def __sub__(self, other: Number) -> "Value":
         return self._binary("fsub", "sub", other)
 
-    def __mul__(self, other: "Number") -> "Value":
+    def __mul__(self, other: Number) -> "Value":
         return self._binary("fmul", "mul", other)
 
-    def __truediv__(self, other: "Number") -> "Value":
+    def __truediv__(self, other: Number) -> "Value":
         return self._binary("fdiv", "sdiv", other)
 
-    def __and__(self, other: "Number") -> "Value":
+    def __and__(self, other: Number) -> "Value":
         return self._binary("and_", "and_", other)
 
-    def __or__(self, other: "Number") -> "Value":
+    def __or__(self, other: Number) -> "Value":
         return self._binary("or_", "or_", other)
 
-    def __lshift__(self, other: "Number") -> "Value":
+    def __lshift__(self, other: Number) -> "Value":
         return self._binary("shl", "shl", other)
 
-    def __rshift__(self, other: "Number") -> "Value":
+    def __rshift__(self, other: Number) -> "Value":
         return self._binary("ashr", "ashr", other)
 
     def __neg__(self) -> "Value":
@@ -77,26 +77,26 @@ class Value:
     def __invert__(self) -> "Value":
         return Value(self.code, self.code.builder.not_(self.raw))
 
-    def _compared(self, sign: str, other: "Number") -> "Value":
+    def _compared(self, sign: str, other: Number) -> "Value":
         compare = self.code.builder.fcmp_ordered if self.is_float else self.code.builder.icmp_signed
         return Value(self.code, compare(sign, self.raw, self.like(other).raw))
 
-    def __lt__(self, other: "Number") -> "Value":
+    def __lt__(self, other: Number) -> "Value":
         return self._compared("<", other)
 
-    def __le__(self, other: "Number") -> "Value":
+    def __le__(self, other: Number) -> "Value":
         return self._compared("<=", other)
 
-    def __gt__(self, other: "Number") -> "Value":
+    def __gt__(self, other: Number) -> "Value":
         return self._compared(">", other)
 
-    def __ge__(self, other: "Number") -> "Value":
+    def __ge__(self, other: Number) -> "Value":
         return self._compared(">=", other)
 
-    def equals(self, other: "Number") -> "Value":
+    def equals(self, other: Number) -> "Value":
         return self._compared("==", other)
 
-    def differs(self, other: "Number") -> "Value":
+    def differs(self, other: Number) -> "Value":
         return self._compared("!=", other)
 
 
@@ -168,7 +168,7 @@ class Code:
         zeros = ir.Constant(vector(WHOLE, width), [ir.Constant(WHOLE, 0)] * width)
         return Value(self, self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros))
 
-    def select(self, condition: Value, yes: Value, no: "Number") -> Value:
+    def select(self, condition: Value, yes: Value, no: Number) -> Value:
         return Value(self, self.builder.select(condition.raw, yes.raw, yes.like(no).raw))
 
     def convert(self, operation: str, value: Value, kind: Any) -> Value:
@@ -218,18 +218,18 @@ class Code:
 
     # --- memory
 
-    def address(self, base: Value, index: "Number", kind: Any = INTEGER) -> Value:
+    def address(self, base: Value, index: Number, kind: Any = INTEGER) -> Value:
         """Where element `index` of an array is; elements are 8 bytes long unless `kind` says otherwise."""
         position = index if isinstance(index, Value) else self.constant(INTEGER, index)
         return Value(self, self.builder.gep(base.raw, [position.raw], source_etype=kind))
 
-    def load(self, base: Value, index: "Number" = 0, kind: Any = DOUBLE) -> Value:
+    def load(self, base: Value, index: Number = 0, kind: Any = DOUBLE) -> Value:
         """Element `index`, or the lanes from there on if `kind` is a vector; aligned as its elements are."""
         element = getattr(kind, "element", kind)
         place = self.address(base, index, element)
         return Value(self, self.builder.load(place.raw, typ=kind, align=element.width // 8 if element != DOUBLE else 8))
 
-    def store(self, value: Value, base: Value, index: "Number" = 0) -> None:
+    def store(self, value: Value, base: Value, index: Number = 0) -> None:
         element = getattr(value.type, "element", value.type)
         place = self.address(base, index, element)
         self.builder.store(value.raw, place.raw, align=4 if element in (FLOAT, WHOLE) else 8)

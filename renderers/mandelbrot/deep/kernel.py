@@ -14,16 +14,14 @@ from typing import Any
 
 from llvmlite import ir
 
-from renderers.mandelbrot.deep.emission import BIT, DOUBLE, FLOAT, INTEGER, POINTER, WHOLE, Code, Value, Variable, vector
+from renderers.mandelbrot.deep.blocks import PlainBlocks
+from renderers.mandelbrot.deep.emission import BIT, DOUBLE, INTEGER, Value, Variable
+from renderers.mandelbrot.deep.lanes import Pair
 from renderers.mandelbrot.deep.layout import (
     BLOCK,
-    BOUNDS,
     CX,
     CY,
     ENTRY,
-    FAR,
-    FIELDS,
-    FURTHER,
     GOES,
     ID,
     INDEX,
@@ -32,51 +30,24 @@ from renderers.mandelbrot.deep.layout import (
     SHORTEST,
     STEP,
     STRIDE,
-    ZX,
-    ZY,
     X,
     Y,
 )
-from renderers.mandelbrot.deep.logarithm import log2
+from renderers.mandelbrot.deep.results import Results
 from renderers.mandelbrot.deep.wide import WideSteps
 
-ARGUMENTS: dict[str, Any] = {
-    **dict.fromkeys(("orbit", "bounds", "table", "starts", "xs", "ys", "counts", "smooth", "stop", "state"), POINTER),
-    **dict.fromkeys(("tiny", "wide_table", "wide_xs", "wide_ys"), POINTER),
-    **dict.fromkeys(("tinies", "last", "max_iter", "levels", "columns", "rows", "exponent"), INTEGER),
-    **dict.fromkeys(("radius", "cx", "cy", "floor"), DOUBLE),
-}
-Pair = tuple[Value, Value]
-
-TURNS = 2048  # blocks between two looks at the stop flag
 NEVER = 1 << 60
 
 
-class Perturbation:
-    """Writes the function `perturb` for groups of `width` lanes, `groups` of them at once."""
-
-    def __init__(self, module: Any, width: int, groups: int) -> None:
-        self.width, self.groups = width, groups
-        self.code = Code(module, "perturb", ARGUMENTS)
-        self.doubles, self.integers = vector(DOUBLE, width), vector(INTEGER, width)
-        across = {1: 1, 2: 2, 4: 2, 8: 4}[width]
-        self.cell = (across, width // across)
-        zero = self.code.constant(INTEGER, 0)
-        self.next = self.code.variable(zero)
-        self.live = self.code.variable(zero + groups)
-
-    def __getattr__(self, name: str) -> Value:
-        """An argument of the function."""
-        if name in ARGUMENTS:
-            return self.code.arguments[name]
-        raise AttributeError(name)
+class Perturbation(PlainBlocks, Results):
+    """Writes the function `perturb`."""
 
     def write(self) -> None:
         """The whole function; it answers 0 when it was stopped."""
         code = self.code
-        for name, group in ((ID, -1), (GOES, 0)):
-            for v in range(self.groups):
-                self._put(name, code.constant(INTEGER, v), code.constant(self.integers, group))
+        for field, number in ((ID, -1), (GOES, 0)):
+            for group in range(self.groups):
+                self._put(field, group, code.constant(self.integers, number))
         every = code.constant(INTEGER, (1 << self.groups) - 1)
         events, forced = code.variable(every), code.variable(every & 0)
         with code.loop() as loop:
@@ -86,109 +57,6 @@ class Perturbation:
             attention, rolled_back = self._plain_blocks()
             events.value, forced.value = attention | rolled_back, rolled_back
         code.answer(code.convert("zext", self.live.value.equals(0), INTEGER))
-
-    # --- state
-
-    def _lane(self, field: int, lane: Value | int) -> Value:
-        """The slot of a lane, counted over all groups."""
-        return self.code.address(self.state, self._number(lane) + field * self.width * self.groups)
-
-    def _number(self, number: Value | int) -> Value:
-        return number if isinstance(number, Value) else self.code.constant(INTEGER, number)
-
-    def _kind(self, field: int) -> Any:
-        return self.integers if field in (STEP, OFFSET, ID, GOES) else self.doubles
-
-    def _get(self, field: int, v: Value | int) -> Value:
-        """A field of all lanes of group v."""
-        return self.code.load(self._lane(field, self._number(v) * self.width), 0, self._kind(field))
-
-    def _put(self, field: int, v: Value | int, value: Value) -> None:
-        self.code.store(value, self._lane(field, self._number(v) * self.width))
-
-    def _group(self, field: int, v: Value | int) -> Value:
-        """The slot of a field of a group."""
-        return self.code.address(self.state, self._number(v) + (FIELDS * self.width + field) * self.groups)
-
-    def _splat(self, scalar: Value) -> Value:
-        return self.code.splat(scalar, self.width)
-
-    def _at(self, base: Value, index: Value | int) -> Value:
-        """A double of an array, in every lane."""
-        return self._splat(self.code.load(base, index))
-
-    # --- arithmetic
-
-    def _step(self, p: Value, q: Value, z: tuple[Value, Value], c: tuple[Value, Value]) -> tuple[Value, Value]:
-        """dz ← (2Z + dz)·dz + dc, where p + i·q = 2Z + dz."""
-        fma, (x, y), (cx, cy) = self.code.fma, z, c
-        return fma(p, x, fma(-q, y, cx)), fma(p, y, fma(q, x, cy))
-
-    def _full(self, orbit: Value, at: Value | int, dz: tuple[Value, Value]) -> tuple[Value, Value]:
-        """z = Z + dz; the array holds 2Z."""
-        half = self.code.constant(self.doubles, 0.5)
-        place = self._number(at) * 2
-        zx, zy = (self.code.fma(half, self._at(orbit, place + k), dz[k]) for k in (0, 1))
-        return zx, zy
-
-    def _norm(self, x: Value, y: Value) -> Value:
-        """|x| + |y|: unlike a square it stays in the range of doubles."""
-        return self.code.abs(x) + self.code.abs(y)
-
-    # --- plain steps, all groups at once
-
-    def _plain_blocks(self) -> tuple[Value, Value]:
-        """Blocks of untested steps until a group needs something else; answer which do, and which were rolled back."""
-        code = self.code
-        none = code.constant(INTEGER, 0)
-        attention, rolled_back, turn = (code.variable(none) for _ in range(3))
-        with code.loop() as loop:
-            loop.leave_when((attention.value | rolled_back.value).differs(0) | (turn.value >= TURNS))
-            turn.value = turn.value + 1
-            at = [code.load(self._group(INDEX, v), 0, INTEGER) for v in range(self.groups)]
-            ends = self._steps(at)
-            for v in range(self.groups):
-                called, failed = self._settle(v, at[v], ends[v])
-                attention.value = attention.value | (called << v)
-                rolled_back.value = rolled_back.value | (failed << v)
-        return attention.value, rolled_back.value
-
-    def _steps(self, at: list[Value]) -> list[tuple[Value, Value]]:
-        """Where BLOCK steps take each group."""
-        code, every = self.code, range(self.groups)
-        orbits = [code.address(self.orbit, at[v] * 2) for v in every]
-        dz = [(self._get(X, v), self._get(Y, v)) for v in every]
-        dc = [(self._get(CX, v), self._get(CY, v)) for v in every]
-        for k in range(BLOCK):
-            p = [self._at(orbits[v], 2 * k) + dz[v][0] for v in every]
-            q = [self._at(orbits[v], 2 * k + 1) + dz[v][1] for v in every]
-            dz = [self._step(p[v], q[v], dz[v], dc[v]) for v in every]
-        return dz
-
-    def _settle(self, v: int, at: Value, end: tuple[Value, Value]) -> tuple[Value, Value]:
-        """Commit a block unless a lane escaped in it; answer (needs attention, was rolled back) as 0 or 1."""
-        code = self.code
-        then = at + BLOCK
-        zx, zy = self._full(code.address(self.orbit, at * 2), BLOCK, end)
-        goes = self._get(GOES, v).differs(0)
-        failed = code.any(goes & ~(zx * zx + zy * zy <= self._splat(self.radius * self.radius)))
-        keeps = goes & ~self._splat(failed)
-        for field, new in zip((X, Y), end, strict=True):
-            self._put(field, v, code.select(keeps, new, self._get(field, v)))
-        stride = code.load(self._group(STRIDE, v), 0, INTEGER)
-        code.store(at + code.select(failed, stride & 0, stride), self._group(INDEX, v))
-        called = code.any(goes & ~self._is_plain(then, *end)) | (
-            then + BLOCK > code.load(self._group(LIMIT, v), 0, INTEGER)
-        )
-        return code.convert("zext", called, INTEGER), code.convert("zext", failed, INTEGER)
-
-    def _is_plain(self, at: Value, x: Value, y: Value) -> Value:
-        """Which lanes can take the block at an index without a test, and no stretch instead."""
-        norm, block = self._norm(x, y), ((at - 1) >> SHORTEST) * BOUNDS
-        reach, shortest = (self._at(self.bounds, block + k) for k in (0, 1))
-        return (norm < reach) & ~(norm < shortest) & (norm >= self._splat(self.floor))
-
-    # --- everything else, one group at a time
 
     def _serve(self, v: Value, forced: Value) -> None:
         """Bring a group to where it takes a plain block, with fresh pixels when its own are done, or retire it."""
@@ -395,42 +263,6 @@ class Perturbation:
         for field, value in ((X, dz[0]), (Y, dz[1]), (STEP, self._splat(at))):
             self._put(field, v, code.select(shrunk, value, self._get(field, v)))
         return alive & ~(escaped | rebased | shrunk)
-
-    # --- results
-
-    def _escape(self, v: Value, escaped: Value, z: Pair, counts: Value) -> None:
-        """Write the pixels of these lanes."""
-        code = self.code
-        for field, value in ((ZX, z[0]), (ZY, z[1]), (GOES, counts)):
-            self._put(field, v, value)
-        with code.each_bit(code.bits(escaped)) as number:
-            lane = v * self.width + number
-            count = code.load(self._lane(GOES, lane), 0, INTEGER)
-            self._write(lane, count, code.convert("sitofp", count, DOUBLE) + self._fraction(lane))
-
-    def _fraction(self, lane: Value) -> Value:
-        """e - log2(log2 |z|), where z is e - 1 steps after the escape and far outside."""
-        code = self.code
-        c = [code.load(self._lane(field, lane)) + own for field, own in ((CX, self.cx), (CY, self.cy))]
-        x, y = (code.variable(code.load(self._lane(field, lane))) for field in (ZX, ZY))
-        e = code.variable(code.constant(INTEGER, 1))
-        with code.loop() as loop:
-            xx, yy = x.value * x.value, y.value * y.value
-            loop.leave_when((xx + yy >= FAR) | (e.value >= FURTHER))
-            product = x.value * y.value
-            y.value = product + product + c[1]
-            x.value = xx - yy + c[0]
-            e.value = e.value + 1
-        magnitude = x.value * x.value + y.value * y.value
-        return code.convert("sitofp", e.value, DOUBLE) - log2(log2(magnitude) * 0.5)
-
-    def _write(self, lane: Value, count: Value, value: Value) -> None:
-        """Store a pixel's result and free its lane."""
-        code = self.code
-        pixel = code.load(self._lane(ID, lane), 0, INTEGER)
-        code.store(code.convert("trunc", count, WHOLE), self.counts, pixel)
-        code.store(code.convert("fptrunc", value, FLOAT), self.smooth, pixel)
-        code.store(code.constant(INTEGER, -1), self._lane(ID, lane))
 
 
 def module(width: int, groups: int) -> Any:

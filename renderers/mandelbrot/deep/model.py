@@ -1,4 +1,4 @@
-"""The render model of a deep view: its reference orbit with the tables that a kernel call needs, and drawing with it."""
+"""The render model of a deep view: its reference orbit with the tables that the kernel needs, and drawing with it."""
 
 import math
 import threading
@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class Reference:
         return precision(self.radius)
 
     def orbit(self, stopped: Callable[[], bool] = lambda: False) -> Orbit:
-        """Compute it: half a microsecond to several for each step. Raises Interrupted when stopped."""
+        """Compute it: half a microsecond to several for each step. Raises OrbitInterrupted when stopped."""
         return reference_orbit(self.center, self.bits, self.max_iter, self.escape_radius, stopped)
 
 
@@ -114,10 +115,10 @@ def _bounds(orbit: Orbit, table: list[Level], farthest: Scaled) -> Doubles:
 class DeepModel:
     """A loaded model. Safe to use from several threads; `load_seconds` is what it took to get it."""
 
-    def __init__(self, reference: Reference, orbit: Orbit, load_seconds: float) -> None:
+    def __init__(self, reference: Reference, orbit: Orbit) -> None:
         self.reference = reference
         self.orbit = orbit
-        self.load_seconds = load_seconds
+        self.load_seconds = 0.0
         self._lock = threading.Lock()
         self._tables: OrderedDict[Scaled, Tables] = OrderedDict()
 
@@ -139,13 +140,14 @@ class DeepModel:
 
     def render_tile(self, view: DeepView, window: Window, counts_out: Counts, smooth_out: Smooth, stop: Flag) -> bool:
         """Fill the two contiguous rows x cols arrays; False when `stop[0]` was set from another thread meanwhile."""
-        tables, orbit = self.tables(view.farthest), self.orbit
+        tables, orbit, reference = self.tables(view.farthest), self.orbit, self.reference
         offsets = _Offsets(view, window, wide=len(tables.wide_entries) > 0)
         state = _aligned(state_slots(native.lanes(), native.GROUPS))
-        arrays = (orbit.twice, tables.bounds, tables.entries, tables.starts, offsets.xs, offsets.ys, counts_out, smooth_out)
-        arrays += (stop, state, orbit.tiny, tables.wide_entries, offsets.wide_xs, offsets.wide_ys)
-        sizes = (len(orbit.tiny), orbit.last, self.reference.max_iter, len(tables.starts) - 1, window.cols, window.rows)
-        numbers = (self.reference.escape_radius, *orbit.center, offsets.floor)
+        arrays: list[NDArray[Any]] = [orbit.twice, tables.bounds, tables.entries, tables.starts, offsets.xs, offsets.ys]
+        arrays += [counts_out, smooth_out, stop, state]
+        arrays += [orbit.tiny, tables.wide_entries, offsets.wide_xs, offsets.wide_ys]
+        sizes = (len(orbit.tiny), orbit.last, reference.max_iter, len(tables.starts) - 1, window.cols, window.rows)
+        numbers = (reference.escape_radius, *orbit.center, offsets.floor)
         pointers = (array.ctypes.data for array in arrays)
         return bool(native.perturb()(*pointers, *sizes, offsets.exponent, *numbers))
 
@@ -158,7 +160,8 @@ class _Offsets:
         self.exponent = max(ex, ey)
         self.wide_xs, self.wide_ys = np.ldexp(xs, ex - self.exponent), np.ldexp(ys, ey - self.exponent)
         self.floor = 2.0**NEAR if wide else 0.0
-        self.xs, self.ys = (0.0 * xs, 0.0 * ys) if wide else (np.ldexp(xs, ex), np.ldexp(ys, ey))
+        self.xs: Doubles = np.zeros(len(xs)) if wide else np.ldexp(xs, ex)
+        self.ys: Doubles = np.zeros(len(ys)) if wide else np.ldexp(ys, ey)
 
 
 def _aligned(slots: int) -> Doubles:

@@ -17,7 +17,7 @@ from renderers.mandelbrot.native import Target, cache_folder
 
 Function = Callable[..., int]
 
-SOURCES = ("layout.py", "bla.py", "emission.py", "logarithm.py", "kernel.py", "wide.py", "native.py")
+SOURCES = ("layout", "emission", "logarithm", "lanes", "blocks", "results", "wide", "kernel", "native")
 GROUPS = 4
 _KINDS = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64, "double": ctypes.c_double}
 
@@ -44,7 +44,7 @@ def perturb() -> Function:
 
 @functools.cache
 def _perturb() -> Function:
-    from renderers.mandelbrot.deep.kernel import ARGUMENTS
+    from renderers.mandelbrot.deep.lanes import ARGUMENTS
 
     kinds = (_KINDS[str(kind)] for kind in ARGUMENTS.values())
     prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)
@@ -96,5 +96,5 @@ def _fingerprint(target: Target) -> str:
     """Names everything that the code depends on."""
     digest = hashlib.sha256("\0".join((platform.machine(), target.cpu, target.features, llvmlite.__version__)).encode())
     for source in SOURCES:
-        digest.update(Path(__file__).with_name(source).read_bytes())
+        digest.update(Path(__file__).with_name(f"{source}.py").read_bytes())
     return digest.hexdigest()[:24]

@@ -4,6 +4,7 @@ Whole numbers make it the same to the last bit on every machine and with every l
 as Python's own integers at 200 bits (0.5 µs a step), three times as quick at 1100 and six times at 3400.
 """
 
+import contextlib
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 from renderers.mandelbrot.deep.layout import PADDING
 from renderers.mandelbrot.deep.scaled import Complexes, Doubles, normal
 
-whole_number: Any
-try:
-    from gmpy2 import mpz as whole_number
-except ImportError:  # there are processor architectures without a wheel
-    whole_number = int
+whole_number: Any = int
+with contextlib.suppress(ImportError):  # there are processor architectures without a wheel
+    import gmpy2
+
+    whole_number = gmpy2.mpz
 
 GUARD_BITS = 64  # beyond the radius: 2^16 pixels across, 2^24 steps whose errors add up, 2^-24 of a pixel
 KEPT_BITS = 59  # of the fraction of ordinary values of 2Z, which stay below 16
@@ -32,7 +33,7 @@ STEPS_AT_A_TIME = 1000
 TINY_ENTRY = np.dtype([("step", "<i8"), ("re", "<f8"), ("im", "<f8"), ("exponent", "<i8")])
 
 
-class Interrupted(Exception):
+class OrbitInterrupted(Exception):
     """The orbit is not wanted any more."""
 
 
@@ -77,11 +78,11 @@ def precision(radius: Fraction) -> int:
 def reference_orbit(
     center: tuple[Fraction, Fraction], bits: int, max_iter: int, escape_radius: float, stopped: Callable[[], bool]
 ) -> Orbit:
-    """The orbit of `center`. Raises Interrupted when `stopped` says so meanwhile."""
+    """The orbit of `center`. Raises OrbitInterrupted when `stopped` says so meanwhile."""
     walk = _Walk(center, bits, escape_radius)
     while walk.steps < max_iter and walk.within:
         if stopped():
-            raise Interrupted
+            raise OrbitInterrupted
         walk.advance(min(STEPS_AT_A_TIME, max_iter - walk.steps))
     return walk.orbit()
 

@@ -23,8 +23,8 @@ CHUNK = 1 << 12  # blocks at a time, which bounds the memory this takes
 def reaches(orbit: Orbit, farthest: float) -> Doubles:
     """For each whole block of the steps 1 … last - 1: the largest |dz| that is known to be small enough, or NEVER."""
     blocks = max(0, (orbit.last - 2) // BLOCK)
-    starts = range(0, blocks, CHUNK)
-    return np.concatenate([np.empty(0), *(_some(orbit, start, min(start + CHUNK, blocks), farthest) for start in starts)])
+    chunks = (_some(orbit, start, min(start + CHUNK, blocks), farthest) for start in range(0, blocks, CHUNK))
+    return np.concatenate([np.empty(0), *chunks])
 
 
 def _some(orbit: Orbit, start: int, stop: int, farthest: float) -> Doubles:

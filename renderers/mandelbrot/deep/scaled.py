@@ -98,10 +98,11 @@ class Complexes:
 
     def plus(self, other: "Complexes") -> "Complexes":
         e = np.maximum(self.e, other.e)
-        mine, others = self.e - e, other.e - e
-        return normal(
-            _shifted(self.re, mine) + _shifted(other.re, others), _shifted(self.im, mine) + _shifted(other.im, others), e
+        re, im = (
+            _shifted(mine, self.e - e) + _shifted(others, other.e - e)
+            for mine, others in ((self.re, other.re), (self.im, other.im))
         )
+        return normal(re, im, e)
 
     def size(self) -> Reals:
         """The absolute values."""

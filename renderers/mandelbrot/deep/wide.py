@@ -40,8 +40,9 @@ class WideSteps:
         code, arguments = self.code, self.arguments
         with code.loop() as loop:
             near = self.e.value > NEAR + 1
-            spent = (self.m.value + self.offset.value >= arguments["max_iter"]) | (self.m.value >= arguments["last"] - 1)
-            loop.leave_when(near | spent | code.flag_is_up(arguments["stop"]))
+            spent = self.m.value + self.offset.value >= arguments["max_iter"]
+            at_end = self.m.value >= arguments["last"] - 1
+            loop.leave_when(near | spent | at_end | code.flag_is_up(arguments["stop"]))
             level = code.variable(code.constant(INTEGER, -1))
             with code.when(((self.m.value - 1) & (BLOCK - 1)).equals(0)):
                 self._find(level)
