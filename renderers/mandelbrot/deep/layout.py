@@ -6,6 +6,8 @@ ENTRY = 5  # doubles of a stretch: r, A and B
 BOUNDS = 2  # doubles of a block: the reach of the plain steps, and r of its shortest stretch
 TINY_ENTRY = 4  # slots of a value of the reference below the range of doubles: its step, 2X, 2Y and the exponent
 WIDE_ENTRY = 8  # slots of such a stretch: r and its exponent, A and its exponent, B and its exponent
+TINY = 2.0**-900  # a value of the reference below this is kept a second time, with an exponent of its own
+NOTHING = -(1 << 28)  # the exponent of zero: below any other
 NEAR = -400  # dz of at least 2^NEAR is within the range of doubles, and so is its square
 PADDING = 2 * BLOCK  # values after the orbit's last that may be read
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from renderers.mandelbrot.deep.layout import PADDING
+from renderers.mandelbrot.deep.layout import PADDING, TINY
 from renderers.mandelbrot.deep.scaled import Complexes, Doubles, normal
 
 whole_number: Any = int
@@ -27,7 +27,6 @@ GUARD_BITS = 64  # beyond the radius: 2^16 pixels across, 2^24 steps whose error
 KEPT_BITS = 59  # of the fraction of ordinary values of 2Z, which stay below 16
 SMALL = 1 << 53  # what is smaller, as it is kept, has too few digits
 DIGITS = 64  # of what is small
-TINY = 2.0**-900  # what is smaller is kept a second time, with an exponent of its own
 STEPS_AT_A_TIME = 1000
 
 TINY_ENTRY = np.dtype([("step", "<i8"), ("re", "<f8"), ("im", "<f8"), ("exponent", "<i8")])

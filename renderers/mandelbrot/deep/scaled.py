@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from renderers.mandelbrot.deep.layout import NOTHING
+
 Doubles = NDArray[np.float64]
 Exponents = NDArray[np.int32]
 
-NOTHING = -(1 << 28)  # the exponent of zero: below any other
 MANTISSA_BITS = 64
 
 

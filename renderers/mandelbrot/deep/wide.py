@@ -7,9 +7,7 @@ that one pixel after the other is quick enough: a few microseconds each.
 from typing import Any
 
 from renderers.mandelbrot.deep.emission import DOUBLE, INTEGER, POINTER, Code, Value, Variable
-from renderers.mandelbrot.deep.layout import BLOCK, NEAR, SHORTEST, TINY_ENTRY, WIDE_ENTRY
-from renderers.mandelbrot.deep.orbit import TINY
-from renderers.mandelbrot.deep.scaled import NOTHING
+from renderers.mandelbrot.deep.layout import BLOCK, NEAR, NOTHING, SHORTEST, TINY, TINY_ENTRY, WIDE_ENTRY
 
 ARGUMENTS: dict[str, Any] = {
     **dict.fromkeys(("orbit", "tiny", "table", "starts", "stop", "lane"), POINTER),
