@@ -61,7 +61,7 @@ class Orbit:
 
     def doubled(self, start: int, stop: int) -> Complexes:
         """2·Z of these steps in full range."""
-        re, im = (np.ascontiguousarray(self.twice[start:stop, part]) for part in (0, 1))
+        re, im = (self.twice[start:stop, part].copy() for part in (0, 1))
         exponents = np.zeros(len(re), np.int32)
         here = self.tiny[np.searchsorted(self.tiny["step"], start) : np.searchsorted(self.tiny["step"], stop)]
         at = here["step"] - start

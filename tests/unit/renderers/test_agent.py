@@ -288,7 +288,7 @@ def test_a_deep_lease_is_delivered_and_its_model_told() -> None:
         assert [model["digest"] for model in told] == ["deep"]
         assert told[0]["size_bytes"] > 16 * 100
         counts = Bundle.read(manager.uploads["d1"]).array(0, "counts", (32, 32))
-        assert 100 < counts.min() < counts.max() < 5000
+        assert 50 < counts.min() < counts.max() < 5000
 
 
 def _slow_model() -> dict[str, Any]:

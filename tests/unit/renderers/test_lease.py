@@ -87,4 +87,4 @@ def _with_params(**changes: Any) -> dict[str, Any]:
 def test_a_lease_that_cannot_be_rendered_is_refused_by_name(document: dict[str, Any]) -> None:
     with pytest.raises(BadLease) as refusal:
         parse_lease(document)
-    assert refusal.value.lease_id == "lease-1"
+    assert refusal.value.lease_id == document["id"]
