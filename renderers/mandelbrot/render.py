@@ -75,7 +75,7 @@ class TilePainter:
     def render(self, work: Work, tile: int) -> TileResult | None:
         """All wanted parts of one tile; None when the work was stopped meanwhile."""
         started = time.perf_counter()
-        lease, window = work.lease, work.lease.window(tile)
+        window = work.lease.window(tile)
         counts, smooth = self._buffers(window.rows, window.cols)
         if not work.draw(window, counts, smooth):
             return None

@@ -196,7 +196,7 @@ class DeepViewSerializer(serializers.Serializer[Any]):
 
 
 @extend_schema_field(
-    PolymorphicProxySerializer("View", [ViewSerializer, DeepViewSerializer], resource_type_field_name=None)
+    PolymorphicProxySerializer("SampleGrid", [ViewSerializer, DeepViewSerializer], resource_type_field_name=None)
 )
 class ViewField(serializers.DictField):
     """The sample grid: in doubles, or around a centre of any precision."""

@@ -11,7 +11,7 @@ import pytest
 from renderers import models as module
 from renderers.mandelbrot.deep import model as deep
 from renderers.mandelbrot.deep.model import DeepModel
-from renderers.mandelbrot.deep.orbit import OrbitInterrupted
+from renderers.mandelbrot.deep.orbit import OrbitInterrupted, reference_orbit
 from renderers.mandelbrot.deep.storage import OrbitFolder
 from renderers.models import HeldModels
 from tests.unit.renderers.deep.places import MINIBROT
@@ -47,7 +47,7 @@ def test_a_deep_model_is_told_with_what_it_took() -> None:
 
 def test_leases_that_want_a_model_at_the_same_time_load_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[str] = []
-    genuine = deep.reference_orbit
+    genuine = reference_orbit
 
     def slow(*arguments: Any) -> Any:
         computed.append("once")
@@ -67,7 +67,7 @@ def test_leases_that_want_a_model_at_the_same_time_load_it_once(monkeypatch: pyt
 
 def test_a_load_that_fails_fails_for_all_who_wait_and_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     models, met = HeldModels(), list[str]()
-    genuine = deep.reference_orbit
+    genuine = reference_orbit
 
     def fail(*_: Any) -> Any:
         time.sleep(0.1)
@@ -87,7 +87,7 @@ def test_a_load_that_fails_fails_for_all_who_wait_and_may_be_tried_again(monkeyp
         thread.join()
     assert met == ["no room"] * 3
     monkeypatch.setattr(deep, "reference_orbit", genuine)
-    assert models.load(REFERENCE, VIEW)
+    assert models.load(REFERENCE, VIEW).orbit.last == 2000
 
 
 def test_loaded_models_stay_within_the_memory_and_the_newest_always_stays() -> None:

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renderers.mandelbrot.deep import bla, orbit
-from renderers.mandelbrot.deep.layout import BLOCK, PADDING, SHORTEST, TINY
+from renderers.mandelbrot.deep.layout import BLOCK, NOTHING, PADDING, SHORTEST, TINY
 from renderers.mandelbrot.deep.model import Tables
 from renderers.mandelbrot.deep.orbit import Orbit, OrbitInterrupted, precision, reference_orbit
-from renderers.mandelbrot.deep.scaled import NOTHING, Complexes, Reals, Scaled, normal
+from renderers.mandelbrot.deep.scaled import Complexes, Reals, Scaled, normal
 from tests.unit.renderers.deep.places import MINIBROT, SPIRALS, WIDE_MINIBROT
 from tests.unit.renderers.deep.precise import exact, place
 
