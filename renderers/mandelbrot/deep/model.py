@@ -17,7 +17,8 @@ from renderers.mandelbrot.deep.layout import BLOCK, ENTRY, NEAR, PADDING, WIDE_E
 from renderers.mandelbrot.deep.orbit import Orbit, precision, reference_orbit
 from renderers.mandelbrot.deep.reach import NEVER, reaches
 from renderers.mandelbrot.deep.scaled import Doubles, Scaled
-from renderers.mandelbrot.kernel import Counts, Flag, Smooth, Window
+from renderers.mandelbrot.kernel import Window
+from renderers.mandelbrot.tile import Counts, Flag, Smooth
 
 TABLES_KEPT = 2  # for so many shapes of image
 WIDE = -963  # views with a corner closer than 2^WIDE to their centre, 1e-290, need more than a double's exponent

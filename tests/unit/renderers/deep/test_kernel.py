@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from renderers.mandelbrot import kernel
 from renderers.mandelbrot.deep import native
 from renderers.mandelbrot.deep.model import DeepModel, DeepView, Reference
-from renderers.mandelbrot.kernel import Counts, Limits, Smooth, View, Window
-from renderers.mandelbrot.native import Target
+from renderers.mandelbrot.kernel import Limits, View, Window
+from renderers.mandelbrot.simd.target import available
+from renderers.mandelbrot.tile import Counts, Smooth
 from tests.unit.renderers.deep.places import DENDRITE, MINIBROT, SEAHORSES, SPIRALS, TIP, WIDE_MINIBROT
 from tests.unit.renderers.deep.precise import count, place
 
@@ -85,23 +86,15 @@ def test_a_pixel_is_the_same_whatever_the_tile(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["spirals", "a minibrot", "a dendrite, wide"])
-@pytest.mark.parametrize("lanes", [2, 4])
-def test_narrower_vectors_give_the_same_bytes(name: str, lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("instructions", available())
+def test_every_instruction_set_gives_the_same_bytes(
+    name: str, instructions: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those without a fused multiply-add, which then is a slow call."""
     reference, view = PLACES[name]
-    model = loaded(reference)
-    expected = draw(model, view)
-    monkeypatch.setattr(native, "lanes", lambda: lanes)
-    assert all(np.array_equal(mine, other) for mine, other in zip(expected, draw(model, view), strict=True))
-
-
-def test_a_processor_without_fused_multiply_add_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    reference, view = PLACES["a minibrot"]
-    model, window = loaded(reference), Window(20, 20, 8, 8)
+    model, window = loaded(reference), Window(10, 12, 21, 19)
     expected = draw(model, view, window)
-    target = native.host()
-    plain = ",".join(f"-{feature}" for feature in ("avx", "avx2", "fma", "fma4", "avx512f"))
-    monkeypatch.setattr(native, "host", lambda: Target(target.cpu, f"{target.features},{plain}"))
-    monkeypatch.setattr(native, "lanes", lambda: 2)
+    monkeypatch.setattr(native, "instruction_set", lambda: instructions)
     assert all(np.array_equal(mine, other) for mine, other in zip(expected, draw(model, view, window), strict=True))
 
 
