@@ -15,10 +15,13 @@ from renderers import __version__
 
 if TYPE_CHECKING:
     from renderers.agent import Agent
+    from renderers.models import HeldModels
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 CLOSE_SECONDS = 1.0
+MEGABYTE = 1 << 20
+DISK_PER_MEMORY = 4  # files of orbits may take so many times what orbits in memory may
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,6 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     node.add_argument("--token-file", default="-", metavar="PATH", help="launch token; - is standard input (default)")
     node.add_argument("--threads", type=int, default=0, metavar="N", help="cores to use (default: all it may use)")
+    node.add_argument(
+        "--model-memory", type=int, default=1024, metavar="MB", help="orbits of deep views to keep (default 1024)"
+    )
     warm = commands.add_parser(
         "warm", help="compile the kernel for this processor and keep it, so that nodes start fast"
     )
@@ -50,10 +56,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _warm() -> int:
     from renderers.mandelbrot.cache import cache_folder
+    from renderers.mandelbrot.deep.native import perturb
     from renderers.mandelbrot.native import load
 
     started = time.perf_counter()
     load()
+    perturb()
     print(f"kernel ready in {time.perf_counter() - started:.2f} s, kept in {cache_folder()}")
     return 0
 
@@ -67,13 +75,22 @@ def _serve(options: argparse.Namespace) -> int:
     cores = options.threads if options.threads > 0 else len(os.sched_getaffinity(0))
     hostname = socket.gethostname()
     name = options.name or f"{hostname}-{os.getpid()}"
-    agent = Agent(ManagerClient(options.manager, token), Identity(name, hostname, __version__, cores, os.getpid()))
+    identity = Identity(name, hostname, __version__, cores, os.getpid())
+    agent = Agent(ManagerClient(options.manager, token), identity, _models(options.model_memory * MEGABYTE))
     threading.Thread(target=_obey_signals, args=(agent,), name="signals", daemon=True).start()
     outcome = agent.run()
     if not agent.close(CLOSE_SECONDS):
         logging.shutdown()
         os._exit(outcome)  # a core still computes; ending the interpreter under it would crash
     return outcome
+
+
+def _models(memory: int) -> "HeldModels":
+    from renderers.mandelbrot.cache import cache_folder
+    from renderers.mandelbrot.deep.storage import OrbitFolder
+    from renderers.models import HeldModels
+
+    return HeldModels(memory=memory, folder=OrbitFolder(cache_folder() / "orbits", DISK_PER_MEMORY * memory))
 
 
 def _obey_signals(agent: "Agent") -> None:

@@ -14,6 +14,8 @@ from typing import Any
 
 from renderers.client import Interrupted, ManagerClient, ManagerError, ManagerGone, NotAuthorized, StaleLease
 from renderers.lease import BadLease, Lease, parse_lease
+from renderers.mandelbrot.deep.model import DeepView, Reference
+from renderers.mandelbrot.deep.orbit import OrbitInterrupted
 from renderers.mandelbrot.native import load
 from renderers.mandelbrot.render import Renderer, Work
 from renderers.models import HeldModels
@@ -82,13 +84,14 @@ NOTHING_REFUSED = Refusal(Step.REST, 0.0)
 class Agent:
     """One node's life. `run` returns the exit code; `drain` and `abandon` may be called from any thread."""
 
-    def __init__(self, client: ManagerClient, identity: Identity) -> None:
+    def __init__(self, client: ManagerClient, identity: Identity, models: HeldModels | None = None) -> None:
         self._client = client
         self._identity = identity
         self._changed = threading.Condition()
         self._rendering: dict[str, Lease] = {}
+        self._loading: set[str] = set()  # those of them whose model is not there yet
         self._sending: list[Delivery] = []
-        self._models = HeldModels()
+        self._models = models or HeldModels()
         self._deliveries = 0
         self._refused = NOTHING_REFUSED
         self._draining = False
@@ -112,6 +115,7 @@ class Agent:
     def close(self, timeout: float) -> bool:
         """Release threads and connections; False when a thread is still computing after so many seconds."""
         self._client.close()
+        self._models.close()
         return self._renderer.close(timeout)
 
     def drain(self, reason: str) -> None:
@@ -165,7 +169,7 @@ class Agent:
         while not self._over.wait(self._heartbeat):
             answer = self._client.heartbeat(self._in_hand(), self._models.digests(), self._identity.cores)
             for lease_id in answer.get("revoked", ()):
-                if self._renderer.abandon(lease_id):
+                if self._renderer.abandon(lease_id) or self._forget(lease_id):
                     log.info("lease %s was taken back", lease_id)
             self._obey(answer)
 
@@ -232,9 +236,43 @@ class Agent:
             if lease.id in self._rendering:
                 return
             self._rendering[lease.id] = lease
-            self._models.note(lease.digest, time.perf_counter() - started, len(str(document["model"])))
+            if lease.reference is not None:
+                self._loading.add(lease.id)
         log.info("lease %s: tiles %d to %d of job %s", lease.id, lease.start, lease.stop - 1, lease.job)
+        if isinstance(lease.view, DeepView) and lease.reference is not None:
+            loading = (lease, lease.reference, lease.view)
+            threading.Thread(target=self._load, args=loading, name="load", daemon=True).start()
+            return
+        self._models.note(lease.digest, time.perf_counter() - started, len(str(document["model"])))
         self._renderer.submit(lease)
+
+    def _load(self, lease: Lease, reference: Reference, view: DeepView) -> None:
+        """Render a deep lease when its model is there; other leases are rendered meanwhile."""
+        try:
+            model = self._models.load(reference, view)
+        except OrbitInterrupted:
+            return
+        except Exception as error:  # whatever a load does, its lease is handed back and the node lives
+            log.exception("the model of lease %s cannot be loaded", lease.id)
+            self._forget(lease.id, Delivery(lease.id, None, None, f"{type(error).__name__}: {error}"))
+            return
+        with self._changed:
+            wanted = lease.id in self._loading
+            self._loading.discard(lease.id)
+        if wanted:
+            self._renderer.submit(lease, model)
+
+    def _forget(self, lease_id: str, delivery: Delivery | None = None) -> bool:
+        """Drop a lease whose model is still being loaded, and deliver this instead; False if there is none."""
+        with self._changed:
+            if lease_id not in self._loading:
+                return False
+            self._loading.remove(lease_id)
+            del self._rendering[lease_id]
+            if delivery:
+                self._sending.append(delivery)
+            self._notice_change()
+            return True
 
     def _begun(self) -> None:
         """A core has begun a tile: it may be time for the next lease."""

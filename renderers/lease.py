@@ -3,8 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
+from renderers.mandelbrot.deep.model import DeepView, Reference
+from renderers.mandelbrot.deep.scaled import Scaled
 from renderers.mandelbrot.kernel import Limits, View, Window
 from renderers.mandelbrot.palette import Coloring, rgb
 from renderers.mandelbrot.picture import Sampling
@@ -12,6 +16,11 @@ from renderers.mandelbrot.picture import Sampling
 METHODS = ("smooth", "bands", "distance", "normal")
 INTERPOLATIONS = ("linear", "cosine")
 MOST_SAMPLES = 4
+
+DEEPEST = Fraction(1, 10**1100)  # pixels that are closer together are refused
+LONGEST_NUMBER = 4096  # characters of a decimal
+FARTHEST = 10**6  # from 0, of a centre
+MAX_ITER = 10_000_000  # with an orbit, which takes memory
 
 
 class BadLease(ValueError):
@@ -27,6 +36,7 @@ class Lease:
     """Tiles start … stop - 1 of an image; row 0 of the tiles and of the image is at the lowest y.
 
     `strip_lines` is how many lines make a strip of a whole row of tiles; 0 if the manager takes none.
+    `reference` is what has to be loaded before they can be rendered: of a deep view, else None.
     """
 
     id: str
@@ -38,7 +48,8 @@ class Lease:
     tile_size: int
     tile_cols: int
     digest: str
-    view: View
+    view: View | DeepView
+    reference: Reference | None
     limits: Limits
     outputs: frozenset[str]
     preview_scale: int
@@ -60,7 +71,7 @@ def parse_lease(document: Mapping[str, Any]) -> Lease:
     """Read the manager's answer. Raises BadLease, which names the lease where it can."""
     try:
         return _read(document)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as error:
         problem = f"the lease cannot be read: {type(error).__name__}: {error}"
         raise BadLease(str(document.get("id", "")), problem) from error
 
@@ -73,7 +84,7 @@ def _read(document: Mapping[str, Any]) -> Lease:
     limits = Limits(int(params["max_iter"]), float(params.get("escape_radius", 2.0)))
     if limits.max_iter < 1 or not 2.0 <= limits.escape_radius <= 1e100:
         raise ValueError(f"max_iter {limits.max_iter} with escape_radius {limits.escape_radius} cannot be rendered")
-    view = document["view"]
+    view, reference = _place(document, model["digest"], limits)
     return Lease(
         id=str(document["id"]),
         job=str(document["job"]),
@@ -84,7 +95,8 @@ def _read(document: Mapping[str, Any]) -> Lease:
         tile_size=int(document["tile_size"]),
         tile_cols=int(document["tile_cols"]),
         digest=str(model["digest"]),
-        view=View(*(float(view[name]) for name in ("x0", "y0", "dx", "dy"))),
+        view=view,
+        reference=reference,
         limits=limits,
         outputs=frozenset(document["outputs"]),
         preview_scale=int(document.get("preview_scale", 1)),
@@ -99,6 +111,41 @@ def _sampling(document: Mapping[str, Any]) -> Sampling:
     if not 1 <= sampling.supersample <= MOST_SAMPLES:
         raise ValueError(f"supersample {sampling.supersample} is not between 1 and {MOST_SAMPLES}")
     return sampling
+
+
+def _place(document: Mapping[str, Any], digest: str, limits: Limits) -> tuple[View | DeepView, Reference | None]:
+    """Where the pixels are: doubles, or distances from a centre of any precision."""
+    view = document["view"]
+    if view.get("method", "double") == "double":
+        return View(*(float(view[name]) for name in ("x0", "y0", "dx", "dy"))), None
+    if view["method"] != "perturbation" or limits.max_iter > MAX_ITER:
+        raise ValueError(f"method {view['method']!r} with max_iter {limits.max_iter} cannot be rendered")
+    center, steps = [_decimal(part) for part in view["center"]], [_decimal(view[name]) for name in ("dx", "dy")]
+    radius = _radius(document["model"]["params"])
+    if len(center) != len(steps) or max(map(abs, center)) > FARTHEST or min(*steps, radius) < DEEPEST:
+        raise ValueError("a deep view needs a centre and pixels that are not closer together than 1e-1100")
+    dx, dy = (Scaled.of(step) for step in steps)
+    width, height = int(document["width"]), int(document["height"])
+    reference = Reference(str(digest), (center[0], center[1]), radius, limits.max_iter, limits.escape_radius)
+    return DeepView(dx, dy, width, height), reference
+
+
+def _radius(params: Mapping[str, Any]) -> Fraction:
+    """Half the shorter side of what the model shows, whatever the shape of the image: it gives the precision."""
+    if "radius" in params:
+        return _decimal(params["radius"])
+    xmin, xmax, ymin, ymax = (_decimal(edge) for edge in params["viewport"])
+    return min(xmax - xmin, ymax - ymin) / 2
+
+
+def _decimal(text: object) -> Fraction:
+    """A decimal number, exactly."""
+    if len(str(text)) > LONGEST_NUMBER:
+        raise ValueError(f"a number has more than {LONGEST_NUMBER} characters")
+    number = Decimal(str(text))
+    if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
+        raise ValueError(f"{str(text)[:40]!r} is out of range")
+    return Fraction(number)
 
 
 def _coloring(document: Mapping[str, Any]) -> Coloring:

@@ -1,37 +1,74 @@
-"""The render models this node holds, as it tells the manager, which prefers nodes that hold the model of a job."""
+"""The render models this node holds, as it tells the manager, which prefers nodes that hold the model of a job.
 
+In double precision a model is its parameters, and is noted. A deep one is loaded: its reference orbit is computed, or
+read from a file that an earlier load left, once for all leases that want it. The least recently used make room.
+"""
+
+import logging
 import threading
+import time
 from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from renderers.mandelbrot.deep import native
+from renderers.mandelbrot.deep.model import DeepModel, DeepView, Reference
+from renderers.mandelbrot.deep.storage import OrbitFolder
+
+log = logging.getLogger(__name__)
+
 MODELS_HELD = 64
+MEMORY = 1 << 30  # bytes of loaded models by default
+WORTH_KEEPING = 0.3  # seconds: an orbit that is computed in less is not written to a file
+GIVING_WAY = 50e-6  # seconds that computing an orbit pauses every now and then, so that other threads get their turn
 
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model; the first load is the one that is told."""
+    """A held model; the first load is the one that is told. `deep` is None for one in double precision."""
 
     digest: str
     load_seconds: float
-    size_bytes: int
+    noted_bytes: int
+    deep: DeepModel | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.deep.size_bytes if self.deep else self.noted_bytes
 
 
 class HeldModels:
     """The models used last. Safe to use from several threads."""
 
-    def __init__(self, limit: int = MODELS_HELD) -> None:
+    def __init__(self, limit: int = MODELS_HELD, memory: int = MEMORY, folder: OrbitFolder | None = None) -> None:
         self._limit = limit
+        self._memory = memory
+        self._folder = folder
         self._lock = threading.Lock()
         self._models: OrderedDict[str, Model] = OrderedDict()
+        self._loading: dict[str, Future[DeepModel]] = {}
+        self._closed = threading.Event()
 
     def note(self, digest: str, load_seconds: float, size_bytes: int) -> None:
-        """A lease uses this model; the one unused for longest makes room."""
+        """A lease uses this model; those unused for longest make room."""
         with self._lock:
-            self._models.setdefault(digest, Model(digest, load_seconds, size_bytes))
-            self._models.move_to_end(digest)
-            while len(self._models) > self._limit:
-                self._models.popitem(last=False)
+            self._keep(Model(digest, load_seconds, size_bytes))
+
+    def load(self, reference: Reference, view: DeepView) -> DeepModel:
+        """The deep model with its tables for a view; whoever comes while it is being loaded waits for that load.
+
+        Raises `OrbitInterrupted` when the node is leaving, MemoryError when there is no room.
+        """
+        with self._lock:
+            held = self._models.get(reference.digest)
+            if held and held.deep:
+                self._models.move_to_end(reference.digest)
+                return held.deep
+            underway = self._loading.get(reference.digest)
+            if underway is None:
+                mine = self._loading[reference.digest] = Future()
+        return underway.result() if underway else self._fulfil(mine, reference, view)
 
     def digests(self) -> list[str]:
         """Least recently used first."""
@@ -45,3 +82,56 @@ class HeldModels:
                 {"digest": model.digest, "load_seconds": model.load_seconds, "size_bytes": model.size_bytes}
                 for model in self._models.values()
             ]
+
+    def close(self) -> None:
+        """Give up the loads that are underway."""
+        self._closed.set()
+
+    def _fulfil(self, promise: Future[DeepModel], reference: Reference, view: DeepView) -> DeepModel:
+        """Load it, and tell everybody who waits how that ended."""
+        try:
+            model = self._loaded(reference, view)
+        except BaseException as error:
+            with self._lock:
+                del self._loading[reference.digest]
+            promise.set_exception(error)
+            raise
+        with self._lock:
+            del self._loading[reference.digest]
+            self._keep(Model(reference.digest, model.load_seconds, 0, model))
+        promise.set_result(model)
+        return model
+
+    def _loaded(self, reference: Reference, view: DeepView) -> DeepModel:
+        started = time.perf_counter()
+        orbit = self._folder.get(reference) if self._folder else None
+        found = orbit is not None
+        orbit = orbit or reference.orbit(self._pause)
+        computed = time.perf_counter() - started
+        native.perturb()
+        model = DeepModel(reference, orbit)
+        model.tables(view.farthest)
+        model.load_seconds = time.perf_counter() - started
+        if self._folder and not found and computed > WORTH_KEEPING:
+            self._folder.put(reference, orbit)
+        how = "read" if found else "computed"
+        log.info("model %s: %d steps %s in %.2f s", reference.digest[:12], orbit.last, how, model.load_seconds)
+        return model
+
+    def _pause(self) -> bool:
+        """Whether to give up. Without a pause rendering threads would wait up to 5 ms for their turn with Python."""
+        time.sleep(GIVING_WAY)
+        return self._closed.is_set()
+
+    def _keep(self, model: Model) -> None:
+        """Call under the lock. The newest stays even if it is larger than the limit: somebody is about to use it."""
+        self._models.setdefault(model.digest, model)
+        self._models.move_to_end(model.digest)
+        while len(self._models) > self._limit:
+            self._models.popitem(last=False)
+        deep = [held for held in self._models.values() if held.deep]
+        used = sum(held.size_bytes for held in deep)
+        for held in deep[:-1]:
+            if used > self._memory:
+                used -= held.size_bytes
+                del self._models[held.digest]

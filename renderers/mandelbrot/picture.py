@@ -7,10 +7,12 @@ only where the colours of the 3 x 3 pixels around differ by more than CONTRAST; 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from renderers.mandelbrot.deep.model import DeepView
 from renderers.mandelbrot.kernel import View, Window
 from renderers.mandelbrot.layout import CHANNELS
 from renderers.mandelbrot.light import averaged
@@ -22,10 +24,11 @@ CELL = 16  # pixels: what is sampled more closely goes by cells of this side
 SAMPLES_AT_ONCE = 2**18
 
 Mask = NDArray[np.bool_]
-Compute = Callable[[View, Window, Mask | None], tuple[Counts, Smooth] | None]
+AnyView = View | DeepView
+Compute = Callable[[AnyView, Window, Mask | None], tuple[Counts, Smooth] | None]
 """The values of a window of any view, or of the points in the mask alone: the others count as inside. None when the
 work was stopped meanwhile."""
-Paint = Callable[[View, Window, Counts, Smooth], Bytes]
+Paint = Callable[[Any, Window, Counts, Smooth], Bytes]
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,6 @@ class Sampling:
         return self.supersample == 1 or self.adaptive
 
 
-def finer(view: View, factor: int) -> View:
-    """The view of an image so many times as large."""
-    return View(view.x0, view.y0, view.dx / factor, view.dy / factor)
-
-
 def grown(window: Window, margin: int) -> Window:
     """With so many pixels more on each side."""
     return Window(window.row0 - margin, window.col0 - margin, window.rows + 2 * margin, window.cols + 2 * margin)
@@ -59,7 +57,7 @@ def grown(window: Window, margin: int) -> Window:
 class Artist:
     """Makes the pictures of one lease: rows of RGB bytes, highest y first."""
 
-    def __init__(self, view: View, sampling: Sampling, paint: Paint) -> None:
+    def __init__(self, view: AnyView, sampling: Sampling, paint: Paint) -> None:
         self._view, self._paint = view, paint
         self.sampling = sampling
 
@@ -92,7 +90,7 @@ class Artist:
         """The picture of a window from its samples; those of pixels that are not wanted are not computed."""
         factor = self.sampling.supersample
         points = None if wanted is None else wanted.repeat(factor, axis=0).repeat(factor, axis=1)
-        view = finer(self._view, factor)
+        view = self._view.finer(factor)
         samples = Window(*(factor * side for side in (window.row0, window.col0, window.rows, window.cols)))
         values = compute(view, samples, points)
         return None if values is None else averaged(self._paint(view, samples, *values), factor)

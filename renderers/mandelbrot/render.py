@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from renderers.lease import Lease
 from renderers.mandelbrot.bundle import Layout, RowStrips, TileResult, counts_format, smooth_format, write_bundle
+from renderers.mandelbrot.deep.model import DeepModel
 from renderers.mandelbrot.encode import pack, png, preview
 from renderers.mandelbrot.kernel import View, Window, render_tile
 from renderers.mandelbrot.methods import painting
 from renderers.mandelbrot.palette import Bytes
-from renderers.mandelbrot.picture import Artist, Mask, grown
+from renderers.mandelbrot.picture import AnyView, Artist, Mask, grown
 from renderers.mandelbrot.strips import whole_rows
 from renderers.mandelbrot.tile import UNSET, Counts, Smooth
 
@@ -29,8 +30,9 @@ log = logging.getLogger(__name__)
 class Work:
     """A lease being rendered. Its fields change under the renderer's lock only."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, deep: DeepModel | None = None) -> None:
         self.lease = lease
+        self.deep = deep
         self.artist = Artist(lease.view, lease.sampling, painting(lease))
         self.next_tile = lease.start
         self.running = 0
@@ -51,9 +53,13 @@ class Work:
         """No thread renders it and none will."""
         return self.running == 0 and self.unstarted == 0
 
-    def draw(self, view: View, window: Window, counts: Counts, smooth: Smooth, *, only_unset: bool = False) -> bool:
-        """Fill the arrays, or where counts are UNSET, with a window of a view; False when the work was stopped."""
-        return render_tile(view, window, self.lease.limits, counts, smooth, self.stop, only_unset=only_unset)
+    def draw(self, view: AnyView, window: Window, counts: Counts, smooth: Smooth, *, only_unset: bool = False) -> bool:
+        """Fill the arrays, or at least where counts are UNSET, by the method of the view; False when stopped."""
+        if isinstance(view, View):
+            return render_tile(view, window, self.lease.limits, counts, smooth, self.stop, only_unset=only_unset)
+        if self.deep is None:
+            raise ValueError("the model of a deep view was not loaded")
+        return self.deep.render_tile(view, window, counts, smooth, self.stop)
 
     def bundle(self) -> bytes:
         """The body that delivers all results."""
@@ -102,7 +108,7 @@ class TilePainter:
 
 
 def _compute(
-    work: Work, buffers: Buffers, view: View, window: Window, wanted: Mask | None
+    work: Work, buffers: Buffers, view: AnyView, window: Window, wanted: Mask | None
 ) -> tuple[Counts, Smooth] | None:
     """The values of a window, or of the points in a mask; None when the work was stopped meanwhile."""
     counts, smooth = buffers.of(window.rows, window.cols)
@@ -160,10 +166,10 @@ class Renderer:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, lease: Lease) -> None:
-        """Render this lease after those already in hand."""
+    def submit(self, lease: Lease, deep: DeepModel | None = None) -> None:
+        """Render this lease, with the model it needs, after those already in hand."""
         with self._changed:
-            self._works.append(Work(lease))
+            self._works.append(Work(lease, deep))
             self._changed.notify_all()
 
     def unstarted(self) -> int:

@@ -1,7 +1,8 @@
 """The parameters of a Mandelbrot render model: what is accepted, its one canonical form, and the sample grid.
 
 Numbers that locate the view are decimals of any precision. They stay exact until the end: every double of the grid is
-rounded once, so that all nodes sample the same points.
+rounded once, so that all nodes sample the same points. Where doubles cannot tell pixels apart, the grid is given as
+distances from an exact centre, for perturbation.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from rrm.errors import Invalid
 
 RENDERER = "mandelbrot"
 MAX_ITER = 10_000_000
-MIN_RADIUS = Fraction(1, 10**13)
+DOUBLE_RADIUS = Fraction(1, 10**13)  # down to here views are rendered in double precision, bit for bit as documented
+DEEPEST = 1000
+DEEPEST_RADIUS = Fraction(1, 10**DEEPEST)
+PERTURBATION = "perturbation"
 FITS = ("expand", "stretch")
 
 _MAX_DIGITS = 2000
@@ -28,7 +32,8 @@ _MAX_MAGNITUDE = 10**6
 _MAX_ESCAPE_RADIUS = 1e10
 _ULPS_PER_PIXEL = 4
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
-_EXACT = Context(prec=2 * _MAX_DIGITS)
+_EXACT = Context(prec=2 * _MAX_DIGITS + 100)
+_SPACING = Context(prec=40)  # digits of a distance between pixels: more than a node can use
 _LEAST_IN_PLACE = -7  # 1e-7 is written 0.0000001, anything smaller with an exponent
 _TOO_FAR = f"Must not be further from 0 than {_MAX_MAGNITUDE}."
 
@@ -44,6 +49,18 @@ class View:
 
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DeepView:
+    """The sample grid by decimals: pixel (row, col) of W x H samples center + (col - W/2)*dx + i*(row - H/2)*dy."""
+
+    center: tuple[str, str]
+    dx: str
+    dy: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"method": PERTURBATION, "center": list(self.center), "dx": self.dx, "dy": self.dy}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +111,62 @@ def digest(params: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def geometry(params: Mapping[str, Any], width: int, height: int) -> View:
+def geometry(params: Mapping[str, Any], width: int, height: int) -> View | DeepView:
     """The sample grid of canonical parameters for a `width` x `height` image.
 
-    Raises Invalid when the viewport has another shape than the image and does not say how to fit, and when
-    neighbouring pixels cannot be told apart in double precision.
+    It is in doubles where their precision suffices. Raises Invalid when the viewport has another shape than the image
+    and does not say how to fit, when it is too small, and when the formula is rendered in double precision only.
     """
     field, shape = ("params.viewport", _fitted) if "viewport" in params else ("params.radius", _around_center)
     shown = shape(params, width, height)
+    radius = min(shown.width, shown.height) / 2
+    if radius < DEEPEST_RADIUS:
+        raise Invalid(
+            field,
+            f"A radius of {Decimal(_rounded(radius)):.3g} is below 1e-{DEEPEST}, the deepest that can be rendered.",
+        )
+    view = _doubles(shown, width, height)
+    if radius >= DOUBLE_RADIUS and _has_distinct_samples(shown, view):
+        return view
+    if params["formula"] != RENDERER:
+        raise Invalid(
+            "params.formula",
+            f"Only {RENDERER!r} can be rendered this deep; others need a radius of {float(DOUBLE_RADIUS):g} or more,"
+            " and not too many pixels for double precision.",
+        )
+    return DeepView(_exact_center(params), _rounded(shown.width / width), _rounded(shown.height / height))
+
+
+def _doubles(shown: _Rectangle, width: int, height: int) -> View:
     x0, x1, y0, y1 = (float(edge) for edge in (shown.xmin, shown.xmax, shown.ymin, shown.ymax))
-    view = View(x0, y0, (x1 - x0) / width, (y1 - y0) / height)
-    _check_spacing(field, shown, view)
-    return view
+    return View(x0, y0, (x1 - x0) / width, (y1 - y0) / height)
+
+
+def _has_distinct_samples(shown: _Rectangle, view: View) -> bool:
+    """Whether neighbouring pixels can be told apart in double precision."""
+    return all(
+        step >= _ULPS_PER_PIXEL * math.ulp(max(abs(start), abs(float(end))))
+        for start, step, end in ((view.x0, view.dx, shown.xmax), (view.y0, view.dy, shown.ymax))
+    )
+
+
+def _exact_center(params: Mapping[str, Any]) -> tuple[str, str]:
+    if "center" in params:
+        x, y = params["center"]
+        return x, y
+    xmin, xmax, ymin, ymax = (Decimal(edge) for edge in params["viewport"])
+    x, y = (_text(_EXACT.divide(_EXACT.add(low, high), Decimal(2))) for low, high in ((xmin, xmax), (ymin, ymax)))
+    return x, y
+
+
+def _rounded(number: Fraction) -> str:
+    """The number to _SPACING digits."""
+    return _text(_SPACING.divide(Decimal(number.numerator), Decimal(number.denominator)))
 
 
 def _fitted(params: Mapping[str, Any], width: int, height: int) -> _Rectangle:
     """The viewport as the image shows it: as given, or with more around it ("expand")."""
     given = _Rectangle(*(Fraction(edge) for edge in params["viewport"]))
-    _check_depth("params.viewport", given)
     across, up = given.width * height, given.height * width
     # Half a pixel along the longer side is the least that a picture can show.
     if params.get("fit") == "stretch" or 2 * abs(across - up) * max(width, height) <= max(across, up):
@@ -124,8 +179,9 @@ def _fitted(params: Mapping[str, Any], width: int, height: int) -> _Rectangle:
 
 
 def _shape_message(given: _Rectangle, width: int, height: int) -> str:
+    ratio = Decimal(_rounded(given.width / given.height))
     return (
-        f"The viewport is {float(given.width / given.height):.6g} times as wide as high and the image"
+        f"The viewport is {ratio:.6g} times as wide as high and the image"
         f" {width / height:.6g} times. Change one of them, or say how to fit: 'expand' shows more, 'stretch' makes"
         " pixels that are not square."
     )
@@ -135,27 +191,7 @@ def _around_center(params: Mapping[str, Any], width: int, height: int) -> _Recta
     """The rectangle whose shorter side is twice the radius, in the shape of the image."""
     x, y = (Fraction(part) for part in params["center"])
     pixel = Fraction(params["radius"]) / min(width, height)
-    shown = _Rectangle(x - pixel * width, x + pixel * width, y - pixel * height, y + pixel * height)
-    _check_depth("params.radius", shown)
-    return shown
-
-
-def _check_depth(field: str, shown: _Rectangle) -> None:
-    radius = min(shown.width, shown.height) / 2
-    if radius < MIN_RADIUS:
-        raise Invalid(
-            field, f"A radius of {float(radius):.3g} is below {float(MIN_RADIUS):g}, the least in double precision."
-        )
-
-
-def _check_spacing(field: str, shown: _Rectangle, view: View) -> None:
-    for start, step, end in ((view.x0, view.dx, shown.xmax), (view.y0, view.dy, shown.ymax)):
-        if step < _ULPS_PER_PIXEL * math.ulp(max(abs(start), abs(float(end)))):
-            raise Invalid(
-                field,
-                f"Pixels {step:.3g} apart cannot be told from each other in double precision;"
-                " show a larger part or use fewer pixels.",
-            )
+    return _Rectangle(x - pixel * width, x + pixel * width, y - pixel * height, y + pixel * height)
 
 
 def _formula(value: object) -> str:

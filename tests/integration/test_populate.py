@@ -60,7 +60,7 @@ def rows() -> dict[str, list[Any]]:
 
 
 class TestTheDefaultFile:
-    def test_registers_one_site_one_resource_and_three_models(self) -> None:
+    def test_registers_one_site_one_resource_and_six_models(self) -> None:
         populate()
 
         site, resource = Site.objects.get(), Resource.objects.get()
@@ -69,14 +69,24 @@ class TestTheDefaultFile:
             *("mandelbrot", "mandelbrot", 1, 60),
         )
         assert [place.site_id for place in resource.placements.all()] == ["local"]
-        assert set(RenderModel.objects.values_list("name", flat=True)) == {"valley", "burst", "rows"}
+        assert set(RenderModel.objects.values_list("name", flat=True)) == {
+            *("valley", "burst", "rows", "deep-1e30", "deep-1e100", "deep-1e300")
+        }
 
     def test_changes_nothing_the_second_time(self) -> None:
         populate()
         before = rows()
 
-        assert populate().splitlines()[-1] == "0 created, 0 changed, 5 unchanged"
+        assert populate().splitlines()[-1] == "0 created, 0 changed, 8 unchanged"
         assert rows() == before
+
+    @pytest.mark.parametrize("name", ["deep-1e30", "deep-1e100", "deep-1e300"])
+    def test_lets_deep_pictures_be_ordered(self, name: str) -> None:
+        populate()
+
+        job, _ = jobs.submit(User.objects.create_user("ada"), {"model": name, "width": 64, "height": 64})
+
+        assert job.view["method"] == "perturbation"
 
     @pytest.mark.parametrize(
         ("name", "width", "height"), [("valley", 4096, 4096), ("burst", 2048, 2048), ("rows", 8192, 6144)]
@@ -96,7 +106,7 @@ def test_a_dry_run_shows_the_difference_and_writes_nothing() -> None:
     said = populate("--dry-run")
 
     assert "+ site local: name 'This machine', kind local" in said
-    assert said.splitlines()[-1] == "5 created, 0 changed, 0 unchanged (dry run: nothing was written)"
+    assert said.splitlines()[-1] == "8 created, 0 changed, 0 unchanged (dry run: nothing was written)"
     assert rows() == before
 
 

@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
 from rrm.api.auth import Access
 from rrm.api.v2.locations import at
+from rrm.domain import mandelbrot
 from rrm.domain.coloring import METHODS, REPEATS
 from rrm.domain.orders import MAX_SUPERSAMPLE, OUTPUTS, POLICIES, PRIORITIES
 from rrm.domain.palettes import INTERPOLATIONS
@@ -212,6 +214,22 @@ class ViewSerializer(serializers.Serializer[Any]):
     dy = serializers.FloatField()
 
 
+class DeepViewSerializer(serializers.Serializer[Any]):
+    """Pixel (row, col) of W x H samples center + (col - W/2)*dx + i*(row - H/2)*dy; the numbers are decimal strings."""
+
+    method = serializers.ChoiceField([mandelbrot.PERTURBATION])
+    center = serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2)
+    dx = serializers.CharField()
+    dy = serializers.CharField()
+
+
+@extend_schema_field(
+    PolymorphicProxySerializer("SampleGrid", [ViewSerializer, DeepViewSerializer], resource_type_field_name=None)
+)
+class ViewField(serializers.DictField):
+    """The sample grid: in doubles, or around a centre of any precision."""
+
+
 class JobSerializer(serializers.Serializer[Any]):
     """A job."""
 
@@ -229,7 +247,7 @@ class JobSerializer(serializers.Serializer[Any]):
     tile_size = serializers.IntegerField()
     tile_rows = serializers.IntegerField()
     tile_cols = serializers.IntegerField()
-    view = ViewSerializer()
+    view = ViewField()
     preview_scale = serializers.IntegerField()
     outputs = serializers.ListField(child=serializers.CharField())
     coloring = serializers.DictField()

@@ -50,6 +50,21 @@ def test_a_job_may_name_a_model_by_name_or_id(owner: Caller, operator: Caller) -
         assert owner.post("job/", {**order, "model": reference}).json()["model"] == model["id"]
 
 
+def test_a_deep_order_is_accepted_and_shows_its_view_in_decimals(owner: Caller) -> None:
+    center = ["-1.7499576837060935036022145060706997072", "0"]
+    made = owner.post("job/", {**ORDER, "params": {"center": center, "radius": "2.4e-30", "max_iter": 100}})
+
+    assert made.status_code == 202
+    assert made.json()["view"] == {"method": "perturbation", "center": center, "dx": "1e-31", "dy": "1e-31"}
+
+
+def test_an_order_that_is_too_deep_is_refused_by_field(owner: Caller) -> None:
+    refused = owner.post("job/", {**ORDER, "params": {"center": [0, 0], "radius": "1e-1200", "max_iter": 100}})
+
+    problem(refused, 422, "invalid")
+    assert "1e-1000" in refused.json()["errors"]["params.radius"][0]
+
+
 def test_the_same_order_with_the_same_key_is_one_job(owner: Caller) -> None:
     first = owner.post("job/", ORDER, Idempotency_Key="k")
     second = owner.post("job/", ORDER, Idempotency_Key="k")

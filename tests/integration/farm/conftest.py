@@ -12,10 +12,13 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from renderers.lease import parse_lease
+from renderers.mandelbrot.deep.model import DeepView
 from renderers.mandelbrot.render import TilePainter, Work
+from renderers.models import HeldModels
 from rrm.farm import consistency, deliveries, jobs, leases, nodes
 from rrm.farm.models import Job, Node, Resource, ResourceSite, Site
 
+MODELS = HeldModels()
 VIEW = {"center": [-0.5, 0], "radius": 1.25, "max_iter": 64}
 
 
@@ -75,7 +78,10 @@ class Farm:
 
 def bundle_of(lease: dict[str, Any]) -> bytes:
     """What a node uploads for `lease`."""
-    work = Work(parse_lease(lease))
+    parsed = parse_lease(lease)
+    work = Work(parsed)
+    if isinstance(parsed.view, DeepView) and parsed.reference:
+        work.deep = MODELS.load(parsed.reference, parsed.view)
     painter = TilePainter()
     for tile in range(lease["start"], lease["stop"]):
         result = painter.render(work, tile)

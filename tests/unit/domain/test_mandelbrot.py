@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.domain.mandelbrot import View, canonical, digest, geometry
+from rrm.domain.mandelbrot import DeepView, View, canonical, digest, geometry
 from rrm.errors import Invalid
 
 VALLEY = {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 2000}
@@ -23,6 +23,13 @@ DEEP = "0.013438870532012129028364919004019686867528573314565492885548699"
 
 def _centered(**changes: Any) -> dict[str, Any]:
     return {"center": ["-0.74", "0.11"], "radius": "0.005", "max_iter": 2000} | changes
+
+
+def _doubles(params: dict[str, Any], width: int, height: int) -> View:
+    """The grid, which must be in doubles."""
+    view = geometry(canonical(params), width, height)
+    assert isinstance(view, View)
+    return view
 
 
 def _refusal(params: object) -> dict[str, list[str]]:
@@ -162,7 +169,7 @@ def test_parameters_are_an_object(params: object) -> None:
 
 
 def test_the_grid_of_the_valley_is_that_of_the_reference() -> None:
-    view = geometry(canonical(VALLEY), 4096, 4096)
+    view = _doubles(VALLEY, 4096, 4096)
     assert view == View(-0.745, 0.105, (-0.735 - -0.745) / 4096, (0.115 - 0.105) / 4096)
     assert view == geometry(canonical(_centered()), 4096, 4096)
     assert view.as_dict() == {"x0": -0.745, "y0": 0.105, "dx": view.dx, "dy": view.dy}
@@ -173,7 +180,7 @@ def test_a_stretched_viewport_has_pixels_that_are_not_square() -> None:
 
 
 def test_the_default_picture_of_the_row_system_has_the_shape_of_its_image() -> None:
-    view = geometry(canonical(ROWS), 8192, 6144)
+    view = _doubles(ROWS, 8192, 6144)
     assert view.x0 == -0.0655945
     assert view.dy == (0.836253375 - 0.741986625) / 6144
 
@@ -198,7 +205,7 @@ def test_expanding_shows_more_around_the_same_center(width: int, height: int, vi
 
 @pytest.mark.parametrize(("width", "height"), [(400, 200), (200, 400), (300, 300)])
 def test_the_radius_is_half_of_the_shorter_side(width: int, height: int) -> None:
-    view = geometry(canonical(_centered(center=[0, 0], radius=1)), width, height)
+    view = _doubles(_centered(center=[0, 0], radius=1), width, height)
     assert min(view.dx * width, view.dy * height) == 2
     assert view.dx == view.dy
     assert (view.x0, view.y0) == (-view.dx * width / 2, -view.dy * height / 2)
@@ -207,34 +214,76 @@ def test_the_radius_is_half_of_the_shorter_side(width: int, height: int) -> None
 @given(x=st.integers(-(10**30), 10**30), radius=st.integers(10**22, 10**30), size=st.integers(1, 4096))
 def test_the_corner_is_rounded_once(x: int, radius: int, size: int) -> None:
     scale = Fraction(1, 10**30)
-    params = canonical(_centered(center=[f"{x}e-30", 0], radius=f"{radius}e-30"))
-    assert geometry(params, size, size).x0 == float((x - radius) * scale)
+    params = _centered(center=[f"{x}e-30", 0], radius=f"{radius}e-30")
+    assert _doubles(params, size, size).x0 == float((x - radius) * scale)
 
 
 @pytest.mark.parametrize(
     "params",
     [
-        _centered(radius="9.9e-14"),
+        _centered(radius="9.9e-1001"),
         _centered(radius="1e-1500"),
-        {"viewport": [0, "1e-14", 0, 1], "max_iter": 9, "fit": "expand"},
+        {"viewport": [0, "1e-1002", 0, 1], "max_iter": 9, "fit": "stretch"},
     ],
 )
-def test_a_view_too_deep_for_doubles_is_refused(params: dict[str, Any]) -> None:
-    with pytest.raises(Invalid, match=r"below 1e-13, the least in double precision"):
+def test_a_view_too_deep_is_refused_with_the_limit(params: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match=r"below 1e-1000, the deepest that can be rendered") as caught:
         geometry(canonical(params), 16, 16)
+    assert list(caught.value.errors) == ["params.viewport" if "viewport" in params else "params.radius"]
 
 
-def test_pixels_that_doubles_cannot_tell_apart_are_refused() -> None:
+def test_a_view_too_deep_for_doubles_is_given_around_its_centre() -> None:
+    view = geometry(canonical(_centered(center=[DEEP, "0.5"], radius="1e-30")), 1024, 1024)
+    assert view == DeepView((DEEP, "0.5"), "1.953125e-33", "1.953125e-33")
+    assert view.as_dict() == {
+        "method": "perturbation",
+        "center": [DEEP, "0.5"],
+        "dx": "1.953125e-33",
+        "dy": "1.953125e-33",
+    }
+
+
+def test_the_change_of_method_is_at_1e_13() -> None:
+    assert isinstance(geometry(canonical(_centered(radius="1e-13")), 100, 100), View)
+    assert isinstance(geometry(canonical(_centered(radius="9.9e-14")), 100, 100), DeepView)
+
+
+def test_pixels_that_doubles_cannot_tell_apart_are_given_around_a_centre() -> None:
     params = canonical(_centered(radius="1e-13"))
-    geometry(params, 256, 256)
-    with pytest.raises(Invalid, match="use fewer pixels") as caught:
-        geometry(params, 4096, 4096)
-    assert list(caught.value.errors) == ["params.radius"]
-    with pytest.raises(Invalid) as caught:
-        geometry(
-            canonical({"viewport": [0, 1, 1000000, "1000000.000000000001"], "max_iter": 9, "fit": "stretch"}), 99, 99
-        )
-    assert list(caught.value.errors) == ["params.viewport"]
+    assert isinstance(geometry(params, 256, 256), View)
+    assert isinstance(geometry(params, 4096, 4096), DeepView)
+    distant = {"viewport": [0, 1, 999999, "999999.000000000001"], "max_iter": 9, "fit": "stretch"}
+    view = geometry(canonical(distant), 100, 50)
+    assert view == DeepView(("0.5", "999999.0000000000005"), "0.01", "2e-14")
+
+
+@given(
+    x=st.integers(-(10**400), 10**400),
+    sides=st.tuples(st.integers(1, 10**9), st.integers(1, 10**9)),
+    size=st.tuples(st.integers(1, 9999), st.integers(1, 9999)),
+)
+def test_the_grid_of_a_deep_viewport_is_exact_at_its_centre_and_near_enough_at_its_edges(
+    x: int, sides: tuple[int, int], size: tuple[int, int]
+) -> None:
+    edges = [f"{x}e-400", f"{x + sides[0]}e-400", "0", f"{sides[1]}e-400"]
+    view = geometry(canonical({"viewport": edges, "max_iter": 9, "fit": "stretch"}), *size)
+    assert isinstance(view, DeepView)
+    assert Fraction(view.center[0]) == Fraction(2 * x + sides[0], 2 * 10**400)
+    for step, side, count in zip((view.dx, view.dy), sides, size, strict=True):
+        wanted = Fraction(side, 10**400)
+        assert abs(Fraction(step) * count - wanted) <= wanted / 10**38
+
+
+def test_other_formulas_are_refused_where_doubles_end() -> None:
+    params = canonical(_centered(radius="1e-20")) | {"formula": "tricorn"}
+    with pytest.raises(Invalid, match="deep") as caught:
+        geometry(params, 16, 16)
+    assert list(caught.value.errors) == ["params.formula"]
+
+
+def test_the_shape_of_a_deep_viewport_matters_too() -> None:
+    with pytest.raises(Invalid, match=r"1\.00000e\+900 times as wide as high"):
+        geometry(canonical({"viewport": [0, 1, 0, "1e-900"], "max_iter": 9}), 16, 16)
 
 
 @given(
@@ -245,9 +294,8 @@ def test_pixels_that_doubles_cannot_tell_apart_are_refused() -> None:
     height=st.integers(1, 8192),
 )
 def test_every_accepted_grid_has_distinct_samples(x: float, y: float, radius: float, width: int, height: int) -> None:
-    try:
-        view = geometry(canonical(_centered(center=[x, y], radius=radius)), width, height)
-    except Invalid:
+    view = geometry(canonical(_centered(center=[x, y], radius=radius)), width, height)
+    if isinstance(view, DeepView):
         return
     for start, step, count in ((view.x0, view.dx, width), (view.y0, view.dy, height)):
         for index in (0, count // 2, count - 2):

@@ -61,6 +61,15 @@ def endless_lease(lease_id: str = "endless") -> dict[str, Any]:
     return lease_document(lease_id, model=model, view=view, width=4096, height=4096, tile_size=2048, outputs=["png"])
 
 
+def deep_lease(lease_id: str = "deep", **changes: Any) -> dict[str, Any]:
+    """A lease of four tiles beyond double precision."""
+    center = ["0.0000000000000000000000000000000000000000000001", "1"]
+    params = {"formula": "mandelbrot", "center": center, "radius": "1e-30", "max_iter": 5000, "escape_radius": 2.0}
+    model = {"digest": "deep", "renderer": "mandelbrot", "params": params}
+    view = {"method": "perturbation", "center": center, "dx": "3.125e-32", "dy": "3.125e-32"}
+    return lease_document(lease_id, **({"model": model, "view": view} | changes))
+
+
 @dataclass
 class Manager:
     """What the server answers and what it saw."""

@@ -10,12 +10,14 @@ import pytest
 
 from renderers.agent import Agent, Exit, Identity
 from renderers.client import ManagerClient
+from renderers.mandelbrot.deep import model as deep_model
 from tests.unit.renderers.bundles import Bundle
 from tests.unit.renderers.manager_server import (
     LAUNCH_TOKEN,
     NODE_TOKEN,
     Answer,
     Manager,
+    deep_lease,
     endless_lease,
     lease_document,
     serving,
@@ -276,3 +278,49 @@ def test_no_token_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         life.end()
     assert LAUNCH_TOKEN not in caplog.text
     assert NODE_TOKEN not in caplog.text
+
+
+def test_a_deep_lease_is_delivered_and_its_model_told() -> None:
+    with farm(deep_lease("d1"), deep_lease("d2")) as (manager, _):
+        manager.wait_for(delivered(manager, "d1", "d2"))
+        manager.wait_for(lambda: any(body["models"] for body in manager.bodies("lease")))
+        told = next(body["models"] for body in manager.bodies("lease") if body["models"])
+        assert [model["digest"] for model in told] == ["deep"]
+        assert told[0]["size_bytes"] > 16 * 100
+        counts = Bundle.read(manager.uploads["d1"]).array(0, "counts", (32, 32))
+        assert 50 < counts.min() < counts.max() < 5000
+
+
+def _slow_model() -> dict[str, Any]:
+    """A deep lease whose orbit takes long."""
+    model = deep_lease()["model"]
+    params = model["params"] | {"max_iter": 10_000_000, "center": ["-1", "0"], "radius": "1e-300"}
+    view = {"method": "perturbation", "center": ["-1", "0"], "dx": "1e-301", "dy": "1e-301"}
+    return deep_lease("slow", model={**model, "digest": "slow", "params": params}, view=view)
+
+
+def test_other_leases_are_rendered_while_a_model_is_loaded() -> None:
+    with farm(_slow_model(), lease_document("quick")) as (manager, _):
+        manager.wait_for(delivered(manager, "quick"))
+        assert "slow" not in manager.uploads
+        assert "slow" in manager.bodies("lease")[-1]["leases"]
+
+
+def test_a_lease_taken_back_while_its_model_is_loaded_is_forgotten() -> None:
+    with farm(_slow_model()) as (manager, _):
+        manager.wait_for(lambda: any("slow" in body["leases"] for body in manager.bodies("heartbeat")))
+        manager.revoked = ["slow"]
+        manager.wait_for(lambda: not manager.bodies("heartbeat")[-1]["leases"])
+        manager.leases.append(lease_document("next"))
+        manager.wait_for(delivered(manager, "next"))
+
+
+def test_a_lease_whose_model_cannot_be_loaded_is_handed_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError("no room for the orbit")
+
+    monkeypatch.setattr(deep_model, "reference_orbit", fail)
+    with farm(deep_lease("d"), lease_document("good")) as (manager, _):
+        manager.wait_for(manager.saw("lease/d/fail"))
+        assert "no room for the orbit" in manager.bodies("lease/d/fail")[0]["error"]
+        manager.wait_for(delivered(manager, "good"))

@@ -16,7 +16,7 @@ from renderers.mandelbrot import native
 from renderers.mandelbrot.kernel import Limits, View, Window, render_tile
 from renderers.mandelbrot.light import LEVELS, LIGHT, averaged, dimmed
 from renderers.mandelbrot.methods import painting
-from renderers.mandelbrot.picture import CELL, CONTRAST, Artist, Sampling, differing, finer, grown, runs
+from renderers.mandelbrot.picture import CELL, CONTRAST, AnyView, Artist, Sampling, differing, grown, runs
 from renderers.mandelbrot.portable.light import average_light
 from renderers.mandelbrot.tile import UNSET
 from tests.unit.renderers.manager_server import lease_document
@@ -30,12 +30,13 @@ def lease(**changes: Any) -> Lease:
 
 
 def values(
-    view: View, window: Window, wanted: NDArray[np.bool_] | None = None
+    view: AnyView, window: Window, wanted: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     shape = (window.rows, window.cols)
     counts, smooth = np.empty(shape, np.uint32), np.empty(shape, np.float32)
     if wanted is not None:
         counts[:], smooth[:] = np.where(wanted, UNSET, 100), 0.0
+    assert isinstance(view, View)
     assert render_tile(
         view, window, Limits(100, 2.0), counts, smooth, np.zeros(1, np.uint8), only_unset=wanted is not None
     )
@@ -55,7 +56,7 @@ def picture(sampling: Sampling, window: Window = WHOLE, compute: Callable[..., o
 def test_samples_are_those_of_an_image_so_many_times_as_large(factor: int) -> None:
     look = lease()
     large = Window(0, 0, factor * SIDE, factor * SIDE)
-    samples = painting(look)(look.view, large, *values(finer(look.view, factor), large))
+    samples = painting(look)(look.view, large, *values(look.view.finer(factor), large))
     assert np.array_equal(picture(Sampling(factor)), averaged(samples, factor))
 
 

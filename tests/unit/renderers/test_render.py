@@ -5,16 +5,20 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from renderers.lease import parse_lease
+from renderers.mandelbrot.deep.model import DeepView
 from renderers.mandelbrot.kernel import Limits, View
+from renderers.mandelbrot.light import averaged
 from renderers.mandelbrot.render import Renderer, Work
 from renderers.mandelbrot.strips import RowPicture
+from renderers.models import HeldModels
 from tests.unit.renderers.bundles import Bundle
-from tests.unit.renderers.manager_server import endless_lease, lease_document
+from tests.unit.renderers.manager_server import deep_lease, endless_lease, lease_document
 from tests.unit.renderers.orbits import escape
 
 
@@ -126,3 +130,22 @@ def test_an_abandoned_lease_that_has_not_begun_ends_at_once() -> None:
         renderer.submit(parse_lease(lease_document("waiting")))
         renderer.abandon("waiting")
         assert ended.get(timeout=5).lease.id == "waiting"
+
+
+def test_a_deep_picture_with_several_samples_is_the_larger_image_averaged() -> None:
+    order: dict[str, Any] = {"width": 64, "height": 64, "tile_size": 64, "tile_cols": 1, "start": 0, "stop": 1}
+    fine: dict[str, Any] = {"width": 128, "height": 128, "tile_size": 128, "tile_cols": 1, "start": 0, "stop": 1}
+    view = deep_lease()["view"]
+    halved = view | {name: str(Decimal(view[name]) / 2) for name in ("dx", "dy")}
+    sampled = Bundle.read(_rendered_deep(deep_lease(**order, supersample=2)).bundle()).picture(0, "png")
+    larger = Bundle.read(_rendered_deep(deep_lease(**fine, view=halved)).bundle()).picture(0, "png")
+    assert np.array_equal(sampled, averaged(np.ascontiguousarray(larger).reshape(128, -1), 2).reshape(64, 64, 3))
+
+
+def _rendered_deep(document: dict[str, Any]) -> Work:
+    with pool() as (renderer, ended):
+        lease = parse_lease(document)
+        assert lease.reference is not None
+        assert isinstance(lease.view, DeepView)
+        renderer.submit(lease, HeldModels().load(lease.reference, lease.view))
+        return ended.get(timeout=30)

@@ -105,6 +105,7 @@ def painted(method: str, **changes: object) -> tuple[NDArray[np.uint8], Counts, 
     plain = replace(look, coloring=replace(look.coloring, method="smooth"))
     window = Window(0, 0, 64, 64)
     counts, smooth = np.empty((64, 64), np.uint32), np.empty((64, 64), np.float32)
+    assert isinstance(look.view, View)
     assert render_tile(look.view, window, look.limits, counts, smooth, np.zeros(1, np.uint8))
     pictures = [painting(each)(look.view, window, counts, smooth).reshape(64, 64, 3) for each in (look, plain)]
     return pictures[0], counts[::-1], pictures[1]
