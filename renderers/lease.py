@@ -9,10 +9,19 @@ from typing import Any
 
 from renderers.mandelbrot.deep.model import DeepView, Reference
 from renderers.mandelbrot.deep.scaled import Scaled
+from renderers.mandelbrot.formulas import MANDELBROT, Formula
 from renderers.mandelbrot.kernel import Limits, View, Window
 from renderers.mandelbrot.palette import Coloring, rgb
 from renderers.mandelbrot.picture import Sampling
 
+FORMULAS = {
+    "mandelbrot": ("mandelbrot", 2),
+    "multibrot3": ("multibrot", 3),
+    "multibrot4": ("multibrot", 4),
+    "multibrot5": ("multibrot", 5),
+    "burning-ship": ("burning-ship", 2),
+    "tricorn": ("tricorn", 2),
+}
 METHODS = ("smooth", "bands", "distance", "normal")
 INTERPOLATIONS = ("linear", "cosine")
 MOST_SAMPLES = 4
@@ -51,6 +60,7 @@ class Lease:
     view: View | DeepView
     reference: Reference | None
     limits: Limits
+    formula: Formula
     outputs: frozenset[str]
     preview_scale: int
     strip_lines: int
@@ -79,12 +89,13 @@ def parse_lease(document: Mapping[str, Any]) -> Lease:
 def _read(document: Mapping[str, Any]) -> Lease:
     model = document["model"]
     params = model["params"]
-    if model["renderer"] != "mandelbrot" or params.get("formula", "mandelbrot") != "mandelbrot":
-        raise ValueError(f"renderer {model['renderer']!r} with formula {params.get('formula')!r} is not known here")
+    if model["renderer"] != "mandelbrot":
+        raise ValueError(f"the renderer {model['renderer']!r} is not known here")
+    formula = _formula(params)
     limits = Limits(int(params["max_iter"]), float(params.get("escape_radius", 2.0)))
     if limits.max_iter < 1 or not 2.0 <= limits.escape_radius <= 1e100:
         raise ValueError(f"max_iter {limits.max_iter} with escape_radius {limits.escape_radius} cannot be rendered")
-    view, reference = _place(document, model["digest"], limits)
+    view, reference = _place(document, limits, formula)
     return Lease(
         id=str(document["id"]),
         job=str(document["job"]),
@@ -98,6 +109,7 @@ def _read(document: Mapping[str, Any]) -> Lease:
         view=view,
         reference=reference,
         limits=limits,
+        formula=formula,
         outputs=frozenset(document["outputs"]),
         preview_scale=int(document.get("preview_scale", 1)),
         strip_lines=int(document.get("strip_lines", 0)),
@@ -113,11 +125,23 @@ def _sampling(document: Mapping[str, Any]) -> Sampling:
     return sampling
 
 
-def _place(document: Mapping[str, Any], digest: str, limits: Limits) -> tuple[View | DeepView, Reference | None]:
+def _formula(params: Mapping[str, Any]) -> Formula:
+    """What is iterated, by its name, and the constant of a Julia set."""
+    name = params.get("formula", "mandelbrot")
+    family, power = FORMULAS.get(name, (str(name), 0))
+    if params.get("julia") is None:
+        return Formula(family, power)
+    x, y = params["julia"]
+    return Formula(family, power, (float(x), float(y)))
+
+
+def _place(document: Mapping[str, Any], limits: Limits, formula: Formula) -> tuple[View | DeepView, Reference | None]:
     """Where the pixels are: doubles, or distances from a centre of any precision."""
     view = document["view"]
     if view.get("method", "double") == "double":
         return View(*(float(view[name]) for name in ("x0", "y0", "dx", "dy"))), None
+    if formula != MANDELBROT:
+        raise ValueError("only the Mandelbrot set is rendered beyond double precision")
     if view["method"] != "perturbation" or limits.max_iter > MAX_ITER:
         raise ValueError(f"method {view['method']!r} with max_iter {limits.max_iter} cannot be rendered")
     center, steps = [_decimal(part) for part in view["center"]], [_decimal(view[name]) for name in ("dx", "dy")]
@@ -126,7 +150,9 @@ def _place(document: Mapping[str, Any], digest: str, limits: Limits) -> tuple[Vi
         raise ValueError("a deep view needs a centre and pixels that are not closer together than 1e-1100")
     dx, dy = (Scaled.of(step) for step in steps)
     width, height = int(document["width"]), int(document["height"])
-    reference = Reference(str(digest), (center[0], center[1]), radius, limits.max_iter, limits.escape_radius)
+    reference = Reference(
+        str(document["model"]["digest"]), (center[0], center[1]), radius, limits.max_iter, limits.escape_radius
+    )
     return DeepView(dx, dy, width, height), reference
 
 

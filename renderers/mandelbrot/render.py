@@ -56,7 +56,10 @@ class Work:
     def draw(self, view: AnyView, window: Window, counts: Counts, smooth: Smooth, *, only_unset: bool = False) -> bool:
         """Fill the arrays, or at least where counts are UNSET, by the method of the view; False when stopped."""
         if isinstance(view, View):
-            return render_tile(view, window, self.lease.limits, counts, smooth, self.stop, only_unset=only_unset)
+            lease = self.lease
+            return render_tile(
+                view, window, lease.limits, counts, smooth, self.stop, lease.formula, only_unset=only_unset
+            )
         if self.deep is None:
             raise ValueError("the model of a deep view was not loaded")
         return self.deep.render_tile(view, window, counts, smooth, self.stop)

@@ -60,7 +60,7 @@ def check_view(look: Look, params: Mapping[str, Any], view: Mapping[str, Any]) -
     """Raises Invalid where the derivative that a method needs is not known: beyond doubles, and of other formulas."""
     if look["method"] not in SHADED:
         return
-    if params.get("formula") != _FORMULA or view.get("method", _IN_DOUBLES) != _IN_DOUBLES:
+    if params.get("formula") != _FORMULA or "julia" in params or view.get("method", _IN_DOUBLES) != _IN_DOUBLES:
         raise Invalid(
             "coloring.method",
             f"{look['method']} is for the formula {_FORMULA!r} in double precision; use smooth, bands or histogram.",

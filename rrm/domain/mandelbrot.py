@@ -20,6 +20,7 @@ from typing import Any
 from rrm.errors import Invalid
 
 RENDERER = "mandelbrot"
+FORMULAS = (RENDERER, "multibrot3", "multibrot4", "multibrot5", "burning-ship", "tricorn")
 MAX_ITER = 10_000_000
 DOUBLE_RADIUS = Fraction(1, 10**13)  # down to here views are rendered in double precision, bit for bit as documented
 DEEPEST = 1000
@@ -100,6 +101,7 @@ def canonical(params: object) -> dict[str, Any]:
             result[field] = read(params.get(field))
         except _RefusedError as refused:
             errors[f"params.{field}"] = [str(refused)]
+    errors |= _check_julia(result)
     if errors:
         raise Invalid(errors)
     return {field: value for field, value in result.items() if value is not None}
@@ -128,7 +130,7 @@ def geometry(params: Mapping[str, Any], width: int, height: int) -> View | DeepV
     view = _doubles(shown, width, height)
     if radius >= DOUBLE_RADIUS and _has_distinct_samples(shown, view):
         return view
-    if params["formula"] != RENDERER:
+    if params["formula"] != RENDERER or "julia" in params:
         raise Invalid(
             "params.formula",
             f"Only {RENDERER!r} can be rendered this deep; others need a radius of {float(DOUBLE_RADIUS):g} or more,"
@@ -195,9 +197,26 @@ def _around_center(params: Mapping[str, Any], width: int, height: int) -> _Recta
 
 
 def _formula(value: object) -> str:
-    if value not in (None, RENDERER):
-        raise _RefusedError(f"The only formula is {RENDERER!r}.")
-    return RENDERER
+    if value is None:
+        return RENDERER
+    if not isinstance(value, str) or value not in FORMULAS:
+        raise _RefusedError(f"Must be one of {', '.join(FORMULAS)}.")
+    return value
+
+
+def _julia(value: object) -> list[str] | None:
+    """The constant of a Julia set of the formula; None for the set of constants itself."""
+    return (
+        None if value is None else [_text(part) for part in _decimals(value, "constant of the Julia set", "[x, y]", 2)]
+    )
+
+
+def _check_julia(params: Mapping[str, Any]) -> dict[str, list[str]]:
+    """An orbit that may come back from beyond the escape radius has no count."""
+    constant, radius = params.get("julia"), params.get("escape_radius")
+    if not constant or radius is None or math.hypot(*map(float, constant)) <= radius:
+        return {}
+    return {"params.julia": [f"Must not lie beyond the escape radius of {radius:g}."]}
 
 
 def _fit(value: object) -> str | None:
@@ -277,6 +296,11 @@ def _stray(key: object) -> str:
 
 
 _Reader = Callable[[object], Any]
-_COMMON: dict[str, _Reader] = {"formula": _formula, "max_iter": _max_iter, "escape_radius": _escape_radius}
+_COMMON: dict[str, _Reader] = {
+    "formula": _formula,
+    "julia": _julia,
+    "max_iter": _max_iter,
+    "escape_radius": _escape_radius,
+}
 _BY_CENTER: dict[str, _Reader] = {"center": _center, "radius": _radius}
 _BY_VIEWPORT: dict[str, _Reader] = {"viewport": _viewport, "fit": _fit}

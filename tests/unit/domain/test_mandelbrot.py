@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrm.domain.mandelbrot import DeepView, View, canonical, digest, geometry
+from rrm.domain.mandelbrot import FORMULAS, DeepView, View, canonical, digest, geometry
 from rrm.errors import Invalid
 
 VALLEY = {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 2000}
@@ -300,3 +300,36 @@ def test_every_accepted_grid_has_distinct_samples(x: float, y: float, radius: fl
     for start, step, count in ((view.x0, view.dx, width), (view.y0, view.dy, height)):
         for index in (0, count // 2, count - 2):
             assert start + index * step < start + (index + 1) * step
+
+
+@pytest.mark.parametrize("formula", FORMULAS)
+def test_formulas_and_julia_sets_are_models_of_their_own(formula: str) -> None:
+    plain = canonical(_centered(formula=formula))
+    julia = canonical(_centered(formula=formula, julia=[-0.8, "0.1560"]))
+    assert plain["formula"] == julia["formula"] == formula
+    assert "julia" not in plain
+    assert julia["julia"] == ["-0.8", "0.156"]
+    assert digest(plain) != digest(julia)
+    assert geometry(julia, 64, 64) == geometry(plain, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"julia": [2, 1]}, "beyond the escape radius of 2"),
+        ({"julia": [0.5]}, "as [x, y]"),
+        ({"julia": "here"}, "as [x, y]"),
+        ({"julia": ["x", "0"]}, "Not a finite decimal"),
+    ],
+)
+def test_a_constant_that_has_no_julia_set_here_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        canonical(_centered(**changes))
+    assert list(caught.value.errors) == ["params.julia"]
+    assert said in caught.value.errors["params.julia"][0]
+
+
+def test_a_julia_set_is_refused_where_doubles_end() -> None:
+    with pytest.raises(Invalid) as caught:
+        geometry(canonical(_centered(radius="1e-20", julia=[0, 1])), 64, 64)
+    assert list(caught.value.errors) == ["params.formula"]

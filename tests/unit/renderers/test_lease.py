@@ -7,6 +7,7 @@ import pytest
 
 from renderers.lease import BadLease, parse_lease
 from renderers.mandelbrot.deep.model import DeepView, Reference
+from renderers.mandelbrot.formulas import Formula
 from renderers.mandelbrot.kernel import Limits, View, Window
 from renderers.mandelbrot.picture import Sampling
 from tests.unit.renderers.manager_server import deep_lease, lease_document
@@ -106,3 +107,16 @@ def test_a_lease_that_cannot_be_rendered_is_refused_by_name(document: dict[str, 
     with pytest.raises(BadLease) as refusal:
         parse_lease(document)
     assert refusal.value.lease_id == document["id"]
+
+
+@pytest.mark.parametrize(
+    ("params", "formula"),
+    [
+        ({}, Formula()),
+        ({"formula": "multibrot4"}, Formula("multibrot", 4)),
+        ({"formula": "burning-ship", "julia": ["-0.5", "0.1"]}, Formula("burning-ship", 2, (-0.5, 0.1))),
+        ({"julia": ["-0.8", "0.156"]}, Formula(julia=(-0.8, 0.156))),
+    ],
+)
+def test_the_formula_is_read(params: dict[str, Any], formula: Formula) -> None:
+    assert parse_lease(_with_params(**params)).formula == formula

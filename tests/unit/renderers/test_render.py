@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pytest
 
 from renderers.lease import parse_lease
 from renderers.mandelbrot.deep.model import DeepView
-from renderers.mandelbrot.kernel import Limits, View
+from renderers.mandelbrot.kernel import Limits, View, render_tile
 from renderers.mandelbrot.light import averaged
 from renderers.mandelbrot.render import Renderer, Work
 from renderers.mandelbrot.strips import RowPicture
@@ -149,3 +150,18 @@ def _rendered_deep(document: dict[str, Any]) -> Work:
         assert isinstance(lease.view, DeepView)
         renderer.submit(lease, HeldModels().load(lease.reference, lease.view))
         return ended.get(timeout=30)
+
+
+@pytest.mark.parametrize("params", [{"formula": "tricorn"}, {"formula": "multibrot3", "julia": ["0.4", "0.1"]}])
+def test_a_lease_is_rendered_by_its_formula(params: dict[str, Any]) -> None:
+    model = lease_document()["model"]
+    asked = lease_document(model=model | {"params": model["params"] | params})
+    lease = parse_lease(asked)
+    bundle = Bundle.read(rendered(model=asked["model"]).bundle())
+    counts, smooth = np.empty((32, 32), np.uint32), np.empty((32, 32), np.float32)
+    assert isinstance(lease.view, View)
+    stop = np.zeros(1, np.uint8)
+    assert render_tile(lease.view, lease.window(0), lease.limits, counts, smooth, stop, lease.formula)
+    np.testing.assert_array_equal(bundle.array(0, "counts", (32, 32)), counts)
+    plain = Bundle.read(rendered().bundle())
+    assert (plain.array(0, "counts", (32, 32)) != counts).any()
