@@ -152,10 +152,10 @@ def test_a_finished_job_is_shown_in_other_colours(open_page: OpenPage, client: C
     zoomable(page)
     assert page.input_value("#r-palette") == "fire"
     assert page.locator("#r-method option").all_inner_texts() == ["Smooth", "Histogram"]
-    page.watcher.forgive("422")  # type: ignore[attr-defined]
     page.fill("#r-scale", "0")
     page.click("#recolor-button")
     expect(page.locator("#recolor .error")).to_contain_text("Must not be 0")
+    page.watcher.forgive("422")  # type: ignore[attr-defined]
     page.fill("#r-scale", "2")
     page.select_option("#r-palette", "viridis")
     page.click("#recolor-button")

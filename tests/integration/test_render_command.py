@@ -156,13 +156,14 @@ def test_every_option_reaches_the_job(manager: str, farm: Farm, worker: None, tm
     (tmp_path / "view.json").write_text(VIEW)
     wanted = ["--size=32X32", "--tile=16", "--palette=fire", "--method=bands", "--offset=0.5", "--scale=-2"]
     wanted += ["--interior=#102030", "--outputs=png,counts", "--priority=high", "--sites=here", "--policy=split"]
-    wanted += ["--name=All", "--resource=mandelbrot", f"--smooth={tmp_path / 's.npy'}"]
+    wanted += ["--name=All", "--resource=mandelbrot", "--supersample=2", "--adaptive", f"--smooth={tmp_path / 's.npy'}"]
 
     render(manager, f"--params=@{tmp_path / 'view.json'}", *wanted)
 
     job = Job.objects.get()
     chosen = {"palette": "fire", "method": "bands", "offset": 0.5, "scale": -2.0, "interior": "#102030"}
     assert (job.name, job.coloring, job.priority) == ("All", chosen, "high")
+    assert (job.supersample, job.adaptive) == (2, True)
     assert (job.outputs, job.site_policy, job.site_ids) == (["png", "counts", "smooth"], "split", ["here"])
     assert np.load(tmp_path / "s.npy").dtype == np.float32
 

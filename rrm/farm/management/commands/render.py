@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from rrm.client import Client, Progress, Refused, Unreachable
+from rrm.domain.coloring import METHODS
 
 REFUSED, UNREACHABLE, NOT_COMPLETED, INTERRUPTED = 1, 3, 4, 130
 
@@ -45,10 +46,14 @@ class Command(BaseCommand):
         parser.add_argument("--size", type=_size, metavar="WxH", help="in pixels (valley 4096x4096, rows 8192x6144, …)")
         parser.add_argument("--tile", type=int, default=256, help="side of a tile in pixels (default %(default)s)")
         parser.add_argument("--palette")
-        parser.add_argument("--method", choices=("smooth", "bands"))
+        parser.add_argument("--method", choices=METHODS)
         parser.add_argument("--offset", type=float)
         parser.add_argument("--scale", type=float)
         parser.add_argument("--interior", metavar="#RRGGBB", help="colour of the inside")
+        parser.add_argument(
+            "--supersample", type=int, default=1, metavar="N", help="N x N samples for each pixel, up to 4"
+        )
+        parser.add_argument("--adaptive", action="store_true", help="several samples only where neighbours differ")
         parser.add_argument("--resource", help="needed only when there are several")
         parser.add_argument("--priority", choices=("low", "normal", "high", "urgent"), default="normal")
         parser.add_argument("--sites", metavar="ID,ID", help="sites to use")
@@ -205,6 +210,8 @@ def _order(options: dict[str, Any], targets: dict[str, Path]) -> dict[str, Any]:
         "tile_size": options["tile"],
         "outputs": list(dict.fromkeys(wanted)),
         "coloring": {**coloring, **chosen},
+        "supersample": options["supersample"],
+        "adaptive": options["adaptive"],
         "priority": options["priority"],
     }
     order |= {"model": options["model"]} if options["model"] else {"params": options["params"]}
