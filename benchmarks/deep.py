@@ -1,4 +1,4 @@
-"""Views beyond double precision: orbit, tables, pixels at 1e-30, 1e-100, 1e-300; counts against full precision.
+"""Views beyond double precision: orbit, tables, pixels at 1e-30, 1e-100 and 1e-300; counts against full precision.
 
 python -m benchmarks deep [--json FILE] [--plot FILE.png] [--quick] [--repeats 3] [--threads 2] [--pixels 2000]
 

@@ -5,6 +5,7 @@ as Python's own integers at 200 bits (0.5 µs a step), three times as quick at 1
 """
 
 import contextlib
+import math
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ with contextlib.suppress(ImportError):  # there are processor architectures with
 
 GUARD_BITS = 64  # beyond the radius: 2^16 pixels across, 2^24 steps whose errors add up, 2^-24 of a pixel
 KEPT_BITS = 59  # of the fraction of ordinary values of 2Z, which stay below 16
-SMALL = 1 << 53  # what is smaller, as it is kept, has too few digits
+SMALL = 1 << 53  # a value with both parts smaller, as they are kept, has too few digits
 DIGITS = 64  # of what is small
 STEPS_AT_A_TIME = 1000
 
@@ -111,7 +112,7 @@ class _Walk:
             x, y = ((x + y) * (x - y) >> bits) + cx, (x * y >> (bits - 1)) + cy
             kept_x, kept_y = int(x >> shift), int(y >> shift)
             re, im = kept_x * scale, kept_y * scale
-            if -SMALL < kept_x < SMALL or -SMALL < kept_y < SMALL:
+            if -SMALL < kept_x < SMALL and -SMALL < kept_y < SMALL:
                 re, im = self._small(int(x), int(y))
             keep(re)
             keep(im)
@@ -124,7 +125,7 @@ class _Walk:
         """2·Z as doubles with all their digits."""
         length = max(abs(x).bit_length(), abs(y).bit_length())
         re, im, exponent = _fraction(x, length), _fraction(y, length), length + 1 - self._bits
-        twice = float(np.ldexp(re, max(exponent, -2200))), float(np.ldexp(im, max(exponent, -2200)))
+        twice = math.ldexp(re, exponent), math.ldexp(im, exponent)
         if max(abs(twice[0]), abs(twice[1])) < TINY:
             self._tiny.append((self.steps + 1, re, im, exponent))
         return twice
@@ -138,4 +139,4 @@ class _Walk:
 def _fraction(number: int, length: int) -> float:
     """number / 2^length."""
     surplus = max(0, abs(number).bit_length() - DIGITS)
-    return float(np.ldexp(float(number >> surplus), surplus - length))
+    return math.ldexp(float(number >> surplus), surplus - length)

@@ -23,8 +23,8 @@ MAGIC = b"RRMO"
 VERSION = 1
 HEADER = struct.Struct("<4sII")
 LONGEST_HEADER = 1 << 16
-PAIR = 16  # bytes of a value
 DIGEST = 32  # bytes of a SHA-256
+CHUNK = 1 << 20  # bytes read at a time
 
 
 class BadOrbit(ValueError):
@@ -87,25 +87,38 @@ def write_orbit(file: Any, reference: Reference, orbit: Orbit) -> None:
 
 def read_orbit(file: BinaryIO, reference: Reference) -> Orbit:
     """The orbit of `reference` from an open file. Raises BadOrbit."""
-    digest = hashlib.sha256()
-
-    def take(size: int) -> bytes:
-        part = file.read(size)
-        if len(part) != size:
-            raise BadOrbit("the file ends too early")
-        digest.update(part)
-        return part
-
-    magic, version, length = HEADER.unpack(take(HEADER.size))
+    source = _Hashed(file)
+    magic, version, length = HEADER.unpack(source.take(HEADER.size))
     if magic != MAGIC or version != VERSION or length > LONGEST_HEADER:
         raise BadOrbit(f"not an orbit of version {VERSION}")
-    last, tiny = _sizes(take(length), reference)
-    twice = np.zeros((last + 1 + PADDING, 2))
-    twice[: last + 1] = np.frombuffer(take(PAIR * (last + 1)), "<f8").reshape(-1, 2)
-    entries = np.frombuffer(take(TINY_ENTRY.itemsize * tiny), TINY_ENTRY)
-    if file.read(DIGEST + 1) != digest.digest():
+    last, tiny = _sizes(source.take(length), reference)
+    twice = np.zeros((last + 1 + PADDING, 2), "<f8")
+    source.fill(twice[: last + 1].data.cast("B"))
+    entries = np.frombuffer(source.take(TINY_ENTRY.itemsize * tiny), TINY_ENTRY)
+    if file.read(DIGEST + 1) != source.digest.digest():
         raise BadOrbit("the check sum is wrong")
     return Orbit(twice, entries)
+
+
+class _Hashed:
+    """A file being read; what was read is in the digest."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def take(self, size: int) -> bytes:
+        part = bytearray(size)
+        self.fill(memoryview(part))
+        return bytes(part)
+
+    def fill(self, room: memoryview) -> None:
+        """Read as much as there is room for. Raises BadOrbit."""
+        for start in range(0, len(room), CHUNK):
+            part = room[start : start + CHUNK]
+            if self._file.readinto(part) != len(part):  # type: ignore[attr-defined]  # files and BytesIO have it
+                raise BadOrbit("the file ends too early")
+            self.digest.update(part)
 
 
 def _header(reference: Reference) -> dict[str, Any]:

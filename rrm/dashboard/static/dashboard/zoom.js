@@ -1,7 +1,7 @@
 // The zoomable picture of a finished job, its buttons and its coordinates.
 
 import { byId } from "./dom.js";
-import { digits, pointAt } from "./plane.js";
+import { digits, length, pointAt } from "./plane.js";
 import { Pyramid } from "./pyramid.js";
 import { Viewer } from "./viewer.js";
 
@@ -51,7 +51,7 @@ export class ZoomPanel {
   #link(x, y, half) {
     const { view, params } = this.#job;
     const point = pointAt(this.#job, [x, y]);
-    const place = { x: digits(point[0], view.dx), y: digits(point[1], view.dy), radius: (half * view.dx).toPrecision(6) };
+    const place = { x: digits(point[0], view.dx), y: digits(point[1], view.dy), radius: length(half, view.dx) };
     byId("render-view").href = `/?${new URLSearchParams({ ...place, max_iter: params.max_iter })}`;
   }
 }
