@@ -29,7 +29,7 @@ from rrm.results.shelf import CorruptRange
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = timedelta(seconds=2)
+PATIENCE = timedelta(seconds=5)
 _RETRY_SECONDS = 1
 _WAITING = 4  # readers that may wait at once: each keeps a thread that nodes and other people want as well
 

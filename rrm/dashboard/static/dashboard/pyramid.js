@@ -14,10 +14,12 @@ export class Pyramid {
   #busy = 0;
   #changed;
 
-  /** Read the descriptor of a job's pyramid; `changed()` is called when a wanted tile has arrived. */
+  /** A job's pyramid, once it is made; `changed()` is called when a wanted tile has arrived. */
   static async open(job, changed = () => {}) {
     const text = await (await request("GET", `job/${job}/pyramid.dzi`, { headers: { Accept: "*/*" } })).text();
-    return new Pyramid(`job/${job}/pyramid_files/`, new DOMParser().parseFromString(text, "application/xml"), changed);
+    const pyramid = new Pyramid(`job/${job}/pyramid_files/`, new DOMParser().parseFromString(text, "application/xml"), changed);
+    await pyramid.fetch(0, 0, 0); // whoever is first has it made; few may wait for that at once
+    return pyramid;
   }
 
   constructor(base, descriptor, changed) {
