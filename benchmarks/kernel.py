@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import deep
 from benchmarks.kernels import ours, report, rivals
 from benchmarks.kernels.limit import Probe
 from benchmarks.whole import inputs
@@ -118,6 +119,8 @@ def measure(quick: bool, repeats: int) -> Figures:
     figures["views"] = say("views", views(repeats))
     figures["rivals"] = say("rivals", rates_of_rivals(quick))
     figures["mismatches"] = say("mismatches", mismatches(quick))
+    size, pixels = (deep.QUICK_SIZE, 100) if quick else (deep.SIZE, 2000)
+    figures |= say("deep views", deep.figures_of(deep.Options(size, min(repeats, 3), ALL, pixels)))
     return {**keys(figures), **figures}
 
 

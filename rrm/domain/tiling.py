@@ -15,6 +15,8 @@ STRIP_BYTES = 2**19
 
 LEAST_SECONDS = 0.05
 """A range that is less work than this costs more to hand over than it helps to balance the end of a job."""
+ALONE_SECONDS = 0.15
+"""The same for a node that is alone: there is nobody to balance with, unless another one comes just now."""
 
 Range = tuple[int, int]
 
@@ -98,8 +100,8 @@ def range_size(
     """How many tiles one lease takes: `target_seconds` of this node's measured speed on this model.
 
     A node that has not been measured gets one tile for each core. Never more than remaining / (2 * nodes), so that
-    the tail stays balanced; or up to twice as much, and all of it to a node that is alone, when that is less work than
-    LEAST_SECONDS; and one tile at least. `pixel_seconds` is wall seconds per pixel with all cores at work.
+    the tail stays balanced; or up to twice as much when that is less work than LEAST_SECONDS, and anything to a node that
+    is alone when that is less work than ALONE_SECONDS; and one tile at least. `pixel_seconds` is wall seconds per pixel with all cores at work.
     """
     if remaining < 1:
         raise ValueError("nothing remains to be leased")
@@ -107,7 +109,8 @@ def range_size(
     if pixel_seconds is None:
         return max(1, min(cores, fair))
     tile_seconds = max(tile_pixels * pixel_seconds, 1e-9)
-    wanted, least = (int(min(remaining, seconds / tile_seconds)) for seconds in (target_seconds, LEAST_SECONDS))
+    least_seconds = LEAST_SECONDS if nodes > 1 else ALONE_SECONDS
+    wanted, least = (int(min(remaining, seconds / tile_seconds)) for seconds in (target_seconds, least_seconds))
     return max(1, min(wanted, max(fair, least if nodes < 2 else min(least, 2 * fair))))
 
 

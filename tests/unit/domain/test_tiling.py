@@ -118,6 +118,8 @@ def test_a_measured_node_gets_the_tiles_it_does_in_the_target_time() -> None:
 
 def test_a_range_of_next_to_no_work_is_not_cut_to_balance_the_end() -> None:
     assert _size(remaining=64, pixel_seconds=1e-8) == 64  # 42 ms altogether
+    assert _size(remaining=200, pixel_seconds=1e-8) == 200  # 131 ms, and nobody to balance with
+    assert _size(remaining=400, pixel_seconds=1e-8) == 228  # 150 ms
     assert _size(remaining=1000, pixel_seconds=1e-8, nodes=50) == 20  # twice a fair part
     assert _size(pixel_seconds=0.0, nodes=2) == 500
     assert _size(pixel_seconds=1e-300, nodes=2) == 500
