@@ -100,8 +100,9 @@ def range_size(
     """How many tiles one lease takes: `target_seconds` of this node's measured speed on this model.
 
     A node that has not been measured gets one tile for each core. Never more than remaining / (2 * nodes), so that
-    the tail stays balanced; or up to twice as much when that is less work than LEAST_SECONDS, and anything to a node that
-    is alone when that is less work than ALONE_SECONDS; and one tile at least. `pixel_seconds` is wall seconds per pixel with all cores at work.
+    the tail stays balanced; or up to twice as much when that is less work than LEAST_SECONDS, and anything to a node
+    that is alone when that is less work than ALONE_SECONDS; and one tile at least. `pixel_seconds` is wall seconds
+    per pixel with all cores at work.
     """
     if remaining < 1:
         raise ValueError("nothing remains to be leased")
