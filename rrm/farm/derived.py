@@ -23,7 +23,7 @@ from rrm.farm.composing import metadata
 from rrm.farm.models import Job
 from rrm.farm.painting import grid_of, pictures_of
 from rrm.results.compose import compose_pyramid
-from rrm.results.exports import EXPORTS
+from rrm.results.exports import EXPORTS, Origin
 from rrm.results.layout import drafted
 from rrm.results.shelf import CorruptRange
 
@@ -54,11 +54,12 @@ def ensure_pyramid(job: Job) -> None:
 def ensure_export(job: Job, name: str) -> Path:
     """The file of a COMPLETED job in another format, one of EXPORTS. NotReady as for the pyramid."""
     kept = jobs.files(job)
-    path, told = kept.export(name), metadata(job)
+    path = kept.export(name)
+    origin = Origin(kept, metadata(job), job.palette, int(job.model.params["max_iter"]))
 
     def make() -> None:
         with drafted(path) as draft:
-            EXPORTS[name].write(kept, draft, told)
+            EXPORTS[name].write(origin, draft)
 
     if not path.exists():
         _ensure(path, make, _exports)

@@ -16,27 +16,33 @@ from numpy.typing import NDArray
 from rrm.results.png import Bytes
 
 TABLE_SIZE = 4096
+FINE_TABLE_SIZE = 2**16
 Table = NDArray[np.uint32]
 Values = NDArray[Any]
 
 
 def color_table(look: Mapping[str, Any]) -> Table:
-    """TABLE_SIZE colours and the interior's, red in the lowest byte; the last stop leads on to the first."""
+    """TABLE_SIZE colours and the interior's, red in the lowest byte."""
+    rgb = np.concatenate((np.rint(gradient(look, TABLE_SIZE)), [_rgb(look["interior"])])).astype(np.uint32)
+    table: Table = rgb[:, 0] + rgb[:, 1] * np.uint32(2**8) + rgb[:, 2] * np.uint32(2**16)
+    return table
+
+
+def gradient(look: Mapping[str, Any], size: int) -> NDArray[np.float64]:
+    """`size` colours of one cycle (size, 3), from 0 to 255; the last stop leads on to the first."""
     stops: Sequence[tuple[float, str]] = look["stops"]
     positions = np.array([position for position, _ in stops])
     channels = np.array([_rgb(color) for _, color in stops], np.float64)
     positions = np.concatenate(([positions[-1] - 1.0], positions, [positions[0] + 1.0]))
     channels = np.concatenate((channels[-1:], channels, channels[:1]))
-    t = np.arange(TABLE_SIZE) / TABLE_SIZE
+    t = np.arange(size) / size
     right = np.clip(np.searchsorted(positions, t, side="right"), 1, len(positions) - 1)
     width = positions[right] - positions[right - 1]
     mix = np.divide(t - positions[right - 1], width, out=np.zeros_like(t), where=width > 0)
     if look["interpolation"] == "cosine":
         mix = (1.0 - np.cos(math.pi * mix)) / 2.0
-    mixed = channels[right - 1] * (1.0 - mix[:, None]) + channels[right] * mix[:, None]
-    rgb = np.concatenate((np.rint(mixed), [_rgb(look["interior"])])).astype(np.uint32)
-    table: Table = rgb[:, 0] + rgb[:, 1] * np.uint32(2**8) + rgb[:, 2] * np.uint32(2**16)
-    return table
+    mixed: NDArray[np.float64] = channels[right - 1] * (1.0 - mix[:, None]) + channels[right] * mix[:, None]
+    return mixed
 
 
 def _rgb(color: str) -> tuple[int, int, int]:
@@ -67,5 +73,21 @@ def painter(look: Mapping[str, Any], shares: Callable[[Values], Values] | None) 
         packed = np.take(table, places).astype("<u4", copy=False)
         pixels: Bytes = packed.view(np.uint8).reshape(*values.shape, 4)[..., :3]
         return np.ascontiguousarray(pixels)
+
+    return paint
+
+
+def fine_painter(look: Mapping[str, Any]) -> Callable[[Values, Values], NDArray[np.uint16]]:
+    """Paints smooth values as (height, width, 3) with 16 bits a channel: slow changes of colour show no steps."""
+    colors = np.concatenate((gradient(look, FINE_TABLE_SIZE), [_rgb(look["interior"])]))
+    table = np.rint(colors * (0xFFFF / 0xFF)).astype(np.uint16)
+    offset, scale = float(look["offset"]), float(look["scale"]) / float(look["cycle"])
+
+    def paint(values: Values, inside: Values) -> NDArray[np.uint16]:
+        t = values.astype(np.float64) * scale + offset
+        places = ((t - np.floor(t)) * FINE_TABLE_SIZE).astype(np.int32) & (FINE_TABLE_SIZE - 1)
+        places[inside] = FINE_TABLE_SIZE
+        pixels: NDArray[np.uint16] = table[places]
+        return pixels
 
     return paint

@@ -58,12 +58,14 @@ def in_order(pool: Executor, make: Callable[[S], T], items: Iterable[S], ahead: 
 
 
 class ImageFile:
-    """A PNG written from strips."""
+    """A PNG written from strips. `bits` are those of a channel."""
 
-    def __init__(self, file: IO[bytes], width: int, height: int, metadata: Mapping[str, object]) -> None:
+    def __init__(
+        self, file: IO[bytes], width: int, height: int, metadata: Mapping[str, object], *, bits: int = 8
+    ) -> None:
         self._file = file
         self._adler = 1
-        file.write(png.opening(width, height))
+        file.write(png.opening(width, height, bits))
         file.write(png.text("Software", SOFTWARE))
         file.write(png.text("Description", json.dumps(metadata)))
         file.write(png.chunk(b"IDAT", ZLIB_HEADER))

@@ -26,9 +26,9 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return b"".join((struct.pack(">I", len(data)), kind, data, struct.pack(">I", isal_zlib.crc32(data, _crc(kind)))))
 
 
-def opening(width: int, height: int) -> bytes:
-    """Signature and IHDR: all that comes before text and pixels."""
-    return SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+def opening(width: int, height: int, bits: int = 8) -> bytes:
+    """Signature and IHDR: all that comes before text and pixels. `bits` are those of a channel."""
+    return SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0))
 
 
 def text(keyword: str, value: str) -> bytes:
@@ -49,13 +49,13 @@ def encode(pixels: Bytes) -> bytes:
 
 
 def sub_filtered(pixels: Bytes) -> Bytes:
-    """The scanlines, each led by its filter byte: every sample less the same sample of the pixel to its left."""
-    height, width, _ = pixels.shape
-    flat = pixels.reshape(height, 3 * width)
-    lines = np.empty((height, 1 + 3 * width), np.uint8)
+    """The scanlines of (height, width, bytes of a pixel), each led by its filter byte: each byte less that to its left."""
+    height, width, size = pixels.shape
+    flat = pixels.reshape(height, size * width)
+    lines = np.empty((height, 1 + size * width), np.uint8)
     lines[:, 0] = SUB
-    lines[:, 1:4] = flat[:, :3]
-    np.subtract(flat[:, 3:], flat[:, :-3], out=lines[:, 4:])
+    lines[:, 1 : 1 + size] = flat[:, :size]
+    np.subtract(flat[:, size:], flat[:, :-size], out=lines[:, 1 + size :])
     return lines
 
 

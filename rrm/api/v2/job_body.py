@@ -85,7 +85,11 @@ def _order(job: Job) -> dict[str, Any]:
 def exports_of(job: Job) -> list[str]:
     """The other formats that the job's results can be had in."""
     has = {*job.outputs, *(["png"] if job.has_picture else [])}
-    return [name for name, export in EXPORTS.items() if export.source in has and export.fits(job.width, job.height)]
+    return [
+        name
+        for name, export in EXPORTS.items()
+        if export.source in has and export.fits(job.width, job.height) and export.takes(job.palette["method"])
+    ]
 
 
 def _links(job: Job) -> dict[str, Any]:

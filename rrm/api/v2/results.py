@@ -102,6 +102,8 @@ class JobExport(_Result):
             raise NotFound(f"This job was not asked for {export.source}.")
         if not export.fits(job.width, job.height):
             raise NotFound(f"The picture is too large for {self.name}: {export.limit}.")
+        if not export.takes(job.palette["method"]):
+            raise NotFound(f"{self.name} is for the method {', '.join(export.methods or ())}.")
         return ranged.serve_file(request, derived.ensure_export(_completed(job), self.name), export.media_type)
 
 
@@ -124,6 +126,17 @@ class JobExr(JobExport):
     )
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the smooth values as OpenEXR, the highest y on top. The first reader waits until it is made."""
+        return self.serve(request, id)
+
+
+class JobFinePng(JobExport):
+    name = "image16.png"
+
+    @extend_schema(
+        operation_id="job_fine_png", parameters=IN_PARTS, responses=file_responses(PNG, "Sixteen bits a channel.")
+    )
+    def get(self, request: Request, id: UUID) -> HttpResponseBase:
+        """Fetch the picture with 16 bits a channel, of jobs with smooth values and method. The first reader waits."""
         return self.serve(request, id)
 
 

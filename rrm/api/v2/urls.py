@@ -74,6 +74,7 @@ urlpatterns = [
     path("job/<id:id>/smooth.npy", results.JobSmooth.as_view()),
     path("job/<id:id>/smooth.tiff", results.JobTiff.as_view()),
     path("job/<id:id>/smooth.exr", results.JobExr.as_view()),
+    path("job/<id:id>/image16.png", results.JobFinePng.as_view()),
     path("job/<id:id>/image.webp", results.JobWebp.as_view()),
     path("job/<id:id>/pyramid.dzi", results.JobPyramid.as_view()),
     path("job/<id:id>/pyramid_files/<index:level>/<index:col>_<index:row>.png", results.JobPyramidTile.as_view()),

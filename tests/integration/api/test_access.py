@@ -62,6 +62,7 @@ ROUTES: list[Row] = [
     ("GET", "job/{job}/smooth.npy", None, 404, 404, 404, 404),
     ("GET", "job/{job}/smooth.tiff", None, 404, 404, 404, 404),
     ("GET", "job/{job}/smooth.exr", None, 404, 404, 404, 404),
+    ("GET", "job/{job}/image16.png", None, 404, 404, 404, 404),
     ("GET", "job/{job}/image.webp", None, 409, 404, 409, 409),
     ("GET", "job/{job}/pyramid.dzi", None, 409, 404, 409, 409),
     ("GET", "job/{job}/pyramid_files/0/0_0.png", None, 409, 404, 409, 409),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import io
 import json
-from collections.abc import Mapping
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -17,6 +18,7 @@ import numpy as np
 import OpenEXR
 import pytest
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from rrm.errors import NotReady
@@ -24,7 +26,7 @@ from rrm.farm import composing, derived, jobs
 from rrm.farm.models import Job
 from rrm.results import exports
 from rrm.results.bundle import Bundle
-from rrm.results.layout import JobFiles
+from rrm.results.exports import Origin
 from tests.factories import Caller, problem
 from tests.integration.api.conftest import picture_of, whole
 from tests.integration.farm.conftest import VIEW, Farm
@@ -62,12 +64,43 @@ def test_the_picture_can_be_had_as_webp(job: Job, owner: Caller) -> None:
     assert abs(webp - png).mean() < 12
 
 
+def test_the_picture_can_be_had_with_sixteen_bits_a_channel(job: Job, owner: Caller) -> None:
+    fine = sixteen_bits(whole(owner, f"job/{job.pk}/image16.png"))
+    plain = picture_of(owner, f"job/{job.pk}/image.png")
+    # the finer gradient is the coarse one to within its own steps
+    assert np.abs(fine / 257.0 - plain).max() < 2.0
+    assert len(np.unique(fine)) > len(np.unique(plain))
+
+
+def sixteen_bits(data: bytes) -> NDArray[np.float64]:
+    """The samples of an RGB PNG with 16 bits a channel and Sub-filtered lines, which Pillow reduces to 8 bits."""
+    assert data[24:26] == bytes([16, 2])
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.load()  # whole and with right checksums, to another reader
+        width, height = picture.size
+    pixels, at = b"", 8
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        pixels += data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+        at += 12 + length
+    lines = np.frombuffer(zlib.decompress(pixels), np.uint8).reshape(height, 1 + 6 * width)
+    assert (lines[:, 0] == 1).all()
+    samples = np.cumsum(lines[:, 1:].reshape(height, width, 6), axis=1, dtype=np.uint8)
+    return np.ascontiguousarray(samples).view(">u2").reshape(height, width, 3).astype(np.float64)
+
+
+def test_sixteen_bits_are_for_smooth_colours(farm: Farm, owner: Caller) -> None:
+    bands = farm.submit(outputs=["png", "smooth"], coloring={"method": "bands"})
+    detail = problem(owner.get(f"job/{bands.pk}/image16.png"), 404, "not-found")["detail"]
+    assert "for the method smooth" in detail
+
+
 def test_other_formats_are_named_where_there_are_any(job: Job, farm: Farm, owner: Caller) -> None:
     links = owner.get(f"job/{job.pk}/").json()["links"]["exports"]
-    assert [link.rpartition("/")[2] for link in links] == ["smooth.tiff", "smooth.exr", "image.webp"]
+    assert [link.rpartition("/")[2] for link in links] == ["smooth.tiff", "smooth.exr", "image16.png", "image.webp"]
     counts = farm.submit(width=4096, height=16, tile_size=16, outputs=["counts"])
     assert owner.get(f"job/{counts.pk}/").json()["links"]["exports"] == []
-    for name in ("smooth.tiff", "smooth.exr", "image.webp"):
+    for name in exports.EXPORTS:
         problem(owner.get(f"job/{counts.pk}/{name}"), 404, "not-found")
 
 
@@ -81,7 +114,7 @@ def test_what_takes_long_to_make_goes_on_while_the_reader_is_told_to_come_back(
 ) -> None:
     begun, may_end = Event(), Event()
 
-    def slow(files: JobFiles, path: Path, told: Mapping[str, object]) -> None:
+    def slow(origin: Origin, path: Path) -> None:
         begun.set()
         assert may_end.wait(10)
         path.write_bytes(b"made once")
@@ -100,7 +133,7 @@ def test_what_takes_long_to_make_goes_on_while_the_reader_is_told_to_come_back(
 def test_readers_who_come_while_others_wait_are_sent_away_at_once(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     may_end = Event()
 
-    def slow(files: JobFiles, path: Path, told: Mapping[str, object]) -> None:
+    def slow(origin: Origin, path: Path) -> None:
         assert may_end.wait(20)
         path.write_bytes(b"made once")
 
@@ -122,7 +155,7 @@ def test_readers_who_come_while_others_wait_are_sent_away_at_once(job: Job, monk
 def test_many_readers_at_once_have_it_made_once(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
 
-    def counted(files: JobFiles, path: Path, told: Mapping[str, object]) -> None:
+    def counted(origin: Origin, path: Path) -> None:
         made.append(path)
         sleep(0.1)
         path.write_bytes(b"made once")
@@ -163,8 +196,8 @@ def test_a_job_deleted_while_something_is_made_leaves_nothing(
 ) -> None:
     folder = jobs.files(job).folder
 
-    def deleted(files: JobFiles, path: Path, told: Mapping[str, object]) -> None:
-        files.remove()
+    def deleted(origin: Origin, path: Path) -> None:
+        origin.files.remove()
         path.write_bytes(b"too late")
 
     monkeypatch.setitem(exports.EXPORTS, "smooth.tiff", replace(exports.EXPORTS["smooth.tiff"], write=deleted))
