@@ -49,7 +49,7 @@ def encode(pixels: Bytes) -> bytes:
 
 
 def sub_filtered(pixels: Bytes) -> Bytes:
-    """The scanlines of (height, width, bytes of a pixel), each led by its filter byte: each byte less that to its left."""
+    """The scanlines of (height, width, bytes of a pixel), led by their filter byte: each byte less that to its left."""
     height, width, size = pixels.shape
     flat = pixels.reshape(height, size * width)
     lines = np.empty((height, 1 + size * width), np.uint8)

@@ -1,0 +1,23 @@
+"""What the manager remembers. Constraints keep impossible rows out; `transitions.advance` alone writes a `state`."""
+
+from __future__ import annotations
+
+from rrm.farm.models.places import HeldModel, Node, RenderModel, Resource, ResourceSite, Site
+from rrm.farm.models.records import Event, IdempotencyKey, Loop, Token
+from rrm.farm.models.work import Job, JobShare, Lease
+
+__all__ = [
+    "Event",
+    "HeldModel",
+    "IdempotencyKey",
+    "Job",
+    "JobShare",
+    "Lease",
+    "Loop",
+    "Node",
+    "RenderModel",
+    "Resource",
+    "ResourceSite",
+    "Site",
+    "Token",
+]

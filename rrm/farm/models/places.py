@@ -1,0 +1,201 @@
+"""Where pictures are rendered, and with what: sites, resources, render models, and the nodes that run."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+
+from rrm.domain.states import NodeState
+from rrm.farm.models.states import choices
+
+_slug = RegexValidator(r"\A[a-z0-9][a-z0-9_.-]*\Z", "Use lower-case letters, digits, '-', '_' and '.'.")
+_colour = RegexValidator(r"\A#[0-9a-fA-F]{6}\Z", "Use a colour like #1f77b4.")
+
+
+class Site(models.Model):
+    """Where nodes can run."""
+
+    class Kind(models.TextChoices):
+        LOCAL = "local", "This machine"
+        SSH = "ssh", "SSH host"
+        SLURM = "slurm", "Slurm cluster over SSH"
+
+    class Connection(models.TextChoices):
+        DIRECT = "direct", "Direct"
+        TUNNEL = "tunnel", "Through the site's SSH connection"
+
+    id = models.CharField(max_length=50, primary_key=True, validators=[_slug])
+    name = models.CharField(max_length=200, blank=True)
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.LOCAL)
+    color = models.CharField(max_length=7, default="#3b82f6", validators=[_colour])
+    host = models.CharField(max_length=255, blank=True)
+    port = models.PositiveIntegerField(default=22)
+    username = models.CharField(max_length=100, blank=True)
+    identity = models.CharField(max_length=255, blank=True, help_text="Name of a key file in the key directory.")
+    host_key = models.TextField(blank=True)
+    connection = models.CharField(max_length=10, choices=Connection, default=Connection.DIRECT)
+    max_nodes = models.PositiveIntegerField(default=1)
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Resource(models.Model):
+    """A registered rendering resource: which renderer, where, with which options and how many nodes."""
+
+    class Renderer(models.TextChoices):
+        MANDELBROT = "mandelbrot", "Mandelbrot (ships with RRM)"
+        EXTERNAL = "external", "Any HTTP program"
+
+    id = models.CharField(max_length=50, primary_key=True, validators=[_slug])
+    name = models.CharField(max_length=4096, blank=True)
+    description = models.CharField(max_length=4096, blank=True)
+    renderer = models.CharField(max_length=20, choices=Renderer, default=Renderer.MANDELBROT)
+    sites = models.ManyToManyField(Site, through="ResourceSite", related_name="resources")
+    enabled = models.BooleanField(default=True)
+
+    command_line = models.CharField(max_length=1024, blank=True)
+    environment_variables = models.CharField(max_length=4096, blank=True)
+    modules = models.CharField(max_length=4096, blank=True)
+    process_rest_parameters_format = models.CharField(max_length=1024, blank=True)
+    scheduler_rest_parameters_format = models.CharField(max_length=1024, blank=True)
+    project = models.CharField(max_length=256, blank=True)
+    queue = models.CharField(max_length=256, blank=True)
+    exclusive = models.BooleanField(default=False)
+    nb_nodes = models.PositiveIntegerField(default=0)
+    nb_cpus = models.PositiveIntegerField(default=1)
+    nb_gpus = models.PositiveIntegerField(default=0)
+    memory = models.PositiveIntegerField(default=0, help_text="MiB; 0 leaves it to the site.")
+    graceful_exit = models.BooleanField(default=True)
+    wait_until_running = models.BooleanField(default=True)
+
+    min_nodes = models.PositiveIntegerField(default=0)
+    max_nodes = models.PositiveIntegerField(default=1)
+    standby = models.PositiveIntegerField(default=0, help_text="Nodes kept beyond what the work needs.")
+    idle_timeout = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds; empty lets RRM choose.")
+    time_limit = models.PositiveIntegerField(default=0, help_text="Seconds a node may live; 0 is no limit.")
+    prologue = models.TextField(blank=True)
+    extra_directives = models.JSONField(default=list, blank=True)
+    skip_directives = models.JSONField(default=list, blank=True)
+
+    # The autoscaler's memory: instants, so that any process may take the next step.
+    reason = models.CharField(max_length=500, blank=True, editable=False)
+    launch_failures = models.PositiveIntegerField(default=0, editable=False)
+    retry_at = models.DateTimeField(null=True, blank=True, editable=False)
+    up_since = models.DateTimeField(null=True, blank=True, editable=False)
+    demand_history = models.JSONField(default=list, blank=True, editable=False)
+    last_plan = models.JSONField(default=dict, blank=True, editable=False)
+    start_seconds = models.FloatField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(condition=Q(min_nodes__lte=F("max_nodes")), name="resource_min_within_max")
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class ResourceSite(models.Model):
+    """A site of a resource, in order of preference."""
+
+    resource = models.ForeignKey(Resource, on_delete=models.CASCADE, related_name="placements")
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, related_name="placements")
+    position = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        ordering = ["position", "id"]
+        constraints = [models.UniqueConstraint(fields=["resource", "site"], name="resource_site_once")]
+
+    def __str__(self) -> str:
+        return f"{self.resource_id} at {self.site_id}"
+
+
+class RenderModel(models.Model):
+    """What a node loads once and keeps. Equal parameters are the same row."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100, null=True, blank=True, unique=True, validators=[_slug])
+    renderer = models.CharField(max_length=20, default="mandelbrot")
+    params = models.JSONField()
+    digest = models.CharField(max_length=64, editable=False)
+    pinned = models.BooleanField(default=False, help_text="A node that holds it keeps it, and is kept.")
+    size_bytes = models.BigIntegerField(null=True, blank=True, editable=False)
+    load_seconds = models.FloatField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        ordering = ["-created_at", "id"]
+        constraints = [models.UniqueConstraint(fields=["renderer", "digest"], name="model_content_addressed")]
+
+    def __str__(self) -> str:
+        return self.name or f"{self.renderer} {self.digest[:12]}"
+
+
+class Node(models.Model):
+    """One renderer process: asked for, seen by its site, checked in, gone."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    resource = models.ForeignKey(Resource, on_delete=models.PROTECT, related_name="nodes")
+    site = models.ForeignKey(Site, on_delete=models.PROTECT, related_name="nodes")
+    state = models.CharField(max_length=12, choices=choices(NodeState), default=NodeState.REQUESTED)
+    state_since = models.DateTimeField(default=timezone.now)
+    reason = models.CharField(max_length=500, blank=True)
+    handle = models.JSONField(default=dict, blank=True)
+    hostname = models.CharField(max_length=255, blank=True)
+    address = models.CharField(max_length=255, blank=True)
+    version = models.CharField(max_length=50, blank=True)
+    cores = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
+    launch_digest = models.CharField(max_length=64, blank=True, editable=False)
+    token_digest = models.CharField(max_length=64, blank=True, editable=False)
+    streak = models.PositiveIntegerField(default=0)
+    tiles_done = models.PositiveIntegerField(default=0)
+    busy_seconds = models.FloatField(default=0)
+    requested_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True, blank=True)
+    last_heartbeat = models.DateTimeField(null=True, blank=True)
+    idle_since = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-requested_at", "id"]
+        indexes = [
+            models.Index(fields=["state", "resource"], name="node_state_resource"),
+            models.Index(fields=["token_digest"], name="node_token"),
+            models.Index(fields=["launch_digest"], name="node_launch_token"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=list(NodeState)), name="node_state_known"),
+            models.CheckConstraint(
+                condition=~Q(state__in=[NodeState.IDLE, NodeState.BUSY, NodeState.BOOKED])
+                | Q(token_digest__gt="", last_heartbeat__isnull=False),
+                name="node_working_has_checked_in",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class HeldModel(models.Model):
+    """A render model that a node says it holds, and how fast it works on it."""
+
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="held")
+    model = models.ForeignKey(RenderModel, on_delete=models.CASCADE, related_name="holders")
+    loaded_at = models.DateTimeField(default=timezone.now)
+    last_used = models.DateTimeField(default=timezone.now)
+    pixel_seconds = models.FloatField(null=True, blank=True, help_text="Measured seconds per pixel, moving average.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["node", "model"], name="held_once")]
