@@ -133,8 +133,8 @@ def geometry(params: Mapping[str, Any], width: int, height: int) -> View | DeepV
     if params["formula"] != RENDERER or "julia" in params:
         raise Invalid(
             "params.formula",
-            f"Only {RENDERER!r} can be rendered this deep; others need a radius of {float(DOUBLE_RADIUS):g} or more,"
-            " and not too many pixels for double precision.",
+            "Only the Mandelbrot set itself can be rendered this deep; others need a radius of"
+            f" {float(DOUBLE_RADIUS):g} or more, and not too many pixels for double precision.",
         )
     return DeepView(_exact_center(params), _rounded(shown.width / width), _rounded(shown.height / height))
 
