@@ -49,7 +49,8 @@ def test_a_page_opened_after_the_end_shows_the_same_picture_and_numbers(
 
 
 def test_a_page_opened_in_the_middle_catches_up(open_page: OpenPage, client: Client, page: Page) -> None:
-    order = {"width": 4096, "height": 4096, "tile_size": 256, "coloring": {"palette": "ocean"}}
+    # Sixteen samples for each pixel, so that there is a middle.
+    order = {"width": 4096, "height": 4096, "tile_size": 256, "coloring": {"palette": "ocean"}, "supersample": 4}
     job = client.submit(name="middle", model="valley", **order)
     until(lambda: client.job(job)["progress"]["done"] > 20)
     late = open_page(f"/?job={job}")
