@@ -40,8 +40,9 @@ class Input:
             "coloring": {"palette": self.palette},
         }
 
-    def lease(self, outputs: tuple[str, ...], tile_size: int = 256) -> Lease:
+    def lease(self, outputs: tuple[str, ...]) -> Lease:
         """All tiles as one range, as a node would get it."""
+        tile_size = tiling.default_tile_size(self.width, self.height)
         params = mandelbrot.canonical(self.params)
         grid = tiling.TileGrid(self.width, self.height, tile_size)
         return parse_lease(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from rrm.domain import tiling
 from rrm.errors import Invalid
 
 OUTPUTS = ("png", "counts", "smooth")
@@ -63,6 +64,7 @@ def parse(body: object, limits: Limits, now: datetime) -> Order:
             values[field] = read(body.get(field))
         except _Refused as refused:
             errors[field] = [str(refused)]
+    _choose_tile_size(values)
     for check in (_one_model, _within_limits, _some_samples, _in_future):
         for field, message in check(values, limits, now):
             errors.setdefault(field, []).append(message)
@@ -72,6 +74,11 @@ def parse(body: object, limits: Limits, now: datetime) -> Order:
         del values[checked_only]
     values["site_policy"], values["site_ids"] = values.pop("sites")
     return Order(**values)
+
+
+def _choose_tile_size(values: dict[str, Any]) -> None:
+    if {"width", "height", "tile_size"} <= values.keys() and values["tile_size"] is None:
+        values["tile_size"] = tiling.default_tile_size(values["width"], values["height"])
 
 
 _Complaints = list[tuple[str, str]]
@@ -262,7 +269,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "kind": _one_of(("image",), "image"),
     "width": _whole(None, 1, MAX_SIDE),
     "height": _whole(None, 1, MAX_SIDE),
-    "tile_size": _whole(256, *TILE_SIZES),
+    "tile_size": lambda value: None if value is None else _whole(None, *TILE_SIZES)(value),
     "outputs": _outputs,
     "coloring": lambda value: _mapping(value) or {},
     "supersample": _whole(1, 1, MAX_SUPERSAMPLE),

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 
 PREVIEW_SIDE = 2048
+TILE, LARGE_TILE = 256, 512
+LARGE_PIXELS = 2**26
 STRIP_BYTES = 2**19
 """About so many bytes of scanlines make a strip: filtering and deflating it stays in a core's second-level cache."""
 
@@ -84,6 +86,11 @@ def shares(tiles: int, parts: int) -> tuple[Range, ...]:
         raise ValueError(f"cannot cut into {parts} parts")
     cuts = [tiles * part // parts for part in range(parts + 1)]
     return tuple((start, stop) for start, stop in itertools.pairwise(cuts) if start < stop)
+
+
+def default_tile_size(width: int, height: int) -> int:
+    """Of an order that names none. Each tile costs the manager and the node some time whatever its size."""
+    return LARGE_TILE if width * height >= LARGE_PIXELS else TILE
 
 
 def preview_scale(width: int, height: int) -> int:

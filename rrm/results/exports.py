@@ -57,7 +57,7 @@ class Export:
         """Whether a picture of this size can have this format."""
         return max(width, height) <= self.longest_side and width * height <= self.most_pixels
 
-    def takes(self, method: str) -> bool:
+    def takes(self, method: str | None) -> bool:
         """Whether it can be made of a picture that is coloured so."""
         return self.methods is None or method in self.methods
 

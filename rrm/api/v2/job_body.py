@@ -88,7 +88,7 @@ def exports_of(job: Job) -> list[str]:
     return [
         name
         for name, export in EXPORTS.items()
-        if export.source in has and export.fits(job.width, job.height) and export.takes(job.palette["method"])
+        if export.source in has and export.fits(job.width, job.height) and export.takes(job.palette.get("method"))
     ]
 
 
@@ -152,7 +152,7 @@ class JobOrderSerializer(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=["image"], default="image")
     width = serializers.IntegerField(min_value=1)
     height = serializers.IntegerField(min_value=1)
-    tile_size = serializers.IntegerField(default=256)
+    tile_size = serializers.IntegerField(required=False, help_text="256 by default; 512 from 2^26 pixels on.")
     outputs = serializers.ListField(child=serializers.ChoiceField(choices=OUTPUTS), default=["png"])
     coloring = ColoringSerializer(required=False)
     supersample = serializers.IntegerField(

@@ -102,7 +102,7 @@ class JobExport(_Result):
             raise NotFound(f"This job was not asked for {export.source}.")
         if not export.fits(job.width, job.height):
             raise NotFound(f"The picture is too large for {self.name}: {export.limit}.")
-        if not export.takes(job.palette["method"]):
+        if not export.takes(job.palette.get("method")):
             raise NotFound(f"{self.name} is for the method {', '.join(export.methods or ())}.")
         return ranged.serve_file(request, derived.ensure_export(_completed(job), self.name), export.media_type)
 

@@ -167,3 +167,11 @@ def test_anything_is_either_an_order_or_refused_clearly(body: dict[str, Any]) ->
         return
     assert errors
     assert all(message for said in errors.values() for message in said)
+
+
+@pytest.mark.parametrize(("side", "tile"), [(64, 256), (8191, 256), (8192, 512), (16384, 512)])
+def test_large_images_have_larger_tiles_unless_the_order_says_otherwise(side: int, tile: int) -> None:
+    limits = orders.Limits(2**30, 65536)
+    order = {"model": "valley", "width": side, "height": side}
+    assert orders.parse(order, limits, NOW).tile_size == tile
+    assert orders.parse({**order, "tile_size": 256}, limits, NOW).tile_size == 256

@@ -44,7 +44,7 @@ class Command(BaseCommand):
             "--params", type=_json, metavar="JSON", help="parameters instead of a model; @FILE reads them"
         )
         parser.add_argument("--size", type=_size, metavar="WxH", help="in pixels (valley 4096x4096, rows 8192x6144, …)")
-        parser.add_argument("--tile", type=int, default=256, help="side of a tile in pixels (default %(default)s)")
+        parser.add_argument("--tile", type=int, help="side of a tile in pixels (default 256; 512 for large images)")
         parser.add_argument("--palette")
         parser.add_argument("--method", choices=METHODS)
         parser.add_argument("--offset", type=float)
