@@ -123,11 +123,11 @@ def range_size(
 
 
 def end_of_range(start: int, size: int, most: int, cols: int) -> int:
-    """Where a range of about `size` tiles ends: at the end of a row of `cols` tiles if it is at least a row long.
+    """Where a range of about `size` tiles ends: with a row of `cols` tiles if it is half a row or longer.
 
     Rows that are whole cost the manager least to join. Never more than `most` tiles.
     """
-    if size < cols:
+    if 2 * size < cols:
         return start + size
     aligned = (start + size + cols // 2) // cols * cols
     if aligned - start > most:

@@ -196,7 +196,8 @@ def _take(node: Node, share: JobShare, choice: scheduling.Choice, facts: _Facts,
     )
     by_bytes = max(1, settings.RRM.max_body_bytes // (_BYTES_PER_PIXEL * job.tile_size**2))
     most = min(by_bytes, share.at_most or by_bytes, share.stop - start)
-    stop = tiling.end_of_range(start, min(size, most), most, job.tile_cols)
+    cols = job.tile_cols if job.preview_scale > 1 else 1  # where rows are sent as strips
+    stop = tiling.end_of_range(start, min(size, most), most, cols)
     with transaction.atomic():
         # Job, share, lease, node: rows are locked in this order everywhere, so that no two transactions can wait for
         # each other.

@@ -59,14 +59,20 @@ def test_a_strip_is_as_many_lines_as_fit_in_its_size_and_one_at_least(width: int
 
 
 @given(cols=st.integers(1, 30), start=st.integers(0, 200), size=st.integers(1, 200), spare=st.integers(0, 50))
-def test_a_range_of_a_row_or_more_ends_with_a_row(cols: int, start: int, size: int, spare: int) -> None:
+def test_a_range_of_half_a_row_or_more_ends_with_a_row(cols: int, start: int, size: int, spare: int) -> None:
     stop = end_of_range(start, size, size + spare, cols)
     assert start < stop <= start + size + spare
     assert abs(stop - start - size) < cols
-    if size < cols:
+    if 2 * size < cols:
         assert stop == start + size
     elif start + size >= (start // cols + 1) * cols:
         assert stop % cols == 0
+
+
+def test_the_rest_of_a_row_is_not_left_for_a_range_of_its_own() -> None:
+    assert end_of_range(0, 30, 32, 32) == 32
+    assert end_of_range(2, 30, 2000, 32) == 32
+    assert end_of_range(0, 30, 31, 32) == 30  # as many as there are
 
 
 @pytest.mark.parametrize("tile", [-1, 6])
