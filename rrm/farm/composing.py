@@ -49,7 +49,7 @@ def compose_job(job_id: UUID) -> None:
 def _plan(job: Job) -> ComposePlan:
     pictures = painting.pictures_of(job) if job.is_painted_here else None
     outputs, values = frozenset(job.outputs), painting.values_of(job)
-    return ComposePlan(painting.grid_of(job), outputs, values, metadata(job), pictures)
+    return ComposePlan(job.grid, outputs, values, metadata(job), pictures)
 
 
 class _SignOfLife:

@@ -83,17 +83,13 @@ def _receive(body: BinaryIO, path: Path) -> int:
     return size
 
 
-def grid_of(job: Job) -> tiling.TileGrid:
-    return tiling.TileGrid(job.width, job.height, job.tile_size)
-
-
 def _expected(lease: Lease) -> Expected:
     job = lease.job
     return Expected(
         lease=str(lease.pk),
         start=lease.start,
         stop=lease.stop,
-        grid=grid_of(job),
+        grid=job.grid,
         outputs=frozenset(job.rendered),
         preview_scale=job.preview_scale,
         max_iter=int(job.model.params["max_iter"]),
@@ -141,7 +137,7 @@ def _tiles_event(lease: Lease) -> dict[str, Any]:
 def _learn_speed(lease: Lease, node: Node, render_ms: float) -> None:
     """Seconds per pixel with all cores at work, as a moving average; it sizes the next leases."""
     job = lease.job
-    grid = grid_of(job)
+    grid = job.grid
     pixels = sum(grid.box(tile).pixels for tile in range(lease.start, lease.stop))
     samples = tiling.samples(pixels, job.supersample, adaptive=job.adaptive)
     measured = render_ms / 1000 / max(node.cores, 1) / samples

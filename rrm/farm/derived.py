@@ -21,7 +21,7 @@ from rrm.errors import NotFound, NotReady
 from rrm.farm import jobs
 from rrm.farm.composing import metadata
 from rrm.farm.models import Job
-from rrm.farm.painting import grid_of, pictures_of
+from rrm.farm.painting import pictures_of
 from rrm.results.compose import compose_pyramid
 from rrm.results.exports import EXPORTS, Origin
 from rrm.results.layout import drafted
@@ -48,7 +48,7 @@ def ensure_pyramid(job: Job) -> None:
     kept = jobs.files(job)
     if not kept.pyramid.is_dir():
         ranges = pictures_of(job)
-        _ensure(kept.pyramid, lambda: compose_pyramid(kept, grid_of(job), ranges), _pyramids)
+        _ensure(kept.pyramid, lambda: compose_pyramid(kept, job.grid, ranges), _pyramids)
 
 
 def ensure_export(job: Job, name: str) -> Path:

@@ -263,7 +263,7 @@ def _offer(lease: Lease) -> dict[str, Any]:
         "view": job.view,
         "outputs": job.rendered,
         "preview_scale": job.preview_scale,
-        "strip_lines": tiling.TileGrid(job.width, job.height, job.tile_size).strip_lines,
+        "strip_lines": job.grid.strip_lines,
         "coloring": coloring.for_nodes(job.palette),
         "supersample": job.supersample,
         "adaptive": job.adaptive,

@@ -7,7 +7,6 @@ serves pictures takes them from there.
 from __future__ import annotations
 
 from rrm.domain.states import LeaseState
-from rrm.domain.tiling import TileGrid
 from rrm.errors import NotReady
 from rrm.farm import jobs
 from rrm.farm.models import Job
@@ -24,13 +23,13 @@ def paint(job: Job, progress: Progress) -> None:
     source = job.source if job.kind == Job.Kind.RECOLOR else job
     if source is None:
         raise NotReady("the job whose values are to be shown was deleted")
-    plan = Repaint(grid_of(job), values_of(source), frozenset(source.rendered), job.palette, _limit(job))
+    plan = Repaint(job.grid, values_of(source), frozenset(source.rendered), job.palette, _limit(job))
     repaint(jobs.files(job), plan, progress=progress)
 
 
 def pictures_of(job: Job) -> tuple[RangeFile, ...]:
     """The files that hold the job's full-size pictures, of all tiles that there are."""
-    return painted_ranges(jobs.files(job), grid_of(job)) if job.is_painted_here else values_of(job)
+    return painted_ranges(jobs.files(job), job.grid) if job.is_painted_here else values_of(job)
 
 
 def values_of(job: Job) -> tuple[RangeFile, ...]:
@@ -38,10 +37,6 @@ def values_of(job: Job) -> tuple[RangeFile, ...]:
     kept = jobs.files(job)
     done = job.leases.filter(state=LeaseState.DONE).order_by("start")
     return tuple(RangeFile(lease.start, lease.stop, kept.range(lease.pk)) for lease in done)
-
-
-def grid_of(job: Job) -> TileGrid:
-    return TileGrid(job.width, job.height, job.tile_size)
 
 
 def _limit(job: Job) -> int:

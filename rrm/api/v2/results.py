@@ -21,7 +21,6 @@ from rrm.api.schema import CACHED, EVENT_STREAM, IN_PARTS, LAST_EVENT, NOT_READY
 from rrm.api.v2.jobs import job_of
 from rrm.api.views import ApiView
 from rrm.domain.states import JobState, LeaseState
-from rrm.domain.tiling import TileGrid
 from rrm.errors import Invalid, NotFound, NotReady
 from rrm.farm import derived, jobs
 from rrm.farm.models import Job, Lease
@@ -160,7 +159,7 @@ class JobPyramid(_Result):
     def get(self, request: Request, id: UUID) -> HttpResponseBase:
         """Fetch the descriptor of the zoomable picture (Deep Zoom)."""
         job = _completed(_pictured(request, id))
-        return ranged.serve_bytes(request, Shape(_grid(job)).dzi_xml().encode(), DZI, f'"{job.pk}"')
+        return ranged.serve_bytes(request, Shape(job.grid).dzi_xml().encode(), DZI, f'"{job.pk}"')
 
 
 class JobPyramidTile(_Result):
@@ -170,7 +169,7 @@ class JobPyramidTile(_Result):
     def get(self, request: Request, id: UUID, level: int, col: int, row: int) -> HttpResponseBase:
         """Fetch a tile of the zoomable picture; row 0 is at the top. The first reader waits until it is made."""
         job = _completed(_pictured(request, id))
-        shape = Shape(_grid(job))
+        shape = Shape(job.grid)
         if not shape.has(level, col, row):
             raise NotFound(f"Level {level} has no tile {col}_{row}.")
         tile = shape.job_tile(level, col, row)
@@ -199,7 +198,7 @@ def _tile_picture(request: Request, job: Job, tile: int) -> HttpResponseBase:
     else:
         name = _done_lease(job, tile)
         path = jobs.files(job).range(name)
-    content = _kept(lambda: bundle.tile_png(path, tile, _grid(job)))
+    content = _kept(lambda: bundle.tile_png(path, tile, job.grid))
     return ranged.serve_bytes(request, content, PNG, f'"{name}-{tile}"')
 
 
@@ -224,7 +223,7 @@ class JobTileArray(_Result):
         job = job_of(request, id)
         tile, kind = _tile(job, row, col), _array_kind(request, job)
         lease = _done_lease(job, tile)
-        values = _kept(lambda: bundle.tile_array(jobs.files(job).range(lease), tile, kind, _grid(job)))
+        values = _kept(lambda: bundle.tile_array(jobs.files(job).range(lease), tile, kind, job.grid))
         file = io.BytesIO()
         np.save(file, values, allow_pickle=False)
         return ranged.serve_bytes(request, file.getvalue(), NPY, f'"{lease}-{tile}-{kind}"')
@@ -238,10 +237,6 @@ def _array_kind(request: Request, job: Job) -> str:
     if kind not in given:
         raise NotFound(f"This job was not asked for {kind}.")
     return kind
-
-
-def _grid(job: Job) -> TileGrid:
-    return TileGrid(job.width, job.height, job.tile_size)
 
 
 def _tile(job: Job, row: int, col: int) -> int:

@@ -10,6 +10,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState
+from rrm.domain.tiling import TileGrid
 from rrm.farm.models.places import Node, RenderModel, Resource, Site
 from rrm.farm.models.states import choices
 
@@ -90,6 +91,11 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.name or str(self.id)
+
+    @property
+    def grid(self) -> TileGrid:
+        """How it is cut into tiles."""
+        return TileGrid(self.width, self.height, self.tile_size)
 
     @property
     def rendered(self) -> list[str]:

@@ -155,26 +155,25 @@ def test_a_last_id_that_is_no_number_is_refused(shared_farm: Farm, ada: Caller, 
     problem(ada.get(path.format(job=job.pk), Last_Event_ID="x"), 422, "invalid")
 
 
+def _noted(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, note: Callable[..., int]) -> list[int]:
+    """What `note` makes of the arguments of each call of a function, which is called all the same."""
+    noted: list[int] = []
+    original = getattr(module, name)
+
+    def called(*arguments: Any) -> Any:
+        noted.append(note(*arguments))
+        return original(*arguments)
+
+    monkeypatch.setattr(module, name, called)
+    return noted
+
+
 def test_many_listeners_hear_everything_and_the_database_is_read_once(
     shared_farm: Farm, ada: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = shared_farm.submit()
-    reads: list[int] = []
-    read = hubs._read
-
-    def counted(high: int, gaps: Any) -> Any:
-        reads.append(high)
-        return read(high, gaps)
-
-    replays: list[int] = []
-    replay = streams._replay
-
-    def counted_replay(job_id: Any, last: int) -> Any:
-        replays.append(last)
-        return replay(job_id, last)
-
-    monkeypatch.setattr(hubs, "_read", counted)
-    monkeypatch.setattr(streams, "_replay", counted_replay)
+    reads = _noted(monkeypatch, hubs, "_read", lambda high, _: high)
+    replays = _noted(monkeypatch, streams, "_replay", lambda _, last: last)
 
     async def listen(ready: asyncio.Semaphore) -> list[int]:
         async with asked(ada, "GET", f"job/{job.pk}/events") as stream:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import NotFound, StateConflict, TooMany
-from rrm.farm import composing, deliveries, jobs, leases, nodes, waiting
+from rrm.farm import composing, jobs, leases, nodes, waiting
 from rrm.farm.models import Event, Job, Lease, Node, Resource, Site
 from rrm.results import bundle
 from tests.integration.farm.conftest import VIEW, Farm
@@ -44,7 +44,7 @@ def test_a_job_is_rendered_and_composed(farm: Farm) -> None:
     assert np.load(kept.smooth).dtype == np.float32
     whole = Lease.objects.filter(job=job).order_by("start").first()
     assert whole is not None
-    first = bundle.tile_array(kept.range(whole.pk), 0, "counts", deliveries.grid_of(job))
+    first = bundle.tile_array(kept.range(whole.pk), 0, "counts", job.grid)
     assert (counts[:16, :16] == first).all()
 
 
