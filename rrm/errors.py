@@ -13,6 +13,7 @@ RrmError                    any of them; `status` and `code` are what the API an
 ├── BadBundle         422   a node sent results that are not what its lease asked for
 ├── TooLarge          413   a body beyond the limit
 └── LauncherError     502   a site refused or failed to start, stop or show a node
+    └── SiteUnavailable 503 the site cannot be asked: nothing is known to have happened
 """
 
 from __future__ import annotations
@@ -127,6 +128,14 @@ class LauncherError(RrmError):
     status = 502
     code = "launcher-error"
     title = "The site could not do this"
+
+
+class SiteUnavailable(LauncherError):
+    """The site cannot be asked at present: nothing is known to have happened, and asking again later is right."""
+
+    status = 503
+    code = "site-unavailable"
+    title = "The site cannot be reached at present"
 
 
 class IdempotencyMismatch(RrmError):

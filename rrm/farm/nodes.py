@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from rrm.domain import autoscaling
 from rrm.domain.states import NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
-from rrm.errors import LauncherError, NotFound, StateConflict, Unauthorised
+from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict, Unauthorised
 from rrm.farm import ranges, tokens, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.transitions import advance, facts_of, record
@@ -82,12 +82,18 @@ def launch_token(name: str) -> str:
 
 
 def launch(node_id: UUID) -> None:
-    """Have the site start a requested node. Twice is the same as once: sites look a node up by its name first."""
+    """Have the site start a requested node. Twice is the same as once: sites look a node up by its name first.
+
+    A site that cannot be asked leaves the node REQUESTED: it may have been started, and the next attempt finds out.
+    """
     node = Node.objects.select_related("site", "resource").filter(pk=node_id, state=NodeState.REQUESTED).first()
     if node is None:
         return
     try:
         handle = launcher_for(node.site).launch(spec_of(node))
+    except SiteUnavailable as trouble:
+        logger.warning("Node %s waits for its site: %s", node.name, trouble)
+        return
     except LauncherError as error:
         launch_failed(node, f"Could not be started: {error}")
         return
@@ -282,11 +288,12 @@ def end(node_id: UUID) -> None:
     if node is None:
         return
     try:
-        launcher_for(node.site).stop(node.handle or {"name": node.name}, STOP_GRACE)
+        ended = launcher_for(node.site).stop(node.handle or {"name": node.name}, STOP_GRACE)
     except LauncherError as error:
         logger.warning("Node %s could not be ended: %s", node.name, error)
         return
-    gone(node, NodeState.STOPPED, node.reason)
+    if ended:  # otherwise the next survey of the site will tell
+        gone(node, NodeState.STOPPED, node.reason)
 
 
 def gone(node: Node, state: NodeState, reason: str) -> None:

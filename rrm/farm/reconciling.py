@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -18,7 +19,7 @@ from rrm.errors import LauncherError, StateConflict
 from rrm.farm import deliveries, jobs, loops, nodes, ranges, wakeups
 from rrm.farm.models import Event, IdempotencyKey, Job, Node, Site
 from rrm.farm.transitions import advance
-from rrm.launchers.base import Liveness
+from rrm.launchers.base import Handle, Launcher, Liveness, Observation
 from rrm.results.layout import clear_drafts, discard
 
 logger = logging.getLogger(__name__)
@@ -43,21 +44,28 @@ def _reconcile_site(site: Site, now: datetime) -> None:
     live = list(Node.objects.filter(site=site, state__in=NODE_LIVE).select_related("site", "resource"))
     try:
         launcher = nodes.launcher_for(site)
-        running = launcher.find_all()
-        found = launcher.liveness([node.handle for node in live if node.handle])
     except LauncherError as error:
         logger.debug("Site %s is not asked: %s", site.pk, error)
         return
+    found = launcher.survey([node.handle for node in live if node.handle])
+    if found.problem:
+        logger.debug("Site %s does not answer: %s", site.pk, found.problem)
+        return
     resumed = _has_just_resumed(now)
+    unseen = Observation(Liveness.UNKNOWN)
     for node in live:
-        _reconcile_node(node, found.get(node.name, Liveness.UNKNOWN), now, resumed=resumed)
-    # Read again: a node that was requested since must not be taken for an orphan. Nor one of another site: two local
-    # sites share this machine, and each finds the nodes of both.
-    known = set(Node.objects.filter(state__in=NODE_LIVE).values_list("name", flat=True))
-    for name in running.keys() - known:
+        _reconcile_node(node, found.nodes.get(node.name, unseen).liveness, now, resumed=resumed)
+    _end_strays(site, launcher, found.strays)
+
+
+def _end_strays(site: Site, launcher: Launcher, strays: Mapping[str, Handle]) -> None:
+    # Read again: a node that was requested since must not be taken for a stray. Nor one of another site: two sites
+    # may share a machine or an account, and each finds the nodes of both.
+    known = set(Node.objects.filter(name__in=strays, state__in=NODE_LIVE).values_list("name", flat=True))
+    for name in strays.keys() - known:
         logger.warning("Node %s runs at %s and nobody wants it: it is ended", name, site.pk)
         with contextlib.suppress(LauncherError):
-            launcher.stop(running[name], nodes.STOP_GRACE)
+            launcher.stop(strays[name], nodes.STOP_GRACE)
 
 
 def _has_just_resumed(now: datetime) -> bool:

@@ -2,7 +2,10 @@
 
 - Intent first: the caller has stored the node's name before it calls `launch`, and stores the handle afterwards.
 - `launch` is idempotent by name: a second call while the first process lives returns a handle of that same process.
-- Not knowing is an answer: a site that does not reply makes its nodes UNKNOWN, never GONE.
+- Not knowing is an answer: a site that does not reply makes its nodes UNKNOWN, never GONE, and SiteUnavailable means
+  that nothing is known to have happened: ask again later.
+- One question per turn: `survey` asks the site once, however many nodes there are.
+- A launcher touches only what its own installation of RRM started, whoever else uses the site or the account.
 - No secret in argv, in the environment, in a log line or in a handle: the launch token goes in on standard input or in
   a file that only its owner can read.
 """
@@ -13,7 +16,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -38,8 +41,50 @@ class Liveness(StrEnum):
 
 
 @dataclass(frozen=True)
+class Observation:
+    """What a site says of one node; `reason` tells people why it waits or why it ended, "" when there is no more."""
+
+    liveness: Liveness
+    reason: str = ""
+    ends_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a site answered: every node asked for, by name, and the living nodes of ours that nobody asked for.
+
+    `problem` says why the site could not be asked; then every node is UNKNOWN and there are no strays.
+    """
+
+    nodes: Mapping[str, Observation]
+    strays: Mapping[str, Handle] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a scheduler is asked for; a site without a scheduler ignores it. Zero and empty leave it to the scheduler."""
+
+    account: str = ""
+    partition: str = ""
+    reservation: str = ""
+    nodes: int = 1
+    cpus: int = 1
+    gpus: int = 0
+    memory: int = 0  # MiB for each machine
+    exclusive: bool = False
+    time_limit: timedelta = timedelta()
+    extra_directives: tuple[str, ...] = ()
+    skip_directives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class NodeSpec:
-    """What to start. A `command` replaces the shipped agent's; `environment` adds to what the site passes on."""
+    """What to start. A `command` replaces the shipped agent's; `environment` adds to what the site passes on.
+
+    `prologue` is shell text that an operator wants run first, `modules` are loaded before it; only batch scripts have
+    them.
+    """
 
     name: str
     resource: str
@@ -48,6 +93,9 @@ class NodeSpec:
     renderer: str = "mandelbrot"
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    modules: tuple[str, ...] = ()
+    prologue: str = ""
+    batch: Batch = Batch()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -59,27 +107,27 @@ class Launcher(ABC):
 
     @abstractmethod
     def launch(self, spec: NodeSpec) -> Handle:
-        """Start the node, or adopt the living one of that name. Raises LauncherError when it could not be started."""
+        """Start the node, or adopt the living one of that name.
+
+        Raises LauncherError when the site refused, SiteUnavailable when it is not known whether it was started.
+        """
 
     @abstractmethod
     def script(self, spec: NodeSpec) -> str:
         """The command line or batch script that `launch` would run, for people to read; the token is not in it."""
 
     @abstractmethod
-    def liveness(self, handles: Sequence[Handle]) -> dict[str, Liveness]:
-        """The state of every node asked for, by name, in one query. Total: it never raises for a site out of reach."""
+    def survey(self, handles: Sequence[Handle]) -> Survey:
+        """The state of every node asked for, and the strays, in one question to the site. Total: it never raises."""
 
     @abstractmethod
-    def stop(self, handle: Handle, grace: timedelta) -> None:
-        """Ask the node to end, wait for `grace`, then end it. Idempotent; nothing else is ever signalled.
+    def stop(self, handle: Handle, grace: timedelta) -> bool:
+        """Ask the node to end, and have it ended when `grace` is over. Idempotent; nothing else is ever signalled.
 
-        Returns once the node is gone. Raises LauncherError when it could not be ended.
+        True: it is gone. False: the site was asked and has not confirmed it yet; a later survey will tell. Raises
+        SiteUnavailable when the site could not be asked, LauncherError when the node could not be ended.
         """
 
     @abstractmethod
     def logs(self, handle: Handle, stream: Stream, tail: int) -> str:
-        """The last `tail` lines that the node wrote; empty when there are none."""
-
-    @abstractmethod
-    def find_all(self) -> dict[str, Handle]:
-        """Every living node that this launcher started here, by name, whether or not anybody remembers it."""
+        """The last `tail` lines that the node wrote; empty when there are none. Raises SiteUnavailable."""

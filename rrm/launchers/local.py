@@ -23,7 +23,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from rrm.errors import LauncherError
-from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Stream
+from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey
 from rrm.launchers.detach import PROC, boot_id, stat_fields, state_and_start
 
 LOG_BYTES = 4 * 2**20
@@ -68,25 +68,29 @@ class LocalLauncher(Launcher):
     def script(self, spec: NodeSpec) -> str:
         return shlex.join(spec.command or _agent(spec))
 
-    def liveness(self, handles: Sequence[Handle]) -> dict[str, Liveness]:
+    def survey(self, handles: Sequence[Handle]) -> Survey:
         """As promised by the contract; looking at a node also cuts its logs to size."""
-        found: dict[str, Liveness] = {}
+        seen: dict[str, Observation] = {}
         for handle in handles:
             known = self._known(handle)
-            found[handle["name"]] = Liveness.GONE if known is None else self._look(known)
+            seen[handle["name"]] = Observation(Liveness.GONE if known is None else self._look(known))
             with suppress(OSError):
                 self._trim(handle["name"])
-        return found
+        try:
+            return Survey(seen, {name: handle for name, handle in self._running().items() if name not in seen})
+        except LauncherError as error:
+            return Survey({name: Observation(Liveness.UNKNOWN) for name in seen}, problem=error.detail)
 
-    def stop(self, handle: Handle, grace: timedelta) -> None:
+    def stop(self, handle: Handle, grace: timedelta) -> bool:
         known = self._known(handle)
         if known is None:
-            return
+            return True
         self._signal(known, signal.SIGTERM)
         if not _until(lambda: self._ended(known), grace.total_seconds()):
             self._signal(known, signal.SIGKILL)
         if not _until(lambda: self._ended(known) and not self._kill_left_over(known), _KILL_SECONDS):
             raise LauncherError(f"process {known['pid']} of node {known['name']} does not end")
+        return True
 
     def logs(self, handle: Handle, stream: Stream, tail: int) -> str:
         path = self._nodes / handle["name"] / f"{stream}.log"
@@ -96,7 +100,7 @@ class LocalLauncher(Launcher):
             return ""
         return "".join(f"{line}\n" for line in lines[-tail:]) if tail > 0 else ""
 
-    def find_all(self) -> dict[str, Handle]:
+    def _running(self) -> dict[str, Handle]:
         recorded = (self._recorded(path.parent.name) for path in self._nodes.glob("*/pid.json"))
         return {
             handle["name"]: handle

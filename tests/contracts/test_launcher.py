@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from rrm.errors import LauncherError
-from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec
+from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Survey
 from rrm.launchers.local import FOLDERS_KEPT, LocalLauncher
 
 TOKEN = "launch-token-of-one-node"
@@ -62,7 +62,7 @@ LAUNCHERS = {"local": _local}
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     made = LAUNCHERS[request.param](tmp_path)
     yield made
-    for handle in made.launcher.find_all().values():
+    for handle in made.launcher.survey([]).strays.values():
         made.launcher.stop(handle, timedelta())
 
 
@@ -86,7 +86,7 @@ def introduction(launcher: Launcher, handle: Handle) -> dict[str, object]:
 
 
 def state(launcher: Launcher, handle: Handle) -> Liveness:
-    return launcher.liveness([handle])[handle["name"]]
+    return launcher.survey([handle]).nodes[handle["name"]].liveness
 
 
 def test_a_launched_node_runs_until_it_is_stopped(site: Site) -> None:
@@ -158,40 +158,42 @@ def test_a_node_that_ends_by_itself_or_by_force_is_gone(site: Site) -> None:
     short = site.launcher.launch(spec("rrm-short", "print('done')"))
     killed = site.launcher.launch(spec("rrm-killed"))
     os.kill(site.pid(killed), signal.SIGKILL)
-    gone = {"rrm-short": Liveness.GONE, "rrm-killed": Liveness.GONE}
-    until(lambda: site.launcher.liveness([short, killed]) == gone)
+    until(lambda: state(site.launcher, short) is state(site.launcher, killed) is Liveness.GONE)
     assert site.launcher.logs(short, "out", 10) == "done\n"
 
 
-def test_liveness_answers_for_every_node_asked_for(site: Site) -> None:
+def test_a_survey_answers_for_every_node_asked_for(site: Site) -> None:
     running = site.launcher.launch(spec())
-    assert site.launcher.liveness([running, {"name": "never-launched"}]) == {
+    found = site.launcher.survey([running, {"name": "never-launched"}])
+    assert {name: seen.liveness for name, seen in found.nodes.items()} == {
         "rrm-1": Liveness.RUNNING,
         "never-launched": Liveness.GONE,
     }
-    assert site.launcher.liveness([]) == {}
+    assert (found.strays, found.problem) == ({}, "")
 
 
 def test_a_launch_whose_answer_was_lost_is_found_by_name(site: Site) -> None:
     handle = site.launcher.launch(spec())
     assert state(site.launcher, {"name": "rrm-1"}) is Liveness.RUNNING
-    assert site.launcher.find_all() == {"rrm-1": handle}
+    assert site.launcher.survey([]).strays == {"rrm-1": handle}
     site.launcher.stop({"name": "rrm-1"}, GRACE)
     assert state(site.launcher, handle) is Liveness.GONE
 
 
-def test_orphans_are_found_and_the_gone_are_not(site: Site) -> None:
-    assert site.launcher.find_all() == {}
+def test_strays_are_found_and_the_gone_and_the_known_are_not(site: Site) -> None:
+    assert site.launcher.survey([]) == Survey({})
     handles = {name: site.launcher.launch(spec(name)) for name in ("rrm-1", "rrm-2", "rrm-3")}
     site.launcher.stop(handles.pop("rrm-2"), GRACE)
-    assert site.restarted().find_all() == handles
+    assert site.restarted().survey([]).strays == handles
+    assert site.restarted().survey([handles.pop("rrm-1")]).strays == handles
 
 
 def test_stopping_is_idempotent(site: Site) -> None:
     handle = site.launcher.launch(spec())
     for _ in range(3):
         site.launcher.stop(handle, GRACE)
-    site.launcher.stop({"name": "never-launched"}, GRACE)
+    assert site.launcher.stop(handle, GRACE)
+    assert site.launcher.stop({"name": "never-launched"}, GRACE)
 
 
 def test_a_node_that_will_not_end_is_killed_after_the_grace(site: Site) -> None:
@@ -256,7 +258,7 @@ def test_a_name_that_could_lead_astray_is_refused(name: str) -> None:
 def local(tmp_path: Path) -> Iterator[LocalLauncher]:
     launcher = LocalLauncher(tmp_path, log_bytes=1000)
     yield launcher
-    for handle in launcher.find_all().values():
+    for handle in launcher.survey([]).strays.values():
         launcher.stop(handle, timedelta())
 
 
@@ -294,7 +296,10 @@ def test_without_the_kernels_word_nothing_is_known_and_nothing_is_done(local: Lo
     handle = local.launch(spec())
     blind = LocalLauncher(tmp_path, proc=tmp_path / "no-proc")
     assert state(blind, handle) is Liveness.UNKNOWN
-    for act in (lambda: blind.stop(handle, GRACE), blind.find_all, lambda: blind.launch(spec())):
+    found = blind.survey([])
+    assert "cannot tell" in found.problem
+    assert not found.strays
+    for act in (lambda: blind.stop(handle, GRACE), lambda: blind.launch(spec())):
         with pytest.raises(LauncherError, match="cannot tell"):
             act()
     assert state(local, handle) is Liveness.RUNNING

@@ -44,7 +44,7 @@ def sleeper(monkeypatch: pytest.MonkeyPatch) -> None:
 def ended() -> Any:
     yield
     launcher = LocalLauncher(settings.RRM.data_dir)
-    for handle in launcher.find_all().values():
+    for handle in launcher.survey([]).strays.values():
         launcher.stop(handle, timedelta(seconds=1))
 
 
@@ -118,7 +118,7 @@ def test_a_node_is_launched_once_and_stopped_for_good(farm: Farm) -> None:
     nodes.launch(node.pk)
     nodes.launch(node.pk)
     node.refresh_from_db()
-    running = LocalLauncher(settings.RRM.data_dir).find_all()
+    running = LocalLauncher(settings.RRM.data_dir).survey([]).strays
     assert node.state == NodeState.SUBMITTED
     assert set(running) == {node.name}
 
@@ -129,7 +129,7 @@ def test_a_node_is_launched_once_and_stopped_for_good(farm: Farm) -> None:
 
     node.refresh_from_db()
     assert (node.state, node.reason) == (NodeState.STOPPED, "Stopped by ada")
-    assert LocalLauncher(settings.RRM.data_dir).find_all() == {}
+    assert LocalLauncher(settings.RRM.data_dir).survey([]).strays == {}
 
 
 @pytest.mark.usefixtures("sleeper", "ended")
@@ -161,7 +161,7 @@ def test_a_process_that_nobody_wants_is_ended(farm: Farm) -> None:
 
     reconciling.reconcile(timezone.now())
 
-    assert launcher.find_all() == {}
+    assert launcher.survey([]).strays == {}
 
 
 @pytest.mark.usefixtures("sleeper", "ended")
@@ -257,7 +257,7 @@ def test_nodes_of_one_local_site_are_no_orphans_of_another(farm: Farm) -> None:
 
     reconciling.reconcile(timezone.now())
 
-    assert set(LocalLauncher(settings.RRM.data_dir).find_all()) == {node.name}
+    assert set(LocalLauncher(settings.RRM.data_dir).survey([]).strays) == {node.name}
 
 
 def test_min_nodes_are_kept(farm: Farm) -> None:
@@ -317,7 +317,7 @@ def test_a_deadline_that_passes_fails_the_job(farm: Farm) -> None:
 def _until_dead(node: Node) -> None:
     launcher = LocalLauncher(settings.RRM.data_dir)
     for _ in range(200):
-        if node.name not in launcher.find_all():
+        if node.name not in launcher.survey([]).strays:
             return
         time.sleep(0.02)
     raise AssertionError("the node survived SIGKILL")
