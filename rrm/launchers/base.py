@@ -63,7 +63,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a scheduler is asked for; a site without a scheduler ignores it. Zero and empty leave it to the scheduler."""
+    """What a scheduler is asked for; zero and empty leave it to the scheduler, a site without one ignores all."""
 
     account: str = ""
     partition: str = ""
