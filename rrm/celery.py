@@ -21,7 +21,7 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     task_default_queue="control",
-    task_routes={"rrm.compose": {"queue": "encoding"}},
+    task_routes={"rrm.compose": {"queue": "encoding"}, "rrm.site.*": {"queue": "sites"}},
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=True,
@@ -59,5 +59,7 @@ app.autodiscover_tasks(["rrm.farm"])
 @worker_ready.connect
 def tick_at_once(**_: object) -> None:
     """A worker that has just started need not wait a whole period to find out what there is to do."""
+    if "control" not in app.amqp.queues.consume_from:  # the one that talks to sites is told when to
+        return
     for loop in ("rrm.autoscale", "rrm.reconcile"):
         app.send_task(loop)

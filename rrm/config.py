@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import os
 import secrets
 import tempfile
@@ -50,6 +51,8 @@ class RrmConfig:
     max_open_jobs: int
     max_body_bytes: int
     event_retention: timedelta
+    keys_dir: Path
+    ssh_config: Path | None
 
     @property
     def embedded(self) -> bool:
@@ -71,6 +74,11 @@ class RrmConfig:
     @property
     def pubsub_url(self) -> str:
         return self.redis_url or f"unix://{self.broker_socket}?db=0"
+
+    @property
+    def installation(self) -> str:
+        """What tells this manager's things at a shared site from another's; follows from the secret key."""
+        return hmac.new(self.secret_key.encode(), b"installation", "sha256").hexdigest()[:10]
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> RrmConfig:
@@ -106,6 +114,8 @@ class RrmConfig:
             max_open_jobs=read.integer("RRM_MAX_OPEN_JOBS", 1000, 1),
             max_body_bytes=read.integer("RRM_MAX_UPLOAD_BYTES", 256 * 2**20, 2**20),
             event_retention=timedelta(days=read.integer("RRM_EVENT_DAYS", 30, 1)),
+            keys_dir=Path(read.text("RRM_KEYS", str(data_dir / "keys"))).expanduser().resolve(),
+            ssh_config=_file_if_there(read.text("RRM_SSH_CONFIG", "~/.ssh/config")),
         )
         if mode == "production" and not config.allowed_hosts:
             raise ConfigError("RRM_ALLOWED_HOSTS must name the public host in production")
@@ -152,6 +162,11 @@ class _Reader:
         if not 0 < value < 1e7:
             raise ConfigError(f"{name} must be a positive number of seconds, not {raw}")
         return timedelta(seconds=value)
+
+
+def _file_if_there(name: str) -> Path | None:
+    path = Path(name).expanduser()
+    return path.resolve() if path.is_file() else None
 
 
 def _secret_key(given: str, data_dir: Path, mode: str) -> str:

@@ -12,7 +12,7 @@ import logging
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from django.conf import settings
@@ -23,11 +23,10 @@ from django.utils import timezone
 from rrm.domain import autoscaling
 from rrm.domain.states import NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict, Unauthorised
-from rrm.farm import ranges, tokens, wakeups
+from rrm.farm import ranges, sites, tokens, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.transitions import advance, facts_of, record
-from rrm.launchers.base import Launcher, NodeSpec, Stream
-from rrm.launchers.local import LocalLauncher
+from rrm.launchers.base import NodeSpec, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +37,6 @@ _WORTH_NOTING = 0.1
 _MOST_CORES = 4096
 _OF_HELD = ("node_id", "model__digest", "model__load_seconds", "model__size_bytes")
 _RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to ask need not cost a write each time
-
-
-def launcher_for(site: Site) -> Launcher:
-    """What starts and stops nodes at `site`. Raises LauncherError for a kind that this version cannot reach."""
-    if site.kind == Site.Kind.LOCAL:
-        return LocalLauncher(settings.RRM.data_dir)
-    raise LauncherError(f"This version starts nodes on local sites only; {site.pk} is of kind {site.kind}.")
 
 
 def request_node(resource: Resource, site: Site | None, actor: str, reason: str = "") -> Node:
@@ -72,8 +64,13 @@ def _store(resource: Resource, site: Site, actor: str, reason: str) -> Node:
     node.launch_digest = tokens.digest_of(launch_token(name))
     node.save(force_insert=True)
     record(node, "node", facts_of(node), actor=actor)
-    wakeups.wake("rrm.launch_node", str(node.pk))
+    ask_site(node, "launch_node")
     return node
+
+
+def ask_site(node: Node, deed: Literal["launch_node", "end_node"]) -> None:
+    """Have a worker that can reach the node's site do it; for sites over SSH that is one process."""
+    wakeups.wake(f"rrm.site.{deed}" if node.site.is_remote else f"rrm.{deed}", str(node.pk))
 
 
 def launch_token(name: str) -> str:
@@ -90,9 +87,9 @@ def launch(node_id: UUID) -> None:
     if node is None:
         return
     try:
-        handle = launcher_for(node.site).launch(spec_of(node))
+        handle = sites.launcher_for(node.site).launch(spec_of(node))
     except SiteUnavailable as trouble:
-        logger.warning("Node %s waits for its site: %s", node.name, trouble)
+        explain(node, f"Waits for its site: {trouble.detail}")
         return
     except LauncherError as error:
         launch_failed(node, f"Could not be started: {error}")
@@ -110,6 +107,14 @@ def spec_of(node: Node) -> NodeSpec:
         token=launch_token(node.name),
         renderer=node.resource.renderer,
     )
+
+
+def explain(node: Node, reason: str) -> None:
+    """Say why the node is still in the state it is in."""
+    reason = reason[:500]
+    if Node.objects.filter(pk=node.pk, state=node.state).exclude(reason=reason).update(reason=reason):
+        node.reason = reason
+        record(node, "node", facts_of(node))
 
 
 def launch_failed(node: Node, reason: str) -> None:
@@ -269,7 +274,7 @@ def stop(node: Node, actor: str, reason: str = "") -> None:
             return
         advance(node, NodeState.STOPPING, reason, actor=actor)
         wakeups.announce_work()
-        wakeups.wake("rrm.end_node", str(node.pk))
+        ask_site(node, "end_node")
 
 
 def goodbye(node: Node, reason: str) -> None:
@@ -279,7 +284,7 @@ def goodbye(node: Node, reason: str) -> None:
         node.refresh_from_db(fields=["state"])
         if node.state in NODE_CHECKED_IN - {NodeState.STOPPING}:
             advance(node, NodeState.STOPPING, node.reason or reason[:400])
-    wakeups.wake("rrm.end_node", str(node.pk))
+    ask_site(node, "end_node")
 
 
 def end(node_id: UUID) -> None:
@@ -288,7 +293,7 @@ def end(node_id: UUID) -> None:
     if node is None:
         return
     try:
-        ended = launcher_for(node.site).stop(node.handle or {"name": node.name}, STOP_GRACE)
+        ended = sites.launcher_for(node.site).stop(node.handle or {"name": node.name}, STOP_GRACE)
     except LauncherError as error:
         logger.warning("Node %s could not be ended: %s", node.name, error)
         return
@@ -306,7 +311,7 @@ def gone(node: Node, state: NodeState, reason: str) -> None:
 
 def log(node: Node, stream: Stream, tail: int) -> str:
     """The last `tail` lines that the node wrote to "out" or "err"."""
-    return launcher_for(node.site).logs(node.handle or {"name": node.name}, stream, tail)
+    return sites.launcher_for(node.site).logs(node.handle or {"name": node.name}, stream, tail)
 
 
 def script(resource: Resource, site: Site | None) -> str:
@@ -322,4 +327,4 @@ def script(resource: Resource, site: Site | None) -> str:
         token="masked",  # noqa: S106 - not a secret: it stands where the secret would be
         renderer=resource.renderer,
     )
-    return launcher_for(place).script(spec)
+    return sites.launcher_for(place).script(spec)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, F, Sum
+from django.db.models import Count, F, Q, Sum
 
 from rrm.domain import autoscaling
 from rrm.domain.autoscaling import Phase
@@ -43,7 +43,11 @@ def autoscale(now: datetime) -> None:
 
 def plan(resource: Resource, now: datetime) -> autoscaling.Plan:
     """What the autoscaler would do for `resource` now."""
-    live = list(Node.objects.filter(resource=resource, state__in=NODE_LIVE).prefetch_related("held__model"))
+    # What a site out of reach was asked for may never come: others may be asked for it meanwhile.
+    unsure = Q(state__in=NODE_STARTING) & ~Q(site__problem="")
+    live = list(
+        Node.objects.filter(resource=resource, state__in=NODE_LIVE).exclude(unsure).prefetch_related("held__model")
+    )
     history = autoscaling.History(
         tuple((float(at), int(want)) for at, want in resource.demand_history),
         resource.up_since,
@@ -139,7 +143,9 @@ def _supply(live: Sequence[Node]) -> list[autoscaling.SupplyNode]:
 
 
 def _limits(resource: Resource) -> autoscaling.Limits:
-    placements = [placement for placement in resource.placements.all() if placement.site.enabled]
+    placements = [
+        placement for placement in resource.placements.all() if placement.site.enabled and not placement.site.problem
+    ]
     taken = dict(
         Node.objects.filter(site__in=[placement.site_id for placement in placements], state__in=NODE_LIVE)
         .order_by()

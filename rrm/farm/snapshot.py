@@ -101,6 +101,7 @@ def _sites(nodes: Sequence[Node]) -> list[dict[str, Any]]:
             "max_nodes": site.max_nodes,
             "nodes": dict(states.get(site.pk, {})),
             "tiles_done": done.get(site.pk, 0),
+            "problem": site.problem,
         }
         for site in Site.objects.all()
     ]

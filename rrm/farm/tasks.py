@@ -7,7 +7,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from rrm.farm import composing, loops, nodes, reconciling, scaling
+from rrm.farm import composing, loops, nodes, reconciling, scaling, surveying
 
 
 @shared_task(name="rrm.autoscale")
@@ -33,6 +33,24 @@ def launch_node(node: str) -> None:
 @shared_task(name="rrm.end_node")
 def end_node(node: str) -> None:
     nodes.end(UUID(node))
+
+
+# The same for sites reached over SSH: all in one process, which keeps one connection to each of them.
+
+
+@shared_task(name="rrm.site.launch_node")
+def launch_node_far(node: str) -> None:
+    nodes.launch(UUID(node))
+
+
+@shared_task(name="rrm.site.end_node")
+def end_node_far(node: str) -> None:
+    nodes.end(UUID(node))
+
+
+@shared_task(name="rrm.site.survey")
+def survey_site(site: str) -> None:
+    surveying.survey_far(site, timezone.now())
 
 
 @shared_task(name="rrm.compose")

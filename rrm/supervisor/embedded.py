@@ -28,7 +28,7 @@ class BrokerMissing(RuntimeError):
 
 def children(config: RrmConfig, run: str, listener: socket.socket) -> list[ChildSpec]:
     """The process table of one run. Raises BrokerMissing."""
-    specs = [_web(config, run, listener), _worker(config, run), _beat(config, run)]
+    specs = [_web(config, run, listener), _worker(config, run), _beat(config, run), _sites(config, run)]
     return specs if config.redis_url else [_broker(config, run), *specs]
 
 
@@ -90,6 +90,19 @@ def _worker(config: RrmConfig, run: str) -> ChildSpec:
         argv=(sys.executable, "-m", "celery", "-A", "rrm", "worker", *options, *quiet),
         log=config.data_dir / "logs" / "worker.log",
         environment=_environment(config, run, "worker"),
+        after=() if config.redis_url else ("broker",),
+    )
+
+
+def _sites(config: RrmConfig, run: str) -> ChildSpec:
+    """Talks to the sites reached over SSH: one process with threads, so that each site sees one connection."""
+    options = ("--pool=threads", "--concurrency=8", "-Q", "sites", "-n", "sites@%h")
+    quiet = ("--without-mingle", "--without-gossip", "--loglevel=INFO")
+    return ChildSpec(
+        name="sites",
+        argv=(sys.executable, "-m", "celery", "-A", "rrm", "worker", *options, *quiet),
+        log=config.data_dir / "logs" / "sites.log",
+        environment=_environment(config, run, "sites"),
         after=() if config.redis_url else ("broker",),
     )
 

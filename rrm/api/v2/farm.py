@@ -36,6 +36,7 @@ class FarmSiteSerializer(serializers.Serializer[Any]):
     enabled = serializers.BooleanField()
     max_nodes = serializers.IntegerField()
     nodes = serializers.DictField(child=serializers.IntegerField(), help_text="How many are in each state.")
+    problem = serializers.CharField(help_text="Why the site cannot be used at present; empty when it can.")
     tiles_done = serializers.IntegerField()
 
 

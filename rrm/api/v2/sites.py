@@ -21,6 +21,7 @@ from rrm.api.views import ApiView, ListView, refuse_fields
 from rrm.errors import StateConflict
 from rrm.farm import wakeups
 from rrm.farm.models import Site
+from rrm.farm.sites import facts_of
 from rrm.farm.transitions import record
 
 
@@ -30,6 +31,10 @@ class SiteSerializer(StrictModelSerializer):
     id = Slug()
     port = Whole(min_value=1, max_value=65535, default=22)
     identity = Text(max_length=255, required=False, allow_blank=True)
+    gateway = Text(max_length=255, required=False, allow_blank=True)
+    python = Text(max_length=255, required=False)
+    directory = Text(max_length=255, required=False)
+    poll_interval = Whole(min_value=1, max_value=86400, default=10)
 
     class Meta:
         model = Site
@@ -44,11 +49,17 @@ class SiteSerializer(StrictModelSerializer):
             "identity",
             "host_key",
             "connection",
+            "gateway",
+            "python",
+            "directory",
+            "poll_interval",
             "max_nodes",
             "enabled",
+            "problem",
+            "problem_since",
             "created_at",
         ]
-        read_only_fields: ClassVar = ["created_at"]
+        read_only_fields: ClassVar = ["problem", "problem_since", "created_at"]
 
     def to_representation(self, instance: Site) -> dict[str, Any]:
         """How to get into a site is for operators."""
@@ -139,7 +150,7 @@ class SiteDetail(ApiView):
         site = get_object_or_404(Site, pk=id)
         try:
             with transaction.atomic():
-                record(site, "site", _facts(site) | {"deleted": True}, actor=access(request).user.get_username())
+                record(site, "site", facts_of(site) | {"deleted": True}, actor=access(request).user.get_username())
                 site.delete()
         except ProtectedError as error:
             raise StateConflict(
@@ -162,17 +173,6 @@ class SiteCheck(ApiView):
 def _save(serializer: serializers.BaseSerializer[Any], request: Request) -> Site:
     with transaction.atomic():
         site: Site = serializer.save()
-        record(site, "site", _facts(site), actor=access(request).user.get_username())
+        record(site, "site", facts_of(site), actor=access(request).user.get_username())
         wakeups.wake("rrm.autoscale")
     return site
-
-
-def _facts(site: Site) -> dict[str, Any]:
-    return {
-        "id": site.pk,
-        "name": site.name or site.pk,
-        "kind": site.kind,
-        "color": site.color,
-        "enabled": site.enabled,
-        "max_nodes": site.max_nodes,
-    }

@@ -88,16 +88,22 @@ class _SiteForm(ModelForm):
 @admin.register(Site)
 class SiteAdmin(_SwitchedAdmin):
     form = _SiteForm
-    list_display = ("id", "shown_name", "kind", "enabled", "host", "shown_nodes", "connection")
+    list_display = ("id", "shown_name", "kind", "enabled", "host", "shown_nodes", "connection", "problem")
     list_filter = ("kind", "enabled")
     search_fields = ("id", "name", "host")
     fieldsets = (
         (None, {"fields": ("id", "name", "kind", "color", "max_nodes", "enabled")}),
         (
             "Reached over SSH",
-            {"fields": ("host", "port", "username", "identity", "host_key", "connection")},
+            {
+                "fields": (
+                    *("host", "port", "username", "identity", "host_key", "connection", "gateway"),
+                    *("python", "directory", "poll_interval", "problem", "problem_since"),
+                )
+            },
         ),
     )
+    readonly_fields = ("problem", "problem_since")
 
     @admin.display(description="Name", ordering="name")
     def shown_name(self, site: Site) -> SafeString:

@@ -38,15 +38,38 @@ class Site(models.Model):
     identity = models.CharField(max_length=255, blank=True, help_text="Name of a key file in the key directory.")
     host_key = models.TextField(blank=True)
     connection = models.CharField(max_length=10, choices=Connection, default=Connection.DIRECT)
+    gateway = models.CharField(
+        max_length=255, blank=True, help_text="How nodes reach the host of the tunnel; empty: by its own name."
+    )
+    python = models.CharField(
+        max_length=255, default="python3", help_text="The Python there that runs renderers; a name or an absolute path."
+    )
+    directory = models.CharField(
+        max_length=255, default=".rrm", help_text="RRM's folder there, in the account's home unless absolute."
+    )
+    poll_interval = models.PositiveIntegerField(
+        default=10, validators=[MinValueValidator(1)], help_text="Seconds between two questions to the site at least."
+    )
     max_nodes = models.PositiveIntegerField(default=1)
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    # What the process that talks to the site last found out.
+    problem = models.CharField(max_length=500, blank=True, editable=False)
+    problem_since = models.DateTimeField(null=True, blank=True, editable=False)
+    asked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    traffic = models.JSONField(default=dict, blank=True, editable=False)
 
     class Meta:
         ordering = ["id"]
 
     def __str__(self) -> str:
         return self.id
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is reached over SSH."""
+        return self.kind != self.Kind.LOCAL
 
 
 class Resource(models.Model):
@@ -163,6 +186,7 @@ class Node(models.Model):
     tiles_done = models.PositiveIntegerField(default=0)
     busy_seconds = models.FloatField(default=0)
     requested_at = models.DateTimeField(default=timezone.now)
+    running_since = models.DateTimeField(null=True, blank=True, help_text="When its site first saw it run.")
     started_at = models.DateTimeField(null=True, blank=True)
     last_heartbeat = models.DateTimeField(null=True, blank=True)
     idle_since = models.DateTimeField(null=True, blank=True)

@@ -20,6 +20,7 @@ from rrm.farm.transitions import record
 ACTOR = "populate"
 _SITE_FIELDS = (
     *("name", "kind", "color", "host", "port", "username", "identity", "host_key", "connection"),
+    *("gateway", "python", "directory", "poll_interval"),
     *("max_nodes", "enabled"),
 )
 _ROW_FIELDS = (
