@@ -25,6 +25,7 @@ from rrm.domain.states import NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, NODE_WO
 from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict, Unauthorised
 from rrm.farm import ranges, sites, tokens, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
+from rrm.farm.specs import spec_for
 from rrm.farm.transitions import advance, facts_of, record
 from rrm.launchers.base import NodeSpec, Stream
 
@@ -100,13 +101,7 @@ def launch(node_id: UUID) -> None:
 
 
 def spec_of(node: Node) -> NodeSpec:
-    return NodeSpec(
-        name=node.name,
-        resource=node.resource_id,
-        manager_url=settings.RRM.manager_url,
-        token=launch_token(node.name),
-        renderer=node.resource.renderer,
-    )
+    return spec_for(node.resource, node.site, node.name, launch_token(node.name))
 
 
 def explain(node: Node, reason: str) -> None:
@@ -320,11 +315,5 @@ def script(resource: Resource, site: Site | None) -> str:
     place = places.first() if site is None else places.filter(pk=site.pk).first()
     if place is None:
         raise NotFound(f"The resource {resource.pk} has no site{f' {site.pk}' if site else ''}.")
-    spec = NodeSpec(
-        name="rrm-example",
-        resource=resource.pk,
-        manager_url=settings.RRM.manager_url,
-        token="masked",  # noqa: S106 - not a secret: it stands where the secret would be
-        renderer=resource.renderer,
-    )
+    spec = spec_for(resource, place, "rrm-example", token="masked")  # noqa: S106 - it stands where the secret would be
     return sites.launcher_for(place).script(spec)

@@ -64,11 +64,11 @@ def _coverage(leases: list[dict[str, Any]], tiles: int) -> list[str]:
 def crowd(stack: Stack, client: Client) -> dict[str, int]:
     """How many processes of each role were started and live, and how many nodes the manager counts."""
     leaders = [process.role for process in stack.processes() if process.leads]
-    counted = {role: leaders.count(role) for role in ("web", "worker", "beat", "broker", "node")}
+    counted = {role: leaders.count(role) for role in ("web", "worker", "beat", "sites", "broker", "node")}
     return {**counted, "known nodes": len(client.live_nodes())}
 
 
 def wait_for_order(stack: Stack, client: Client, nodes: int) -> None:
     """Wait until exactly what belongs to a healthy copy with so many nodes is there, and nothing else."""
-    expected = {"web": 1, "worker": 1, "beat": 1, "broker": 1, "node": nodes, "known nodes": nodes}
+    expected = {"web": 1, "worker": 1, "beat": 1, "sites": 1, "broker": 1, "node": nodes, "known nodes": nodes}
     client.until(lambda: crowd(stack, client), lambda seen: seen == expected, 60.0)

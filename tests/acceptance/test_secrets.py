@@ -42,7 +42,7 @@ def test_no_secret_is_in_a_command_line_or_a_node(
 ) -> None:
     client.finished(client.submit(model="burst", width=64, height=64))
     alive = stack.processes()
-    assert {"", "web", "worker", "beat", "broker", "node"} == {process.role for process in alive}
+    assert {"", "web", "worker", "beat", "sites", "broker", "node"} == {process.role for process in alive}
     found = [leak for process in alive for leak in leaks(secrets, process.command, process.command)]
     for node in stack.processes("node"):
         found += leaks(secrets, "a node's environment", Path(f"/proc/{node.pid}/environ").read_text(errors="replace"))

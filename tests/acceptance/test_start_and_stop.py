@@ -20,7 +20,7 @@ def test_it_is_ready_soon_and_one_signal_ends_everything(folder: Path, number: s
         with own.client() as client:
             job = client.submit(**LONG)
             client.until(lambda: client.job(job), lambda body: body["state"] == "RUNNING")
-        assert {process.role for process in own.processes()} == {"", "web", "worker", "beat", "broker", "node"}
+        assert {process.role for process in own.processes()} == {"", "web", "worker", "beat", "sites", "broker", "node"}
         own.stop(number)
         assert own.processes() == []
         assert own.stop_seconds < STOP_SECONDS

@@ -61,8 +61,8 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
 def test_the_private_broker_is_left_out_when_redis_is_given(tmp_path: Path, listener: socket.socket) -> None:
     own = embedded.children(config_for(tmp_path), "run", listener)
     given = embedded.children(config_for(tmp_path, REDIS_URL="redis://127.0.0.1:1/0"), "run", listener)
-    assert [spec.name for spec in own] == ["broker", "web", "worker", "beat"]
-    assert [(spec.name, spec.after) for spec in given] == [("web", ()), ("worker", ()), ("beat", ())]
+    assert [spec.name for spec in own] == ["broker", "web", "worker", "beat", "sites"]
+    assert [(spec.name, spec.after) for spec in given] == [("web", ()), ("worker", ()), ("beat", ()), ("sites", ())]
 
 
 def test_no_secret_is_in_any_command_line(tmp_path: Path, listener: socket.socket) -> None:
