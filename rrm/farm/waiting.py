@@ -35,9 +35,10 @@ def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
 
 @dataclass
 class _Supply:
-    """What a resource has: its enabled sites with room for nodes, and its nodes by site and readiness."""
+    """What a resource has: its enabled sites with room for nodes and what is wrong with them, and its nodes by site and state."""
 
     sites: set[str] = field(default_factory=set)
+    problems: dict[str, str] = field(default_factory=dict)
     nodes: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def count(self, sites: Collection[str], *states: str) -> int:
@@ -47,8 +48,10 @@ class _Supply:
 def _supply(resources: set[str]) -> Mapping[str, _Supply]:
     supply = {resource: _Supply() for resource in resources}
     placements = ResourceSite.objects.filter(resource__in=resources, site__enabled=True, site__max_nodes__gt=0)
-    for resource, site in placements.values_list("resource", "site"):
+    for resource, site, problem in placements.values_list("resource", "site", "site__problem"):
         supply[resource].sites.add(site)
+        if problem:
+            supply[resource].problems[site] = problem
     live = Node.objects.filter(resource__in=resources, state__in=NODE_STARTING | NODE_WORKING)
     for resource, site, state in live.values_list("resource", "site", "state"):
         supply[resource].nodes[site, state] += 1
@@ -81,6 +84,9 @@ def _busy_or_starting(job: Job, supply: _Supply, sites: Collection[str]) -> str:
         return f"A node of {name} is free and takes it up next."
     if working := supply.count(sites, *NODE_WORKING):
         return f"Every node of {name} that may take it is busy ({working} running)."
+    troubled = {site: problem for site, problem in supply.problems.items() if site in sites}
+    if troubled and len(troubled) == len(sites):
+        return " ".join(f"{site} cannot be used at present: {problem}" for site, problem in sorted(troubled.items()))
     if supply.count(sites, *NODE_STARTING):
         return f"A node of {name} is starting."
     return job.resource.reason or f"No node of {name} is running there; one will be started."

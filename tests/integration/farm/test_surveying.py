@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NodeState
 from rrm.errors import LauncherError, SiteUnavailable
-from rrm.farm import nodes, scaling, sites, surveying, wakeups
+from rrm.farm import nodes, scaling, sites, surveying, waiting, wakeups
 from rrm.farm.models import Event, Node, Resource, Site
 from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey
 from tests.integration.farm.conftest import Farm
@@ -201,3 +201,11 @@ def test_work_goes_elsewhere_while_a_site_is_out_of_reach(farm: Farm, cluster: C
     turn()
     scaling.autoscale(timezone.now())
     assert list(Node.objects.order_by("requested_at").values_list("site", flat=True)) == ["cluster", "here"]
+
+
+def test_a_job_bound_to_a_site_out_of_reach_says_so(farm: Farm, cluster: Cluster) -> None:
+    job = farm.submit(sites={"policy": "only", "ids": ["cluster"]})
+    far_node(farm)
+    cluster.problem = AWAY
+    turn()
+    assert waiting.pending_reason(job) == f"cluster cannot be used at present: {AWAY}"

@@ -152,7 +152,8 @@ export class Farm {
   #siteItem(site) {
     const here = [...this.#nodes.values()].filter((node) => node.site === site.id && !GONE.has(node.state)).length;
     const note = site.enabled ? `${site.kind}, ${here} of at most ${plural(site.max_nodes, "node")}` : "switched off";
-    return el("li", {}, mark(site.color), el("strong", {}, site.name || site.id), ` ${note}`);
+    const problem = site.problem ? el("span", { class: "problem" }, ` ${site.problem}`) : null;
+    return el("li", {}, mark(site.color), el("strong", {}, site.name || site.id), ` ${note}`, problem);
   }
 
   #showJobs() {
