@@ -35,7 +35,7 @@ def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
 
 @dataclass
 class _Supply:
-    """What a resource has: its enabled sites with room for nodes and what is wrong with them, and its nodes by site and state."""
+    """What a resource has: enabled sites with room for nodes, what is wrong with them, and nodes by site and state."""
 
     sites: set[str] = field(default_factory=set)
     problems: dict[str, str] = field(default_factory=dict)
