@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("rrm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rrm")
 
-pytest_plugins = ["tests.services"]
+pytest_plugins = ["tests.services", "tests.hosts"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -102,6 +102,12 @@ class NodeSpec:
             raise LauncherError(f"{self.name!r} cannot name a node")
 
 
+def agent_command(spec: NodeSpec, python: str, credential: str = "-") -> tuple[str, ...]:
+    """How the renderer that ships with RRM is started; `credential` is the file of its token, "-" standard input."""
+    renderer = (python, "-m", "renderers", spec.renderer)
+    return (*renderer, "--manager", spec.manager_url, "--name", spec.name, "--token-file", credential)
+
+
 class Launcher(ABC):
     """Nodes at one site."""
 

@@ -1,6 +1,6 @@
 """Run a command in a session of its own, outside the caller's process tree. Executed as a script, also imported.
 
-    python detach.py LOCK RECORD NAME OUT ERR COMMAND…
+    python -c SOURCE LOCK RECORD NAME OUT ERR COMMAND…
 
 The process writes its own record before it becomes the command, so there is never a node without one. It inherits
 standard input and the environment. LOCK is the descriptor of the caller's lock: this script keeps it until the record
@@ -46,6 +46,11 @@ def write_record(path: Path, record: dict[str, object]) -> None:
     with os.fdopen(descriptor, "w") as file:
         json.dump(record, file)
     draft.replace(path)
+
+
+def source() -> str:
+    """The text of this script, wherever it was loaded from."""
+    return str(sys.modules[__name__].__spec__.loader.get_source(__name__))  # type: ignore[union-attr]
 
 
 def _become(record: Path, name: str, out: str, err: str, command: list[str]) -> None:

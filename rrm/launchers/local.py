@@ -23,14 +23,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from rrm.errors import LauncherError
-from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey
+from rrm.launchers import detach
+from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey, agent_command
 from rrm.launchers.detach import PROC, boot_id, stat_fields, state_and_start
 
 LOG_BYTES = 4 * 2**20
 FOLDERS_KEPT = 200
 
-_ROOT = Path(__file__).resolve().parents[2]
-_DETACH = Path(__file__).with_name("detach.py")
+_DETACH = detach.source()
 _START_SECONDS = 30
 _KILL_SECONDS = 10
 _POLL_SECONDS = 0.02
@@ -44,11 +44,14 @@ _PASSED_ON = re.compile(
 
 
 class LocalLauncher(Launcher):
-    """Renderer nodes under `data_dir`/nodes; `proc` is where the kernel shows its processes."""
+    """Renderer nodes under `data_dir`/nodes; the package `renderers` is in `root`, /proc in `proc`."""
 
-    def __init__(self, data_dir: Path, *, proc: Path = PROC, log_bytes: int = LOG_BYTES) -> None:
+    def __init__(
+        self, data_dir: Path, *, root: Path | None = None, proc: Path = PROC, log_bytes: int = LOG_BYTES
+    ) -> None:
         self._data = data_dir.resolve()
         self._nodes = self._data / "nodes"
+        self._root = root or Path(__file__).resolve().parents[2]
         self._proc = proc
         self._log_bytes = log_bytes
 
@@ -66,7 +69,7 @@ class LocalLauncher(Launcher):
         return handle
 
     def script(self, spec: NodeSpec) -> str:
-        return shlex.join(spec.command or _agent(spec))
+        return shlex.join(spec.command or agent_command(spec, sys.executable))
 
     def survey(self, handles: Sequence[Handle]) -> Survey:
         """As promised by the contract; looking at a node also cuts its logs to size."""
@@ -110,19 +113,19 @@ class LocalLauncher(Launcher):
 
     def _start(self, spec: NodeSpec, folder: Path, lock: int) -> None:
         """Run the node's command detached, with the token on its standard input."""
-        command = spec.command or _agent(spec)
+        command = spec.command or agent_command(spec, sys.executable)
         logs = [str(folder / name) for name in ("out.log", "err.log")]
-        detach = [sys.executable, "-I", "-S", str(_DETACH), str(lock), str(folder / "pid.json"), spec.name, *logs]
+        starter = [sys.executable, "-I", "-S", "-c", _DETACH, str(lock), str(folder / "pid.json"), spec.name, *logs]
         read, write = os.pipe()
         try:
             os.write(write, f"{spec.token}\n".encode())  # far less than a pipe holds, so this never waits
             os.close(write)
             subprocess.run(
-                [*detach, *command],
+                [*starter, *command],
                 stdin=read,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                cwd=_ROOT,
+                cwd=self._root,
                 env=self._environment(spec),
                 pass_fds=(lock,),
                 start_new_session=True,
@@ -230,12 +233,6 @@ class LocalLauncher(Launcher):
             handle = self._recorded(folder.name)
             if handle is not None and self._look(handle) is Liveness.GONE:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _agent(spec: NodeSpec) -> tuple[str, ...]:
-    """The renderer that ships with RRM; the token comes on its standard input."""
-    renderer = (sys.executable, "-m", "renderers", spec.renderer)
-    return (*renderer, "--manager", spec.manager_url, "--name", spec.name, "--token-file", "-")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What every launcher promises (`rrm.launchers.base`), on every launcher there is, with real processes.
 
-A new kind of site adds a line to `LAUNCHERS`: how to make its launcher, and how a test learns the pid of a node.
+A new kind of site adds a line to `LAUNCHERS`: how to make its launcher, and how a test learns the pid of a node. The
+SSH host is a real sshd on this machine, so that the processes can be looked at.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from pathlib import Path
 
 import pytest
 
+from deployment.minicluster.sshd import SshHost
 from rrm.errors import LauncherError
-from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Survey
+from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Survey, agent_command
+from rrm.launchers.connection import Connection
 from rrm.launchers.local import FOLDERS_KEPT, LocalLauncher
+from rrm.launchers.ssh import SshLauncher
+from tests.hosts import target_of
 
 TOKEN = "launch-token-of-one-node"
 GRACE = timedelta(seconds=10)
@@ -46,28 +51,44 @@ class Site:
     launcher: Launcher
     restarted: Callable[[], Launcher]
     pid: Callable[[Handle], int]
+    python: str = sys.executable
+
+    def spec(self, name: str = "rrm-1", program: str = PROGRAM, **environment: str) -> NodeSpec:
+        return spec(name, program, python=self.python, **environment)
 
 
-def _local(folder: Path) -> Site:
-    def pid(handle: Handle) -> int:
-        return int(handle["pid"])
-
-    return Site(LocalLauncher(folder), lambda: LocalLauncher(folder), pid)
+def _pid(handle: Handle) -> int:
+    return int(handle["pid"])
 
 
-LAUNCHERS = {"local": _local}
+def _local(request: pytest.FixtureRequest) -> Site:
+    folder = request.getfixturevalue("tmp_path")
+    return Site(LocalLauncher(folder), lambda: LocalLauncher(folder), _pid)
+
+
+def _ssh(request: pytest.FixtureRequest) -> Site:
+    host: SshHost = request.getfixturevalue("ssh_host")
+    target = target_of(host)
+
+    def made() -> Launcher:
+        return SshLauncher(Connection(target), lambda _connection: "/nowhere")
+
+    return Site(made(), made, _pid, python="/usr/bin/python3")
+
+
+LAUNCHERS = {"local": _local, "ssh": _ssh}
 
 
 @pytest.fixture(params=LAUNCHERS)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    made = LAUNCHERS[request.param](tmp_path)
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    made = LAUNCHERS[request.param](request)
     yield made
     for handle in made.launcher.survey([]).strays.values():
         made.launcher.stop(handle, timedelta())
 
 
-def spec(name: str = "rrm-1", program: str = PROGRAM, **environment: str) -> NodeSpec:
-    command = (sys.executable, "-c", program)
+def spec(name: str = "rrm-1", program: str = PROGRAM, *, python: str = sys.executable, **environment: str) -> NodeSpec:
+    command = (python, "-c", program)
     return NodeSpec(name, "mandelbrot", "http://127.0.0.1:9", TOKEN, command=command, environment=environment)
 
 
@@ -90,7 +111,7 @@ def state(launcher: Launcher, handle: Handle) -> Liveness:
 
 
 def test_a_launched_node_runs_until_it_is_stopped(site: Site) -> None:
-    handle = site.launcher.launch(spec())
+    handle = site.launcher.launch(site.spec())
     assert state(site.launcher, handle) is Liveness.RUNNING
     introduction(site.launcher, handle)
     site.launcher.stop(handle, GRACE)
@@ -98,7 +119,7 @@ def test_a_launched_node_runs_until_it_is_stopped(site: Site) -> None:
 
 
 def test_a_handle_is_json_and_finds_the_node_after_a_restart(site: Site) -> None:
-    handle = json.loads(json.dumps(site.launcher.launch(spec())))
+    handle = json.loads(json.dumps(site.launcher.launch(site.spec())))
     restarted = site.restarted()
     assert state(restarted, handle) is Liveness.RUNNING
     restarted.stop(handle, GRACE)
@@ -106,38 +127,38 @@ def test_a_handle_is_json_and_finds_the_node_after_a_restart(site: Site) -> None
 
 
 def test_a_second_launch_of_a_name_adopts_the_living_process(site: Site) -> None:
-    first = site.launcher.launch(spec())
-    assert site.launcher.launch(spec()) == first
-    assert site.restarted().launch(spec()) == first
+    first = site.launcher.launch(site.spec())
+    assert site.launcher.launch(site.spec()) == first
+    assert site.restarted().launch(site.spec()) == first
 
 
 def test_launches_of_one_name_at_the_same_moment_start_one_process(site: Site) -> None:
     with ThreadPoolExecutor(4) as pool:
-        handles = list(pool.map(lambda _: site.restarted().launch(spec()), range(4)))
+        handles = list(pool.map(lambda _: site.restarted().launch(site.spec()), range(4)))
     assert handles == [handles[0]] * 4
 
 
 def test_a_name_whose_process_has_gone_can_be_launched_again(site: Site) -> None:
-    first = site.launcher.launch(spec())
+    first = site.launcher.launch(site.spec())
     site.launcher.stop(first, GRACE)
-    second = site.launcher.launch(spec())
+    second = site.launcher.launch(site.spec())
     assert site.pid(second) != site.pid(first)
     assert state(site.launcher, second) is Liveness.RUNNING
     assert state(site.launcher, first) is Liveness.GONE
 
 
 def test_the_token_comes_on_standard_input_and_shows_nowhere(site: Site) -> None:
-    handle = site.launcher.launch(spec())
+    handle = site.launcher.launch(site.spec())
     assert introduction(site.launcher, handle)["token"] == TOKEN
     shown = [Path(f"/proc/{site.pid(handle)}/{file}").read_bytes() for file in ("cmdline", "environ")]
     assert all(TOKEN.encode() not in text for text in [*shown, json.dumps(handle).encode()])
-    assert TOKEN not in repr(spec())
+    assert TOKEN not in repr(site.spec())
 
 
 def test_the_node_gets_its_settings_and_no_secret_of_the_manager(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://rrm:secret@db/rrm")
     monkeypatch.setenv("RRM_SECRET_KEY", "s" * 50)
-    handle = site.launcher.launch(spec(COLOUR="blue", RRM_NODE_NAME="another"))
+    handle = site.launcher.launch(site.spec(COLOUR="blue", RRM_NODE_NAME="another"))
     environment = introduction(site.launcher, handle)["environment"]
     assert isinstance(environment, dict)
     assert environment["COLOUR"] == "blue"
@@ -147,7 +168,7 @@ def test_the_node_gets_its_settings_and_no_secret_of_the_manager(site: Site, mon
 
 
 def test_a_node_is_nobodys_zombie_and_has_a_session_of_its_own(site: Site) -> None:
-    handle = site.launcher.launch(spec())
+    handle = site.launcher.launch(site.spec())
     pid = site.pid(handle)
     assert os.getsid(pid) == os.getpgid(pid) == pid
     with pytest.raises(ChildProcessError):
@@ -155,15 +176,15 @@ def test_a_node_is_nobodys_zombie_and_has_a_session_of_its_own(site: Site) -> No
 
 
 def test_a_node_that_ends_by_itself_or_by_force_is_gone(site: Site) -> None:
-    short = site.launcher.launch(spec("rrm-short", "print('done')"))
-    killed = site.launcher.launch(spec("rrm-killed"))
+    short = site.launcher.launch(site.spec("rrm-short", "print('done')"))
+    killed = site.launcher.launch(site.spec("rrm-killed"))
     os.kill(site.pid(killed), signal.SIGKILL)
     until(lambda: state(site.launcher, short) is state(site.launcher, killed) is Liveness.GONE)
     assert site.launcher.logs(short, "out", 10) == "done\n"
 
 
 def test_a_survey_answers_for_every_node_asked_for(site: Site) -> None:
-    running = site.launcher.launch(spec())
+    running = site.launcher.launch(site.spec())
     found = site.launcher.survey([running, {"name": "never-launched"}])
     assert {name: seen.liveness for name, seen in found.nodes.items()} == {
         "rrm-1": Liveness.RUNNING,
@@ -173,7 +194,7 @@ def test_a_survey_answers_for_every_node_asked_for(site: Site) -> None:
 
 
 def test_a_launch_whose_answer_was_lost_is_found_by_name(site: Site) -> None:
-    handle = site.launcher.launch(spec())
+    handle = site.launcher.launch(site.spec())
     assert state(site.launcher, {"name": "rrm-1"}) is Liveness.RUNNING
     assert site.launcher.survey([]).strays == {"rrm-1": handle}
     site.launcher.stop({"name": "rrm-1"}, GRACE)
@@ -182,14 +203,14 @@ def test_a_launch_whose_answer_was_lost_is_found_by_name(site: Site) -> None:
 
 def test_strays_are_found_and_the_gone_and_the_known_are_not(site: Site) -> None:
     assert site.launcher.survey([]) == Survey({})
-    handles = {name: site.launcher.launch(spec(name)) for name in ("rrm-1", "rrm-2", "rrm-3")}
+    handles = {name: site.launcher.launch(site.spec(name)) for name in ("rrm-1", "rrm-2", "rrm-3")}
     site.launcher.stop(handles.pop("rrm-2"), GRACE)
     assert site.restarted().survey([]).strays == handles
     assert site.restarted().survey([handles.pop("rrm-1")]).strays == handles
 
 
 def test_stopping_is_idempotent(site: Site) -> None:
-    handle = site.launcher.launch(spec())
+    handle = site.launcher.launch(site.spec())
     for _ in range(3):
         site.launcher.stop(handle, GRACE)
     assert site.launcher.stop(handle, GRACE)
@@ -197,7 +218,7 @@ def test_stopping_is_idempotent(site: Site) -> None:
 
 
 def test_a_node_that_will_not_end_is_killed_after_the_grace(site: Site) -> None:
-    handle = site.launcher.launch(spec(program=STUBBORN))
+    handle = site.launcher.launch(site.spec(program=STUBBORN))
     introduction(site.launcher, handle)
     begin = time.monotonic()
     site.launcher.stop(handle, timedelta(seconds=0.3))
@@ -207,7 +228,7 @@ def test_a_node_that_will_not_end_is_killed_after_the_grace(site: Site) -> None:
 
 @pytest.mark.parametrize(("program", "seconds"), [(WITH_CHILD, "613"), (WITH_ESCAPED_GROUP, "614")])
 def test_nothing_that_a_node_started_outlives_its_stop(site: Site, program: str, seconds: str) -> None:
-    handle = site.launcher.launch(spec(program=program))
+    handle = site.launcher.launch(site.spec(program=program))
     introduction(site.launcher, handle)
     session = site.pid(handle)
     assert sleepers(session, seconds)
@@ -228,16 +249,16 @@ def sleepers(session: int, seconds: str) -> list[int]:
 
 def test_what_cannot_be_started_is_an_error_that_says_why(site: Site) -> None:
     with pytest.raises(LauncherError, match="no-such-program"):
-        site.launcher.launch(replace(spec(), command=("/no-such-program",)))
+        site.launcher.launch(replace(site.spec(), command=("/no-such-program",)))
     assert state(site.launcher, {"name": "rrm-1"}) is Liveness.GONE
-    assert state(site.launcher, site.launcher.launch(spec())) is Liveness.RUNNING
+    assert state(site.launcher, site.launcher.launch(site.spec())) is Liveness.RUNNING
 
 
 def test_logs_give_the_last_lines_of_each_stream(site: Site) -> None:
     program = (
         "import sys; [print(i) for i in range(5)]; print('\\u00e9', file=sys.stderr); sys.stdout.buffer.write(b'\\xff')"
     )
-    handle = site.launcher.launch(spec(program=program))
+    handle = site.launcher.launch(site.spec(program=program))
     until(lambda: state(site.launcher, handle) is Liveness.GONE)
     assert site.launcher.logs(handle, "out", 3) == "3\n4\n\ufffd\n"
     assert site.launcher.logs(handle, "err", 100) == "é\n"
@@ -262,10 +283,8 @@ def local(tmp_path: Path) -> Iterator[LocalLauncher]:
         launcher.stop(handle, timedelta())
 
 
-def test_the_shipped_agent_is_told_all_but_its_token(tmp_path: Path) -> None:
-    from rrm.launchers.local import _agent
-
-    command = _agent(replace(spec(), command=()))
+def test_the_shipped_agent_is_told_all_but_its_token() -> None:
+    command = agent_command(replace(spec(), command=()), sys.executable)
     assert command[1:] == (
         "-m", "renderers", "mandelbrot", "--manager", "http://127.0.0.1:9", "--name", "rrm-1", "--token-file", "-",
     )  # fmt: skip

@@ -1,0 +1,75 @@
+"""Streams through a site's connection: a port there that leads to the manager, carried by two threads a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+import paramiko
+
+from rrm.launchers.connection.transport import SafeTransport
+
+_PIECE = 2**17
+_CONNECT_SECONDS = 5.0
+
+Address = tuple[str, int]
+
+
+class Forward:
+    """A port at the site; what connects to it is connected to `to`. `port` 0: the host chooses; it changes with that.
+
+    `connection` opens it again on each new transport, on the same port if that is still free.
+    """
+
+    def __init__(self, address: str, port: int, to: Address) -> None:
+        self.address = address
+        self.port = port
+        self.to = to
+        self.closed = False
+
+    def open_on(self, transport: SafeTransport) -> None:
+        """Raises paramiko.SSHException when the host allows no forwarding at all."""
+        try:
+            self.port = transport.request_port_forward(self.address, self.port, self._accept)
+        except paramiko.SSHException:
+            if not self.port:
+                raise
+            self.port = transport.request_port_forward(self.address, 0, self._accept)
+
+    def cancel_on(self, transport: SafeTransport) -> None:
+        self.closed = True
+        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+            transport.cancel_port_forward(self.address, self.port)
+
+    def _accept(self, channel: paramiko.Channel, _origin: Address, _server: Address) -> None:
+        """Called on the transport's own thread, which must not wait."""
+        threading.Thread(target=self._carry, args=(channel,), name="rrm-ssh-stream", daemon=True).start()
+
+    def _carry(self, channel: paramiko.Channel) -> None:
+        try:
+            near = socket.create_connection(self.to, timeout=_CONNECT_SECONDS)
+        except OSError:
+            channel.close()
+            return
+        near.settimeout(None)
+        near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        back = threading.Thread(target=_pump, args=(near, channel), name="rrm-ssh-stream", daemon=True)
+        back.start()
+        _pump(channel, near)
+        back.join()
+        near.close()
+        channel.close()
+
+
+def _pump(source: socket.socket | paramiko.Channel, sink: socket.socket | paramiko.Channel) -> None:
+    """Carry bytes until the source ends, then tell the sink so; when the sink is gone, the source is told."""
+    try:
+        while piece := source.recv(_PIECE):
+            sink.sendall(piece)
+    except (OSError, EOFError):
+        with contextlib.suppress(OSError, EOFError):
+            source.shutdown(2)
+    finally:
+        with contextlib.suppress(OSError, EOFError):
+            sink.shutdown(1)
