@@ -92,6 +92,7 @@ class Agent:
         self._loading: set[str] = set()  # those of them whose model is not there yet
         self._sending: list[Delivery] = []
         self._models = models or HeldModels()
+        self._models.depot = client
         self._deliveries = 0
         self._refused = NOTHING_REFUSED
         self._draining = False

@@ -6,8 +6,9 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import certifi
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 PREFIX = "/rendering-resource-manager/v2/node-agent/"
 BUNDLE_TYPE = "application/vnd.rrm.bundle"
+MODEL_TYPE = "application/vnd.rrm.model"
+PIECE = 1 << 20  # bytes of a model that are sent or received at a time
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 LONGEST_ERROR = 2000  # characters of an error that are sent
@@ -143,6 +146,21 @@ class ManagerClient:
     def fail(self, lease_id: str, tile: int | None, error: str) -> dict[str, Any]:
         """Hand a lease back, with the tile that cannot be rendered where there is one."""
         return self._call("POST", f"lease/{lease_id}/fail", json={"tile": tile, "error": error[:LONGEST_ERROR]})
+
+    def fetch_model(self, digest: str) -> Iterator[bytes]:
+        """What another node has loaded, in pieces, or nothing: one attempt. Raises ManagerError, httpx.HTTPError."""
+        with self._http.stream("GET", f"model/{digest}/data") as response:
+            if not response.is_success:
+                response.read()
+                _read(response)
+            yield from response.iter_raw(PIECE)
+
+    def keep_model(self, digest: str, path: Path) -> None:
+        """Leave a loaded model for other nodes: one attempt. Raises ManagerError, httpx.HTTPError, OSError."""
+        headers = {"Content-Type": MODEL_TYPE, "Content-Length": str(path.stat().st_size)}
+        with path.open("rb") as file:
+            pieces = iter(lambda: file.read(PIECE), b"")
+            _read(self._http.put(f"model/{digest}/data", content=pieces, headers=headers))
 
     def goodbye(self, reason: str, timeout: float) -> None:
         """Say that the node leaves: one attempt."""

@@ -1,27 +1,42 @@
 """The render models this node holds, as it tells the manager, which prefers nodes that hold the model of a job.
 
-In double precision a model is its parameters, and is noted. A deep one is loaded: its reference orbit is computed, or
-read from a file that an earlier load left, once for all leases that want it. The least recently used make room.
+In double precision a model is its parameters, and is noted. A deep one is loaded, once for all leases that want it: its
+reference orbit is read from a file that an earlier load left, or fetched from where another node left it, or computed.
+The least recently used make room.
 """
 
 import logging
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from renderers.mandelbrot.deep import native
 from renderers.mandelbrot.deep.model import DeepModel, DeepView, Reference
+from renderers.mandelbrot.deep.orbit import Orbit
 from renderers.mandelbrot.deep.storage import OrbitFolder
 
 log = logging.getLogger(__name__)
 
 MODELS_HELD = 64
 MEMORY = 1 << 30  # bytes of loaded models by default
+WORTH_ASKING = 0.05  # seconds that computing an orbit may take before another node's is asked for
 WORTH_KEEPING = 0.3  # seconds: an orbit that is computed in less is not written to a file
 GIVING_WAY = 50e-6  # seconds that computing an orbit pauses every now and then, so that other threads get their turn
+
+
+class Depot(Protocol):
+    """Where nodes leave loaded models for each other. Both calls may raise whatever goes wrong on the way."""
+
+    def fetch_model(self, digest: str) -> Iterator[bytes]:
+        """The file of a model, in pieces."""
+
+    def keep_model(self, digest: str, path: Path) -> None:
+        """Leave the file of a model."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,7 @@ class HeldModels:
         self._models: OrderedDict[str, Model] = OrderedDict()
         self._loading: dict[str, Future[DeepModel]] = {}
         self._closed = threading.Event()
+        self.depot: Depot | None = None
 
     def note(self, digest: str, load_seconds: float, size_bytes: int) -> None:
         """A lease uses this model; those unused for longest make room."""
@@ -104,19 +120,46 @@ class HeldModels:
 
     def _loaded(self, reference: Reference, view: DeepView) -> DeepModel:
         started = time.perf_counter()
-        orbit = self._folder.get(reference) if self._folder else None
-        found = orbit is not None
-        orbit = orbit or reference.orbit(self._pause)
-        computed = time.perf_counter() - started
+        orbit, how = self._orbit(reference)
         native.perturb()
         model = DeepModel(reference, orbit)
         model.tables(view.farthest)
         model.load_seconds = time.perf_counter() - started
-        if self._folder and not found and computed > WORTH_KEEPING:
-            self._folder.put(reference, orbit)
-        how = "read" if found else "computed"
         log.info("model %s: %d steps %s in %.2f s", reference.digest[:12], orbit.last, how, model.load_seconds)
         return model
+
+    def _orbit(self, reference: Reference) -> tuple[Orbit, str]:
+        """The orbit, and how it came: read from our own folder, fetched from another node, or computed."""
+        if self._folder and (orbit := self._folder.get(reference)):
+            return orbit, "read"
+        if reference.estimated_seconds > WORTH_ASKING and (orbit := self._fetched(reference)):
+            return orbit, "fetched"
+        started = time.perf_counter()
+        orbit = reference.orbit(self._pause)
+        if self._folder and time.perf_counter() - started > WORTH_KEEPING:
+            self._folder.put(reference, orbit)
+            if self.depot:
+                threading.Thread(target=self._leave, args=(reference,), name="leave-model", daemon=True).start()
+        return orbit, "computed"
+
+    def _fetched(self, reference: Reference) -> Orbit | None:
+        """What another node left with the manager; whatever is wrong with it, it can be computed."""
+        if self.depot is None or self._folder is None:
+            return None
+        try:
+            return self._folder.receive(reference, self.depot.fetch_model(reference.digest))
+        except Exception as error:
+            log.debug("model %s is not fetched: %s", reference.digest[:12], error)
+            return None
+
+    def _leave(self, reference: Reference) -> None:
+        """Leave a computed orbit for other nodes, beside the rendering that it was computed for."""
+        if self.depot is None or self._folder is None:
+            return
+        try:
+            self.depot.keep_model(reference.digest, self._folder.path(reference))
+        except Exception as error:
+            log.info("model %s is not left with the manager: %s", reference.digest[:12], error)
 
     def _pause(self) -> bool:
         """Whether to give up. Without a pause rendering threads would wait up to 5 ms for their turn with Python."""

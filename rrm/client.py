@@ -101,6 +101,11 @@ class Client:
         """The body of the new job. Sent again after a broken connection; the key makes that one job all the same."""
         return self._json("POST", "job/", json=order, headers={"Idempotency-Key": str(uuid.uuid4())})
 
+    def recolor(self, job: str, coloring: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of the new job that paints the finished one in other colours; nothing is rendered."""
+        headers = {"Idempotency-Key": str(uuid.uuid4())}
+        return self._json("POST", f"job/{job}/recolor", json={"coloring": coloring}, headers=headers)
+
     def job(self, job: str) -> dict[str, Any]:
         return self._json("GET", f"job/{job}/")
 

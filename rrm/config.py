@@ -50,6 +50,7 @@ class RrmConfig:
     max_tiles: int
     max_open_jobs: int
     max_body_bytes: int
+    model_cache_bytes: int
     event_retention: timedelta
     keys_dir: Path
     ssh_config: Path | None
@@ -113,6 +114,7 @@ class RrmConfig:
             max_tiles=read.integer("RRM_MAX_TILES", 65536, 1),
             max_open_jobs=read.integer("RRM_MAX_OPEN_JOBS", 1000, 1),
             max_body_bytes=read.integer("RRM_MAX_UPLOAD_BYTES", 256 * 2**20, 2**20),
+            model_cache_bytes=read.integer("RRM_MODEL_CACHE_BYTES", 2 * 2**30, 0),
             event_retention=timedelta(days=read.integer("RRM_EVENT_DAYS", 30, 1)),
             keys_dir=Path(read.text("RRM_KEYS", str(data_dir / "keys"))).expanduser().resolve(),
             ssh_config=_file_if_there(read.text("RRM_SSH_CONFIG", "~/.ssh/config")),

@@ -24,6 +24,7 @@ from django.db import connections
 from PIL import Image
 
 from rrm.asgi import application
+from rrm.client import Client
 from rrm.domain.states import JobState
 from rrm.farm import catalog, composing, demo, jobs
 from rrm.farm.models import Job
@@ -300,3 +301,18 @@ def test_a_file_of_an_earlier_run_stays_until_the_new_one_is_whole(manager: str,
 
     render(manager, "--params", VIEW, "--size=32x32", "--tile=16", "-o", target)
     assert target.read_bytes() == jobs.files(Job.objects.get()).image.read_bytes()
+
+
+@pytest.mark.usefixtures("worker")
+def test_the_client_has_a_finished_job_painted_anew(farm: Farm, manager: str, tmp_path: Path) -> None:
+    token = (settings.RRM.data_dir / "operator.token").read_text().strip()
+    with Client(manager, token) as client:
+        params = {"center": [-0.5, 0], "radius": 1.25, "max_iter": 64}
+        first = client.submit({"params": params, "width": 64, "height": 64, "outputs": ["png", "smooth"]})
+        assert [*client.follow(first["id"])][-1].is_final
+        second = client.recolor(first["id"], {"palette": "viridis"})
+        assert [*client.follow(second["id"])][-1].is_final
+        client.save(second["id"], "png", tmp_path / "new.png")
+    with Image.open(tmp_path / "new.png") as picture:
+        assert picture.size == (64, 64)
+    assert second["id"] != first["id"]

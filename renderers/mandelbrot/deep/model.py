@@ -38,6 +38,11 @@ class Reference:
     def bits(self) -> int:
         return precision(self.radius)
 
+    @property
+    def estimated_seconds(self) -> float:
+        """What computing the orbit takes at most, on a machine of our days."""
+        return self.max_iter * (0.6e-6 + 1.2e-9 * self.bits)
+
     def orbit(self, stopped: Callable[[], bool] = lambda: False) -> Orbit:
         """Compute it: half a microsecond to several for each step. Raises OrbitInterrupted when stopped."""
         return reference_orbit(self.center, self.bits, self.max_iter, self.escape_radius, stopped)

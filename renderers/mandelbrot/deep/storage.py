@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,7 +41,7 @@ class OrbitFolder:
 
     def get(self, reference: Reference) -> Orbit | None:
         """The orbit if it is here and whole; a damaged file is removed."""
-        path = self._path(reference)
+        path = self.path(reference)
         try:
             with path.open("rb") as file:
                 orbit = read_orbit(file, reference)
@@ -59,10 +60,27 @@ class OrbitFolder:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=self._folder, prefix="partial-", delete=False) as file:
                 write_orbit(file, reference, orbit)
-            os.replace(file.name, self._path(reference))
+            os.replace(file.name, self.path(reference))
             self._make_room()
 
-    def _path(self, reference: Reference) -> Path:
+    def receive(self, reference: Reference, pieces: Iterable[bytes]) -> Orbit | None:
+        """Keep the file that comes in pieces and give its orbit; None when it is not the one, or there is no room."""
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._folder, prefix="partial-", delete=False) as file:
+                try:
+                    for piece in pieces:
+                        file.write(piece)
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
+            os.replace(file.name, self.path(reference))
+            self._make_room()
+            return self.get(reference)
+        return None
+
+    def path(self, reference: Reference) -> Path:
+        """Where the orbit is kept."""
         return self._folder / f"orbit-{reference.digest}.rrmo"
 
     def _make_room(self) -> None:

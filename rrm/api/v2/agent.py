@@ -16,16 +16,18 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from rrm.api import ranged
 from rrm.api.auth import bearer
 from rrm.api.fields import Flag, Number, StrictSerializer, Text, Whole
 from rrm.api.v2.models import RenderModelSerializer
 from rrm.api.v2.waiting import wait_for_work
 from rrm.api.views import NodeView, calling_node, valid
 from rrm.errors import Unauthorised
-from rrm.farm import deliveries, leases, nodes
+from rrm.farm import deliveries, leases, loaded, nodes
 from rrm.farm.models import RenderModel
 
 BUNDLE = "application/vnd.rrm.bundle"
+LOADED = "application/vnd.rrm.model"
 _MOST_MODELS = 1000
 _MOST_CORES = 100_000
 
@@ -191,3 +193,33 @@ class AgentModel(NodeView):
         """Fetch a render model by its digest."""
         found = RenderModel.objects.prefetch_related("holders").filter(renderer="mandelbrot")
         return Response(RenderModelSerializer(get_object_or_404(found, digest=digest)).data)
+
+
+class AgentModelData(NodeView):
+    """A loaded model, as one node leaves it for others."""
+
+    def streams_body(self) -> bool:
+        return True
+
+    @extend_schema(
+        operation_id="node_agent_model_fetch", responses={(200, LOADED): OpenApiTypes.BINARY, 404: OpenApiResponse()}
+    )
+    def get(self, request: Request, digest: str) -> HttpResponseBase:
+        """Fetch what another node has loaded."""
+        return ranged.serve_file(request, loaded.found(digest), LOADED)
+
+    @extend_schema(
+        operation_id="node_agent_model_keep",
+        request={LOADED: OpenApiTypes.BINARY},
+        responses={
+            204: None,
+            403: OpenApiResponse(description="The node does not work on this model."),
+            422: OpenApiResponse(description="`bad-bundle`: the file was cut or changed."),
+        },
+    )
+    def put(self, request: Request, digest: str) -> Response:
+        """Leave a loaded model for other nodes. Doing it twice is the same as doing it once."""
+        if request.content_type.partition(";")[0].strip() != LOADED:
+            raise UnsupportedMediaType(request.content_type)
+        loaded.keep(calling_node(request), digest, cast(BinaryIO, request._request))
+        return Response(status=204)

@@ -97,6 +97,7 @@ urlpatterns = [
     path("node-agent/lease/<id:id>/fail", agent.LeaseFailure.as_view()),
     path("node-agent/goodbye", agent.Goodbye.as_view()),
     path("node-agent/model/<digest:digest>", agent.AgentModel.as_view()),
+    path("node-agent/model/<digest:digest>/data", agent.AgentModelData.as_view()),
     path("openapi.json", docs.Description.as_view()),
     path("api-docs/", docs.Documentation.as_view()),
     re_path(r"^(?P<rest>[\s\S]*)$", elsewhere),

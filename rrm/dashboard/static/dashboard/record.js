@@ -84,7 +84,7 @@ export class JobRecord {
 
   meanMs() {
     const sum = this.leases.reduce((total, lease) => total + (lease.render_ms * lease.kept) / (lease.stop - lease.start), 0);
-    return this.done ? sum / this.done : NaN;
+    return this.done && this.leases.length ? sum / this.done : NaN;
   }
 
   /** Seconds from the first start to the end, or to `now` while the job runs. */

@@ -6,7 +6,8 @@ import { milliseconds, whole } from "./format.js";
 export function drawShares(body, record) {
   const sites = record.bySite();
   if (sites.length === 0) {
-    replace(body, el("tr", {}, el("td", { colspan: 4, class: "empty" }, "No tile is finished yet.")));
+    const why = record.job.recolor_of ? "No node rendered anything: another job's values were coloured anew." : "No tile is finished yet.";
+    replace(body, el("tr", {}, el("td", { colspan: 4, class: "empty" }, why)));
     return;
   }
   replace(body, ...sites.flatMap((site) => [siteRow(site, record.tiles), ...site.nodes.map((node) => nodeRow(node, record.tiles))]));
