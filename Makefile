@@ -1,10 +1,10 @@
 # The commands of the project. `make help` lists them; CONTRIBUTING.md explains the ones for developers.
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-unit lint format types bench gallery clean
+.PHONY: help setup setup-dev run test test-unit test-cluster cluster cluster-stop lint format types bench gallery clean
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Make .venv with everything needed to run (Python 3.11 to 3.13 is all it takes)
 	@sh deployment/setup.sh
@@ -29,6 +29,15 @@ format: setup-dev ## Format the code and fix what can be fixed
 
 types: setup-dev ## Static types
 	@$(PY) -m mypy
+
+test-cluster: setup-dev ## The tests on a real Slurm cluster and SSH hosts alone
+	@exec $(PY) -m deployment.checks services cluster
+
+cluster: setup ## Start a small Slurm cluster and two SSH hosts on this machine, to try RRM with (as root)
+	@exec $(PY) -m deployment.minicluster start $(ARGS)
+
+cluster-stop: setup ## Stop that cluster
+	@exec $(PY) -m deployment.minicluster stop $(ARGS)
 
 bench: setup-dev ## Benchmarks
 	@exec $(PY) -m benchmarks $(ARGS)

@@ -61,6 +61,7 @@ def steps() -> list[Step]:
         pytest_step("unit", "tests/unit", "tests/contracts"),
         pytest_step("integration-sqlite", "tests/integration"),
         pytest_step("integration-postgresql", "tests/integration", postgresql=True),
+        pytest_step("cluster", "tests/cluster"),
         pytest_step("acceptance", "tests/acceptance", "tests/browser"),
     )
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -82,23 +83,19 @@ class SshHost:
         sessions = self._sessions()
         self.daemon.stop()
         for pid in sessions:
-            _end(pid)
+            _tell(pid, signal.SIGCONT, signal.SIGKILL)
 
     def cut_sessions(self) -> None:
         """Break every connection, as a firewall would; the listener goes on."""
         for pid in self._sessions():
-            _end(pid)
+            _tell(pid, signal.SIGCONT, signal.SIGKILL)
 
     def freeze(self) -> None:
         """Stop answering without closing anything."""
-        for pid in (self.daemon.pid, *self._sessions()):
-            if pid is not None:
-                os.kill(pid, signal.SIGSTOP)
+        self._tell_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for pid in (self.daemon.pid, *self._sessions()):
-            if pid is not None:
-                os.kill(pid, signal.SIGCONT)
+        self._tell_all(signal.SIGCONT)
 
     def renew_host_key(self) -> None:
         """Show another key from the next connection on."""
@@ -112,6 +109,11 @@ class SshHost:
 
     def accept_user_key(self) -> None:
         shutil.copy(self.key_file.with_suffix(".pub"), self.folder / "authorized" / self.account)
+
+    def _tell_all(self, number: signal.Signals) -> None:
+        for pid in (self.daemon.pid, *self._sessions()):
+            if pid is not None:
+                _tell(pid, number)
 
     def _prepare(self) -> None:
         if os.geteuid() == 0:
@@ -175,9 +177,8 @@ def _processes() -> list[tuple[int, int, str]]:
     return found
 
 
-def _end(pid: int) -> None:
-    for number in (signal.SIGCONT, signal.SIGKILL):
-        try:
+def _tell(pid: int, *numbers: signal.Signals) -> None:
+    """Signal a process, which may have ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        for number in numbers:
             os.kill(pid, number)
-        except ProcessLookupError:
-            return

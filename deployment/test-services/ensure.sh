@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that the programs the tests talk to are installed: Redis, PostgreSQL, Chromium.
+# Makes sure that the programs the tests talk to are installed: Redis, PostgreSQL, Chromium, an SSH server, Slurm.
 # Installs what is missing from Debian's packages when it may, and otherwise says what to install.
 # Starts nothing: each test run starts its own private servers (tests/services.py).
 # Exit status: 0 all there; 1 something is missing.
@@ -9,11 +9,15 @@ say() { printf '%s\n' "$*" >&2; }
 has_redis() { command -v redis-server >/dev/null || command -v valkey-server >/dev/null; }
 has_postgresql() { command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 has_chromium() { command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; }
+has_sbin() { PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null; }
 
 missing() {
     has_redis || printf ' redis-server'
     has_postgresql || printf ' postgresql'
     has_chromium || printf ' chromium fonts-dejavu-core'
+    has_sbin sshd || printf ' openssh-server'
+    { has_sbin munged && has_sbin slurmctld && has_sbin slurmd && has_sbin squeue; } ||
+        printf ' munge slurmctld slurmd slurm-client'
 }
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
