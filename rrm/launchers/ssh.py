@@ -21,13 +21,14 @@ from rrm.launchers.base import (
     Survey,
     agent_command,
 )
+from rrm.launchers.bootstrap import Renderers
 from rrm.launchers.connection import Connection
 
 _ANSWER_SECONDS = 20.0
 _START_SECONDS = 40.0
 
-Installed = Callable[[Connection], str]
-"""Sees to it that the site has the renderers of this version; the folder that goes on PYTHONPATH there."""
+Installed = Callable[[Connection], Renderers]
+"""Sees to it that the site has the renderers of this version, and says what runs them there."""
 
 
 class SshLauncher(Launcher):
@@ -38,16 +39,18 @@ class SshLauncher(Launcher):
         self._installed = installed
 
     def launch(self, spec: NodeSpec) -> Handle:
-        environment = dict(spec.environment)
-        if not spec.command:
-            environment["PYTHONPATH"] = self._installed(self._connection)
+        environment, command = dict(spec.environment), spec.command
+        if not command:
+            renderers = self._installed(self._connection)
+            environment["PYTHONPATH"] = renderers.lib
+            command = agent_command(spec, renderers.python)
         told = {
             "name": spec.name,
             "resource": spec.resource,
             "manager_url": spec.manager_url,
             "token": spec.token,
             "renderer": spec.renderer,
-            "command": spec.command or agent_command(spec, self._connection.target.python),
+            "command": command,
             "environment": environment,
         }
         handle: Handle = self._ask("launch", _START_SECONDS, spec=told)

@@ -23,6 +23,7 @@ import pytest
 from deployment.minicluster.sshd import SshHost
 from rrm.errors import LauncherError
 from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Survey, agent_command
+from rrm.launchers.bootstrap import Renderers
 from rrm.launchers.connection import Connection
 from rrm.launchers.local import FOLDERS_KEPT, LocalLauncher
 from rrm.launchers.ssh import SshLauncher
@@ -71,7 +72,7 @@ def _ssh(request: pytest.FixtureRequest) -> Site:
     target = target_of(host)
 
     def made() -> Launcher:
-        return SshLauncher(Connection(target), lambda _connection: "/nowhere")
+        return SshLauncher(Connection(target), lambda _connection: Renderers("none", "/nowhere", "/usr/bin/python3"))
 
     return Site(made(), made, _pid, python="/usr/bin/python3")
 

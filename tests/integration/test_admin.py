@@ -262,6 +262,14 @@ def test_sites_and_resources_are_disabled_and_enabled(operator: Client, noun: st
     ]
 
 
+def test_a_site_is_checked_and_what_is_wrong_is_shown(operator: Client, farm: Farm) -> None:
+    Site.objects.update(kind="ssh", host="127.0.0.1", port=1)
+
+    for action in ("examine", "bootstrap"):
+        shown = act(operator, "site", action, Site.objects.get())
+        assert "127.0.0.1:1 cannot be reached" in " ".join(map(str, shown.context["messages"]))
+
+
 def test_a_site_edited_by_hand_leaves_an_event(operator: Client, farm: Farm) -> None:
     address = reverse("admin:farm_site_change", args=["here"])
     wanted = filled(operator, address) | {"max_nodes": 7}

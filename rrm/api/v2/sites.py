@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -15,14 +16,15 @@ from rest_framework.response import Response
 from rrm.api.auth import Scope, access
 from rrm.api.fields import Slug, StrictModelSerializer, Text, Whole
 from rrm.api.schema import LOCATION
-from rrm.api.v2 import site_checks
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, refuse_fields
-from rrm.errors import StateConflict
-from rrm.farm import wakeups
+from rrm.errors import Invalid, LauncherError, StateConflict
+from rrm.farm import checking, keys, sites, wakeups
 from rrm.farm.models import Site
 from rrm.farm.sites import facts_of
 from rrm.farm.transitions import record
+
+_WAYS_IN = ("username", "identity", "host_key", "host_key_fingerprint")
 
 
 class SiteSerializer(StrictModelSerializer):
@@ -34,6 +36,10 @@ class SiteSerializer(StrictModelSerializer):
     gateway = Text(max_length=255, required=False, allow_blank=True)
     python = Text(max_length=255, required=False)
     directory = Text(max_length=255, required=False)
+    host_key_fingerprint = serializers.SerializerMethodField(help_text="Of the key that was accepted.")
+    host_key_offered = serializers.SerializerMethodField(
+        help_text="When a site is added: the fingerprint of the key that its host shows and nobody has accepted yet."
+    )
     poll_interval = Whole(min_value=1, max_value=86400, default=10)
 
     class Meta:
@@ -48,6 +54,8 @@ class SiteSerializer(StrictModelSerializer):
             "username",
             "identity",
             "host_key",
+            "host_key_fingerprint",
+            "host_key_offered",
             "connection",
             "gateway",
             "python",
@@ -65,7 +73,13 @@ class SiteSerializer(StrictModelSerializer):
         """How to get into a site is for operators."""
         body = super().to_representation(instance)
         is_operator = access(self.context["request"]).operator
-        return body if is_operator else {**body, "username": "", "identity": "", "host_key": ""}
+        return body if is_operator else {**body, **dict.fromkeys(_WAYS_IN, "")}
+
+    def get_host_key_offered(self, _site: Site) -> str:
+        return ""
+
+    def get_host_key_fingerprint(self, site: Site) -> str:
+        return sites.fingerprint_of(site.host_key)
 
     def validate_id(self, value: str) -> str:
         if self.instance is None and Site.objects.filter(pk=value).exists():
@@ -75,8 +89,10 @@ class SiteSerializer(StrictModelSerializer):
         return value
 
     def validate_identity(self, value: str) -> str:
-        if "/" in value or value.startswith("."):
-            raise serializers.ValidationError("Give the name of a file in the key directory, not a path.")
+        try:
+            keys.check(value)
+        except Invalid as invalid:
+            raise serializers.ValidationError(invalid.errors["identity"]) from None
         return value
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -84,6 +100,16 @@ class SiteSerializer(StrictModelSerializer):
         if kind != Site.Kind.LOCAL and not attrs.get("host", getattr(self.instance, "host", "")):
             raise serializers.ValidationError({"host": "A site of this kind needs the name of its host."})
         return attrs
+
+
+def _offered(site: Site) -> str:
+    """What its host shows is asked once, so that whoever adds a site can compare it at once."""
+    if not site.is_remote or site.host_key:
+        return ""
+    try:
+        return sites.offered_fingerprint(site)
+    except LauncherError:
+        return ""
 
 
 def _body(site: Site, request: Request) -> Any:
@@ -123,7 +149,8 @@ class Sites(ListView):
         serializer = SiteSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         site = _save(serializer, request)
-        return Response(_body(site, request), status=201, headers={"Location": at("site", site.pk)})
+        body = {**_body(site, request), "host_key_offered": _offered(site)}
+        return Response(body, status=201, headers={"Location": at("site", site.pk)})
 
 
 class SiteDetail(ApiView):
@@ -166,8 +193,31 @@ class SiteCheck(ApiView):
     def post(self, request: Request, id: str) -> Response:
         """Try whether nodes could work at a site."""
         refuse_fields(request)
-        checks = site_checks.check(get_object_or_404(Site, pk=id))
-        return Response({"ok": all(check["ok"] for check in checks), "checks": checks})
+        checks = checking.check(get_object_or_404(Site, pk=id))
+        return Response({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
+
+
+class AcceptSerializer(serializers.Serializer[Any]):
+    """Which key is meant, as the site's administrator tells it."""
+
+    fingerprint = Text(max_length=100)
+
+
+class SiteAcceptHostKey(ApiView):
+    scopes = {"POST": Scope.OPERATE}
+
+    @extend_schema(
+        operation_id="site_accept_host_key",
+        request=AcceptSerializer,
+        responses={200: SiteSerializer, 409: OpenApiResponse(description="The host shows another key.")},
+    )
+    def post(self, request: Request, id: str) -> Response:
+        """Trust the key that the host of a site shows now, if it is the one with this fingerprint."""
+        site = get_object_or_404(Site, pk=id)
+        serializer = AcceptSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        sites.accept_host_key(site, serializer.validated_data["fingerprint"], access(request).user.get_username())
+        return Response(_body(site, request))
 
 
 def _save(serializer: serializers.BaseSerializer[Any], request: Request) -> Site:

@@ -52,6 +52,7 @@ urlpatterns = [
     path("site/", sites.Sites.as_view()),
     path("site/<name:id>/", sites.SiteDetail.as_view()),
     path("site/<name:id>/check", sites.SiteCheck.as_view()),
+    path("site/<name:id>/accept-host-key", sites.SiteAcceptHostKey.as_view()),
     path("resource/", resources.Resources.as_view()),
     path("resource/<name:id>/", resources.ResourceDetail.as_view()),
     path("resource/<name:id>/script", resources.ResourceScript.as_view()),

@@ -12,8 +12,8 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from rrm.domain.states import NODE_LIVE
-from rrm.errors import Invalid
-from rrm.farm import catalog, wakeups
+from rrm.errors import Invalid, LauncherError
+from rrm.farm import catalog, checking, keys, sites, wakeups
 from rrm.farm.admin.actions import Deed, operated_by
 from rrm.farm.admin.base import FarmAdmin, ModelForm, TabularInline, page_of, rows_of, swatch
 from rrm.farm.models import Job, Node, RenderModel, Resource, ResourceSite, Site
@@ -84,8 +84,48 @@ class _SiteForm(ModelForm):
         exclude = ()
         widgets = {"color": forms.TextInput(attrs={"type": "color"})}
 
+    def clean_identity(self) -> str:
+        name: str = self.cleaned_data["identity"]
+        try:
+            keys.check(name)
+        except Invalid as invalid:
+            raise forms.ValidationError(invalid.errors["identity"]) from None
+        return name
+
+
+def bootstrap(site: Site, actor: str) -> None:
+    """Bring the renderers to the site. Raises LauncherError."""
+    sites.bring_renderers(site, actor)
+
+
+def examine(site: Site, actor: str) -> None:
+    """Raises LauncherError with what is wrong at the site."""
+    found = checking.check(site)
+    wrong = [f"{each.name}: {each.detail}" for each in found if not each.ok and each.was_tried]
+    if wrong:
+        raise LauncherError(" ".join(wrong))
+
+
+_SITE_DEEDS = (
+    Deed(
+        "examine",
+        "Check",
+        "Try whether nodes could work at these? It takes half a minute for each at most.",
+        "is well",
+        examine,
+    ),
+    Deed(
+        "bootstrap",
+        "Bring renderers",
+        "Bring this version of the renderers to these sites, where it is not there yet?",
+        "has the renderers of this version",
+        bootstrap,
+    ),
+)
+
 
 @admin.register(Site)
+@operated_by(*_DEEDS, *_SITE_DEEDS)
 class SiteAdmin(_SwitchedAdmin):
     form = _SiteForm
     list_display = ("id", "shown_name", "kind", "enabled", "host", "shown_nodes", "connection", "problem")

@@ -8,7 +8,17 @@ RRM knows paramiko. Whatever goes wrong is a SiteUnavailable whose sentence says
 from rrm.launchers.connection.command import Completed
 from rrm.launchers.connection.connection import Connection, Traffic, connection_to
 from rrm.launchers.connection.forward import Forward
-from rrm.launchers.connection.target import Target, fingerprint
+from rrm.launchers.connection.target import Target, fingerprint, way_in
 from rrm.launchers.connection.transport import fetch_host_key
 
-__all__ = ["Completed", "Connection", "Forward", "Target", "Traffic", "connection_to", "fetch_host_key", "fingerprint"]
+__all__ = [
+    "Completed",
+    "Connection",
+    "Forward",
+    "Target",
+    "Traffic",
+    "connection_to",
+    "fetch_host_key",
+    "fingerprint",
+    "way_in",
+]

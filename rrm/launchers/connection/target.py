@@ -102,3 +102,9 @@ def fingerprint(key: str) -> str:
     except (IndexError, binascii.Error):
         raise ValueError("A host key is a type and base64 text, as in a known_hosts file.") from None
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+
+
+def way_in(target: Target) -> tuple[str, int, int]:
+    """The host and port that are connected to first, and how many hosts come after it. Raises SiteUnavailable."""
+    first, *others = route_to(target)
+    return first.host, first.port, len(others)

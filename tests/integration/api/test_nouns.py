@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from rrm.api.v2 import site_checks
 from rrm.domain.palettes import PALETTES
 from rrm.domain.states import NodeState
 from rrm.farm import nodes
+from rrm.farm.checking import local
 from rrm.farm.models import Event, Node, RenderModel, Resource, Site
 from tests import factories as make
 from tests.factories import API, VIEW, Caller, problem
@@ -72,7 +72,7 @@ def test_a_check_of_this_machine_tries_what_a_node_needs(operator: Caller, live_
 
 
 def test_a_check_names_what_is_wrong(operator: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(site_checks, "_renderers", lambda: "")
+    monkeypatch.setattr(local, "_renderers", lambda: "")
     settings.RRM = replace(settings.RRM, data_dir=settings.RRM.data_dir / "missing", manager_url="http://127.0.0.1:1")
     make.site("here")
 
@@ -81,16 +81,6 @@ def test_a_check_names_what_is_wrong(operator: Caller, settings: Any, monkeypatc
     wrong = {check["name"] for check in answer["checks"] if not check["ok"]}
     assert wrong == {"data folder", "free disk space", "route to the manager"}
     assert answer["ok"] is False
-
-
-@pytest.mark.parametrize("kind", ["ssh", "slurm"])
-def test_a_check_says_which_kinds_of_site_it_cannot_reach(operator: Caller, kind: str) -> None:
-    make.site("far", kind=kind, host="cluster")
-
-    answer = operator.post("site/far/check").json()
-
-    assert answer["ok"] is False
-    assert kind in answer["checks"][0]["detail"]
 
 
 def test_a_resource_keeps_its_sites_in_order(operator: Caller) -> None:

@@ -1,0 +1,88 @@
+"""What is looked at on a cluster: the scheduler, and whether it would take the jobs of the site's resources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rrm.farm.checking.letter import Examination, Wrong
+from rrm.farm.checking.remote import Visit
+from rrm.farm.models import Resource
+
+_ANSWER_SECONDS = 6.0
+_MOST_TRIED = 4
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What a resource asks the scheduler for, and the resources that ask for the same."""
+
+    options: tuple[str, ...]
+    resources: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.resources)} ({' '.join(self.options) or 'defaults of the cluster'})"
+
+
+def examinations(visit: Visit) -> list[Examination]:
+    """In the order of the letter."""
+    return [
+        Examination("scheduler", lambda seconds: _scheduler(visit, seconds), 9.0, needs=("login",)),
+        Examination(
+            "partition and account", lambda seconds: _submissions(visit, seconds), 12.0, needs=("login", "scheduler")
+        ),
+    ]
+
+
+def _scheduler(visit: Visit, seconds: float) -> str:
+    found = visit.ask("scheduler", seconds, limit=min(_ANSWER_SECONDS, seconds - 1))
+    if "trouble" in found:
+        raise Wrong(
+            f"{found['trouble']}. Is slurmctld up, and are Slurm's commands set up for logins without a terminal"
+            " (PATH, SLURM_CONF in ~/.bashrc or ~/.ssh/environment)?"
+        )
+    partitions = found["partitions"]
+    wanted = {resource.queue for resource in _resources(visit) if resource.queue} - partitions.keys()
+    have = "; ".join(
+        f"{name}{' (default)' if name == found['default'] else ''} {state}, {idle} of {total} nodes idle"
+        for name, (state, total, idle) in sorted(partitions.items())
+    )
+    if wanted:
+        raise Wrong(f"There is no partition {', '.join(sorted(wanted))}. {found['version']} has: {have}.")
+    return f"{found['version']} answers; its partitions: {have}."
+
+
+def _submissions(visit: Visit, seconds: float) -> str:
+    """Asked of the scheduler itself, which knows limits that nobody else does; nothing is submitted."""
+    orders = _orders(visit)
+    said, refused = [], []
+    for order in orders[:_MOST_TRIED]:
+        limit = min(_ANSWER_SECONDS, seconds / min(len(orders), _MOST_TRIED) - 0.5)
+        answer = visit.ask("submission", limit + 2, options=order.options, limit=limit)
+        if "trouble" in answer:
+            refused.append(f"{order} is refused: {answer['trouble']}")
+        else:
+            visit.submission = visit.submission or list(order.options)
+            said.append(f"{order} would be accepted ({answer['said'].splitlines()[-1].removeprefix('sbatch: ')})")
+    if refused:
+        advice = "Mend `queue`, `project` and the other options of the resource; its administrators know yours."
+        raise Wrong(". ".join([*refused, *said, advice]))
+    return ". ".join(said) + "."
+
+
+def _resources(visit: Visit) -> list[Resource]:
+    return list(visit.site.resources.filter(enabled=True).order_by("pk"))
+
+
+def _orders(visit: Visit) -> Sequence[_Order]:
+    found: dict[tuple[str, ...], list[str]] = {}
+    for resource in _resources(visit):
+        found.setdefault(_options(resource), []).append(resource.pk)
+    return [_Order(options, tuple(names)) for options, names in found.items()] or [_Order((), ("No resource yet",))]
+
+
+def _options(resource: Resource) -> tuple[str, ...]:
+    asked = {"partition": resource.queue, "account": resource.project, "nodes": resource.nb_nodes}
+    asked |= {"cpus-per-task": resource.nb_cpus, "gres": f"gpu:{resource.nb_gpus}" if resource.nb_gpus else ""}
+    asked |= {"mem": f"{resource.memory}M" if resource.memory else ""}
+    return tuple(f"--{name}={value}" for name, value in asked.items() if value)
