@@ -1,8 +1,11 @@
 """Command line of a renderer node: `python -m renderers mandelbrot --manager URL` and `python -m renderers warm`."""
 
 import argparse
+import contextlib
+import json
 import logging
 import os
+import random
 import signal
 import socket
 import sys
@@ -14,10 +17,11 @@ from typing import TYPE_CHECKING
 from renderers import __version__
 
 if TYPE_CHECKING:
-    from renderers.agent import Agent
+    from renderers.agent import Agent, Exit
     from renderers.models import HeldModels
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+MARGINS, LONGEST_MARGIN = (0.05, 0.15), 300.0  # of a lifetime, and seconds, before the end
 
 CLOSE_SECONDS = 1.0
 MEGABYTE = 1 << 20
@@ -37,11 +41,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     node = commands.add_parser("mandelbrot", help="render for a manager until told to leave")
-    node.add_argument("--manager", required=True, metavar="URL", help="root of the manager, e.g. http://127.0.0.1:9000")
+    manager = node.add_mutually_exclusive_group(required=True)
+    manager.add_argument("--manager", metavar="URL", help="root of the manager, e.g. http://127.0.0.1:9000")
+    manager.add_argument("--manager-file", type=Path, metavar="PATH", help="a file that holds this URL")
     node.add_argument(
         "--name", default=os.environ.get("RRM_NODE_NAME"), help="name of the node (default RRM_NODE_NAME)"
     )
     node.add_argument("--token-file", default="-", metavar="PATH", help="launch token; - is standard input (default)")
+    node.add_argument(
+        "--lifetime", type=float, metavar="SECONDS", help="it is ended after so long, and leaves in order before"
+    )
+    node.add_argument("--exit-file", type=Path, metavar="PATH", help="where it writes how it ended, as JSON")
     node.add_argument("--threads", type=int, default=0, metavar="N", help="cores to use (default: all it may use)")
     node.add_argument(
         "--model-memory", type=int, default=1024, metavar="MB", help="orbits of deep views to keep (default 1024)"
@@ -75,14 +85,35 @@ def _serve(options: argparse.Namespace) -> int:
     cores = options.threads if options.threads > 0 else len(os.sched_getaffinity(0))
     hostname = socket.gethostname()
     name = options.name or f"{hostname}-{os.getpid()}"
-    identity = Identity(name, hostname, __version__, cores, os.getpid())
-    agent = Agent(ManagerClient(options.manager, token), identity, _models(options.model_memory * MEGABYTE))
+    identity = Identity(name, hostname, __version__, cores, os.getpid(), lifetime=options.lifetime)
+    client = ManagerClient(options.manager or options.manager_file, token)
+    agent = Agent(client, identity, _models(options.model_memory * MEGABYTE))
     threading.Thread(target=_obey_signals, args=(agent,), name="signals", daemon=True).start()
+    if options.lifetime:
+        _leave_before(options.lifetime, agent)
     outcome = agent.run()
+    if options.exit_file:
+        _tell_end(options.exit_file, outcome)
     if not agent.close(CLOSE_SECONDS):
         logging.shutdown()
         os._exit(outcome)  # a core still computes; ending the interpreter under it would crash
     return outcome
+
+
+def _leave_before(lifetime: float, agent: "Agent") -> None:
+    """Drain some time before the end; nodes that began together do not all leave at once."""
+    margin = min(LONGEST_MARGIN, lifetime * random.uniform(*MARGINS))  # noqa: S311 - spread, not cryptography
+    timer = threading.Timer(max(0.0, lifetime - margin), agent.drain, ["its time is nearly over"])
+    timer.daemon = True
+    timer.start()
+
+
+def _tell_end(path: Path, outcome: "Exit") -> None:
+    """Leave word of how the node ended, whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        draft.write_text(json.dumps({"code": int(outcome), "reason": outcome.name.lower(), "at": time.time()}))
+        draft.replace(path)
 
 
 def _models(memory: int) -> "HeldModels":
@@ -94,11 +125,11 @@ def _models(memory: int) -> "HeldModels":
 
 
 def _obey_signals(agent: "Agent") -> None:
-    """The first SIGTERM drains; a second one, or SIGINT, leaves at once."""
+    """The first SIGTERM drains, and so does SIGUSR1, by which schedulers warn; another, or SIGINT, leaves at once."""
     while True:
         number = signal.sigwait(SIGNALS)
-        if number == signal.SIGTERM and not agent.draining:
-            agent.drain("SIGTERM")
+        if number == signal.SIGUSR1 or (number == signal.SIGTERM and not agent.draining):
+            agent.drain(signal.Signals(number).name)
         else:
             agent.abandon(signal.Signals(number).name)
 

@@ -48,6 +48,7 @@ class Identity:
     cores: int
     pid: int
     address: str | None = None
+    lifetime: float | None = None  # seconds from now until whoever started it ends it
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -57,6 +58,7 @@ class Identity:
             "version": self.version,
             "cores": self.cores,
             "pid": self.pid,
+            "lifetime_seconds": self.lifetime,
         }
 
 

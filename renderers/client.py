@@ -98,15 +98,33 @@ class Patience:
 
 
 class ManagerClient:
-    """The manager's node routes. Safe to use from several threads; no call is made under a lock."""
+    """The manager's node routes. Safe to use from several threads; no call is made under a lock.
 
-    def __init__(self, manager: str, token: str, give_up: float = GIVE_UP_BEFORE_REGISTRATION) -> None:
+    `manager` is its address, or a file that holds it, which is read again when nobody answers: a way through a tunnel
+    may come back at another port. A second word in the file is the name by which the manager knows itself.
+    """
+
+    def __init__(self, manager: str | Path, token: str, give_up: float = GIVE_UP_BEFORE_REGISTRATION) -> None:
         self.patience = Patience(give_up)
+        self._manager = manager
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        root = manager.rstrip("/") + PREFIX
-        self._http = httpx.Client(base_url=root, timeout=timeout, trust_env=False, verify=_authorities())
+        self._http = httpx.Client(timeout=timeout, trust_env=False, verify=_authorities())
+        self._find_manager()
         self._lease_timeout = timeout
         self._use(token)
+
+    def _find_manager(self) -> None:
+        """Use the address that is told now; an unreadable file changes nothing."""
+        try:
+            told = self._manager.read_text().strip() if isinstance(self._manager, Path) else self._manager
+        except OSError as error:
+            log.warning("the manager's address cannot be read: %s", error)
+            return
+        address, _, known_as = told.partition(" ")
+        if address:
+            self._http.base_url = httpx.URL(address.rstrip("/") + PREFIX)
+        if known_as:
+            self._http.headers["Host"] = known_as.strip()
 
     def _use(self, token: str) -> None:
         self._http.headers["Authorization"] = f"Bearer {token}"
@@ -182,6 +200,7 @@ class ManagerClient:
                 response = self._http.request(method, route, **options)
             except httpx.TransportError as error:
                 reason = f"{type(error).__name__}: {error}"
+                self._find_manager()
             else:
                 if not _worth_repeating(response):
                     self.patience.answered()

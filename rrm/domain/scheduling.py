@@ -19,6 +19,7 @@ from enum import StrEnum
 
 from rrm.domain.orders import PRIORITIES
 
+_DELIVERY = timedelta(seconds=10)  # for the upload, and for leaving in order
 _RANK = {priority: rank for rank, priority in enumerate(reversed(PRIORITIES))}
 
 
@@ -129,6 +130,11 @@ def open_sites(policy: str, listed: Iterable[str], with_work: Iterable[str]) -> 
 
 def may_run(node: NodeFacts, job: JobFacts) -> bool:
     return job.resource == node.resource and (job.sites is None or node.site in job.sites)
+
+
+def is_done_before(end: datetime, work: timedelta, now: datetime) -> bool:
+    """Whether work begun now is delivered before a node ends; estimates are doubled, as tiles differ in cost."""
+    return now + 2 * work + _DELIVERY <= end
 
 
 def choose(

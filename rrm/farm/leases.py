@@ -66,7 +66,7 @@ class _Facts:
 def _claim(node: Node, now: datetime) -> Lease | None:
     """A new lease for `node`, or None when nothing is worth giving. Rivals make it choose again, a few times."""
     for _ in range(_TRIES):
-        facts = _facts(node)
+        facts = _facts(node, now)
         if not facts.shares:
             return None
         choice = scheduling.choose(
@@ -84,12 +84,14 @@ def _claim(node: Node, now: datetime) -> Lease | None:
     return None
 
 
-def _facts(node: Node) -> _Facts:
+def _facts(node: Node, now: datetime) -> _Facts:
     working = list(Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING))
     models: dict[UUID, dict[str, HeldModel]] = {}
     for held in HeldModel.objects.filter(node__in=working):
         models.setdefault(held.node_id, {})[str(held.model_id)] = held
-    return _Facts([share for share in _open_shares(node) if _fits(share, node, working)], working, models)
+    mine = models.get(node.pk, {})
+    shares = [share for share in _open_shares(node) if _fits(share, node, working) and _in_time(share, node, mine, now)]
+    return _Facts(shares, working, models)
 
 
 def _open_shares(node: Node) -> QuerySet[JobShare]:
@@ -115,6 +117,15 @@ def _fits(share: JobShare, node: Node, working: Sequence[Node]) -> bool:
     sites = [share.site_id] if share.site_id else share.job.site_ids
     able = (other for other in working if not sites or other.site_id in sites)
     return all(other.name in share.failed_on for other in able)
+
+
+def _in_time(share: JobShare, node: Node, held: Mapping[str, HeldModel], now: datetime) -> bool:
+    """Whether the node will live until it has done what it would be given, and what it holds already."""
+    if node.ends_at is None:
+        return True
+    load = 0.0 if str(share.job.model_id) in held else share.job.model.load_seconds or 0.0
+    work = timedelta(seconds=load) + AHEAD * settings.RRM.lease_target
+    return scheduling.is_done_before(node.ends_at, work, now)
 
 
 def _node_facts(node: Node, facts: _Facts) -> scheduling.NodeFacts:

@@ -23,7 +23,7 @@ from django.utils import timezone
 from rrm.domain import autoscaling
 from rrm.domain.states import NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict, Unauthorised
-from rrm.farm import ranges, sites, tokens, wakeups
+from rrm.farm import ranges, sites, tokens, tunnels, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.specs import spec_for
 from rrm.farm.transitions import advance, facts_of, record
@@ -88,6 +88,8 @@ def launch(node_id: UUID) -> None:
     if node is None:
         return
     try:
+        if sites.is_tunnelled(node.site):
+            tunnels.keep(node.site)
         handle = sites.launcher_for(node.site).launch(spec_of(node))
     except SiteUnavailable as trouble:
         explain(node, f"Waits for its site: {trouble.detail}")
@@ -146,6 +148,7 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "version": str(report.get("version", ""))[:50],
         "cores": _cores(report, 1),
         "last_heartbeat": now,
+        "ends_at": now + timedelta(seconds=report["lifetime_seconds"]) if report.get("lifetime_seconds") else None,
     }
     with transaction.atomic():
         if node.state == NodeState.IDLE:  # the answer to an earlier check-in was lost

@@ -33,6 +33,11 @@ def launcher_for(site: Site) -> Launcher:
     raise LauncherError(f"This version cannot start nodes at {site.pk}: it is of kind {site.kind}.")
 
 
+def is_tunnelled(site: Site) -> bool:
+    """Whether its nodes reach the manager through the site's own connection."""
+    return site.is_remote and site.connection == Site.Connection.TUNNEL
+
+
 def target_of(site: Site) -> Target:
     """How to get into a site, from its row and the settings. Raises LauncherError for one of this machine."""
     if not site.is_remote:

@@ -76,6 +76,7 @@ def node_bodies(nodes: Sequence[Node]) -> list[dict[str, Any]]:
             "requested_at": iso(node.requested_at),
             "started_at": _iso(node.started_at),
             "last_heartbeat": _iso(node.last_heartbeat),
+            "ends_at": _iso(node.ends_at),
             "finished_at": _iso(node.finished_at),
         }
         for node in nodes

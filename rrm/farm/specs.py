@@ -8,6 +8,8 @@ from datetime import timedelta
 from django.conf import settings
 
 from rrm.farm.models import Resource, Site
+from rrm.farm.sites import is_tunnelled
+from rrm.farm.tunnels import MANAGER_FILE
 from rrm.launchers.base import Batch, NodeSpec
 
 
@@ -18,6 +20,7 @@ def spec_for(resource: Resource, site: Site, name: str, token: str) -> NodeSpec:
         resource=resource.pk,
         manager_url=settings.RRM.manager_url,
         token=token,
+        manager_file=MANAGER_FILE if is_tunnelled(site) else "",
         renderer=resource.renderer,
         environment=variables(resource.environment_variables),
         modules=tuple(resource.modules.split()),

@@ -14,7 +14,7 @@ from django.conf import settings
 
 from rrm.domain.states import NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, NodeState
 from rrm.errors import LauncherError, StateConflict
-from rrm.farm import loops, nodes, sites, wakeups
+from rrm.farm import loops, nodes, sites, tunnels, wakeups
 from rrm.farm.models import Node, Site
 from rrm.launchers.base import Handle, Launcher, Liveness, Observation
 
@@ -63,13 +63,25 @@ def _survey(site: Site, now: datetime) -> None:
         sites.note_problem(site, error.detail)
         return
     found = launcher.survey([node.handle for node in live if node.handle])
-    sites.note_problem(site, found.problem)
+    problem = found.problem or (_tunnel_problem(site) if live else "")
+    sites.note_problem(site, problem)
     if found.problem:
         return
     resumed = _has_just_resumed(now)
     for node in live:
         _reconcile_node(node, found.nodes.get(node.name, _UNSEEN), now, resumed=resumed)
     _end_strays(site, launcher, found.strays)
+
+
+def _tunnel_problem(site: Site) -> str:
+    """Keep the way back open for living nodes; why that fails, if it does."""
+    if not sites.is_tunnelled(site):
+        return ""
+    try:
+        tunnels.keep(site)
+    except LauncherError as error:
+        return error.detail
+    return ""
 
 
 def _end_strays(site: Site, launcher: Launcher, strays: Mapping[str, Handle]) -> None:

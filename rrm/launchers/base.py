@@ -82,6 +82,7 @@ class Batch:
 class NodeSpec:
     """What to start. A `command` replaces the shipped agent's; `environment` adds to what the site passes on.
 
+    `manager_file` names a file in our folder at the site that holds the manager's address, where that may change.
     `prologue` is shell text that an operator wants run first, `modules` are loaded before it; only batch scripts have
     them.
     """
@@ -90,6 +91,7 @@ class NodeSpec:
     resource: str
     manager_url: str
     token: str = field(repr=False)
+    manager_file: str = ""
     renderer: str = "mandelbrot"
     command: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -104,8 +106,8 @@ class NodeSpec:
 
 def agent_command(spec: NodeSpec, python: str, credential: str = "-") -> tuple[str, ...]:
     """How the renderer that ships with RRM is started; `credential` is the file of its token, "-" standard input."""
-    renderer = (python, "-m", "renderers", spec.renderer)
-    return (*renderer, "--manager", spec.manager_url, "--name", spec.name, "--token-file", credential)
+    manager = ("--manager-file", spec.manager_file) if spec.manager_file else ("--manager", spec.manager_url)
+    return (python, "-m", "renderers", spec.renderer, *manager, "--name", spec.name, "--token-file", credential)
 
 
 class Launcher(ABC):

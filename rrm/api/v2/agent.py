@@ -41,6 +41,9 @@ class RegistrationSerializer(StrictSerializer):
     version = Text(max_length=50, allow_blank=True, default="")
     cores = Whole(min_value=1, max_value=_MOST_CORES, default=1)
     pid = Whole(required=False, allow_null=True)
+    lifetime_seconds = Number(
+        required=False, allow_null=True, min_value=0, max_value=1e9, help_text="After so long its site ends it."
+    )
 
 
 class RegisteredSerializer(serializers.Serializer[Any]):

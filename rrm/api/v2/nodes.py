@@ -59,6 +59,7 @@ class NodeSerializer(serializers.Serializer[Any]):
     busy_seconds = serializers.FloatField()
     requested_at = serializers.DateTimeField()
     started_at = serializers.DateTimeField(allow_null=True)
+    ends_at = serializers.DateTimeField(allow_null=True, help_text="When its site will end it, where there is a limit.")
     last_heartbeat = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 
 from rrm.errors import SiteUnavailable
-from rrm.farm import sites
+from rrm.farm import sites, tunnels
 from rrm.farm.checking.letter import Examination, Wrong
 from rrm.farm.models import Site
 from rrm.launchers import bootstrap, examination
@@ -63,13 +63,11 @@ class Visit:
         """The manager's address as processes at the site would use it; a tunnel is opened for as long as the check."""
         if self.site.connection == Site.Connection.DIRECT:
             return str(settings.RRM.manager_url)
-        parts = urlsplit(settings.RRM.manager_url)
-        is_cluster = self.site.kind == Site.Kind.SLURM
-        address = ("0.0.0.0" if is_cluster else "127.0.0.1", parts.port or 80)  # noqa: S104 - at the site, for its nodes
-        forward = self.connection.listen(address[0], 0, (settings.RRM.host, settings.RRM.port))
+        forward = self.connection.listen(tunnels.listening_address(self.site), 0, tunnels.manager_place())
         self._forwards.callback(self.connection.unlisten, forward)
+        is_cluster = self.site.kind == Site.Kind.SLURM
         there = self.site.gateway or (self.host["hostname"] if is_cluster else "127.0.0.1")
-        return f"{parts.scheme}://{there}:{forward.port}{parts.path}"
+        return f"http://{there}:{forward.port}"
 
 
 def examinations(visit: Visit) -> list[Examination]:

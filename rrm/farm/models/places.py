@@ -188,6 +188,7 @@ class Node(models.Model):
     requested_at = models.DateTimeField(default=timezone.now)
     running_since = models.DateTimeField(null=True, blank=True, help_text="When its site first saw it run.")
     started_at = models.DateTimeField(null=True, blank=True)
+    ends_at = models.DateTimeField(null=True, blank=True, help_text="When its site will end it.")
     last_heartbeat = models.DateTimeField(null=True, blank=True)
     idle_since = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -19,7 +19,7 @@ from PIL import Image
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import NotFound, StateConflict, TooMany
 from rrm.farm import composing, jobs, leases, nodes, waiting
-from rrm.farm.models import Event, Job, Lease, Node, Resource, Site
+from rrm.farm.models import Event, Job, Lease, Node, RenderModel, Resource, Site
 from rrm.results import bundle
 from tests.integration.farm.conftest import VIEW, Farm
 
@@ -339,3 +339,20 @@ def test_rivals_never_share_a_tile(shared_farm: Farm) -> None:
     assert job.state == JobState.COMPOSING
     done = sorted((lease.start, lease.stop) for lease in job.leases.filter(state=LeaseState.DONE))
     assert [tile for start, stop in done for tile in range(start, stop)] == list(range(120))
+
+
+def test_a_node_that_ends_soon_gets_no_work(farm: Farm) -> None:
+    farm.submit()
+    node, now = farm.node(), timezone.now()
+    node.ends_at = now + timedelta(seconds=8)
+    assert farm.ask(node)["lease"] is None
+    node.ends_at = now + timedelta(hours=1)
+    assert farm.ask(node)["lease"] is not None
+
+
+def test_a_model_that_takes_long_to_load_goes_to_a_node_that_lives_long_enough(farm: Farm) -> None:
+    farm.submit()
+    RenderModel.objects.update(load_seconds=600)
+    node, now = farm.node(), timezone.now()
+    node.ends_at = now + timedelta(seconds=900)
+    assert farm.ask(node)["lease"] is None

@@ -21,6 +21,7 @@ from rrm.domain.scheduling import (
     Policy,
     Reason,
     choose,
+    is_done_before,
     may_run,
     open_sites,
     why_waiting,
@@ -292,3 +293,9 @@ def test_the_owner_is_told_what_a_job_waits_for(
     others = [job("old", "a", age=9), job("urgent", "b", priority="high"), job("low", "b", age=99, priority="low")]
     others += [job("elsewhere", "b", age=99, resource="other")]
     assert why_waiting(waiting, [waiting, *others], nodes, starting) == sentence
+
+
+@pytest.mark.parametrize(("seconds", "in_time"), [(120, True), (71, True), (69, False), (0, False), (-5, False)])
+def test_work_is_done_in_time_when_twice_its_estimate_fits_before_the_end(seconds: float, in_time: bool) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert is_done_before(now + timedelta(seconds=seconds), timedelta(seconds=30), now) is in_time

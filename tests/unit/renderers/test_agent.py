@@ -79,7 +79,15 @@ def test_a_node_introduces_itself() -> None:
     with farm() as (manager, _):
         manager.wait_for(manager.saw("lease"))
         assert manager.bodies("register") == [
-            {"node": "rrm-test", "hostname": "host", "address": None, "version": "0.1.0", "cores": 2, "pid": 4711}
+            {
+                "node": "rrm-test",
+                "hostname": "host",
+                "address": None,
+                "version": "0.1.0",
+                "cores": 2,
+                "pid": 4711,
+                "lifetime_seconds": None,
+            }
         ]
 
 

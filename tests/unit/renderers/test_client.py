@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +141,14 @@ def test_goodbye_makes_one_attempt_and_does_not_mind_silence(nobody: str) -> Non
     with connected(nobody) as client:
         client.goodbye("done", 1.0)
     assert time.monotonic() - started < 2.0
+
+
+def test_the_address_in_a_file_is_read_again_when_nobody_answers(manager: Manager, nobody: str, tmp_path: Path) -> None:
+    place = tmp_path / "manager.url"
+    place.write_text(f"{nobody}\n")
+    client = ManagerClient(place, LAUNCH_TOKEN)
+    threading.Timer(0.3, place.write_text, [manager.url]).start()
+    client.register(ABOUT)
+    place.unlink()
+    assert client.heartbeat([], [], 1)["command"] == "run"
+    client.close()

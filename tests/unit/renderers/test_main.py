@@ -1,5 +1,6 @@
 """The node as a process."""
 
+import json
 import os
 import signal
 import subprocess
@@ -100,3 +101,21 @@ def test_warm_makes_the_kernel_ready() -> None:
         [sys.executable, "-m", "renderers", "warm"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.startswith("kernel ready in 0.")
+
+
+def test_a_node_that_is_ended_after_a_while_leaves_in_order_before(manager: Manager, tmp_path: Path) -> None:
+    told = tmp_path / "exit.json"
+    with node(manager, "--lifetime", "2", "--exit-file", str(told)) as process:
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert manager.bodies("register")[0]["lifetime_seconds"] == 2.0
+    assert manager.bodies("goodbye") == [{"reason": "done"}]
+    assert {"code": 0, "reason": "done"}.items() <= json.loads(told.read_text()).items()
+
+
+def test_the_warning_of_a_scheduler_drains(manager: Manager) -> None:
+    with node(manager) as process:
+        manager.wait_for(lambda: "a" in manager.uploads)
+        process.send_signal(signal.SIGUSR1)
+        process.communicate(timeout=10)
+        assert process.returncode == 0

@@ -1,0 +1,91 @@
+"""The way from nodes back to the manager through their site's own connection, where they cannot reach it directly.
+
+The site's host listens for them and leads them here. The process that talks to sites keeps each tunnel open; where it
+ends at the site may change with a new connection, so nodes read the address from a file there.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from django.conf import settings
+
+from rrm.farm.models import Site
+from rrm.farm.sites import target_of
+from rrm.launchers.connection import Connection, Forward, connection_to
+
+MANAGER_FILE = "manager.url"
+_TELL = """
+import os
+def main(told):
+    folder = os.path.join(os.path.expanduser("~"), told["folder"])
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    draft = os.path.join(folder, ".%s.%d" % (told["name"], os.getpid()))
+    with open(draft, "w") as file:
+        file.write(told["text"])
+    os.replace(draft, os.path.join(folder, told["name"]))
+"""
+_HOSTNAME = "import socket\ndef main(_): return socket.gethostname()"
+
+
+@dataclass
+class _Tunnel:
+    connection: Connection
+    forward: Forward
+    gateway: str
+    told: str = ""
+
+
+_tunnels: dict[str, _Tunnel] = {}
+_lock = threading.Lock()
+
+
+def keep(site: Site) -> str:
+    """The manager's address as nodes of a tunnelled site see it; it is open, and written down there.
+
+    The file holds the address and the name by which the manager knows itself, for the Host header of requests.
+
+    Raises SiteUnavailable when the site's host cannot be reached or does not let us listen.
+    """
+    with _lock:
+        tunnel = _tunnels.get(site.pk)
+        if tunnel is None or tunnel.connection.target != target_of(site):
+            tunnel = _tunnels[site.pk] = _opened(site)
+        tunnel.connection.run(["true"])  # a connection that broke is opened again, and its forwards with it
+        address = f"http://{tunnel.gateway}:{tunnel.forward.port}"
+        if address != tunnel.told:
+            known_as = urlsplit(settings.RRM.manager_url).netloc
+            told = {"folder": tunnel.connection.target.folder, "name": MANAGER_FILE, "text": f"{address} {known_as}\n"}
+            tunnel.connection.call(_TELL, told)
+            tunnel.told = address
+            _remember(site, tunnel.forward.port)
+        return address
+
+
+def listening_address(site: Site) -> str:
+    """Where the site's host listens: for processes of its own, or for those of a cluster's other machines too."""
+    return "0.0.0.0" if site.kind == Site.Kind.SLURM else "127.0.0.1"  # noqa: S104 - at the site, for its nodes
+
+
+def manager_place() -> tuple[str, int]:
+    """Where the manager itself listens, behind whatever proxy stands before it."""
+    host = settings.RRM.host
+    return "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host, settings.RRM.port  # noqa: S104 - what it is bound to
+
+
+def _opened(site: Site) -> _Tunnel:
+    connection = connection_to(target_of(site))
+    port = int(site.traffic.get("tunnel_port", 0))
+    forward = connection.listen(listening_address(site), port, manager_place())
+    gateway = site.gateway
+    if not gateway:
+        gateway = connection.call(_HOSTNAME, None) if site.kind == Site.Kind.SLURM else "127.0.0.1"
+    return _Tunnel(connection, forward, gateway)
+
+
+def _remember(site: Site, port: int) -> None:
+    """So that a restarted manager opens it at the same port, where living nodes look for it."""
+    site.traffic = {**site.traffic, "tunnel_port": port}
+    Site.objects.filter(pk=site.pk).update(traffic=site.traffic)
