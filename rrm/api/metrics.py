@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from rrm.api import hub
 from rrm.domain.states import JobState, LeaseState
-from rrm.farm.models import Job, Lease, Node
+from rrm.farm.models import Job, Lease, Node, Site
 from rrm.farm.snapshot import loops
 
 
@@ -25,7 +25,21 @@ class FarmCollector(Collector):
             "rrm_leases_active", "Ranges that nodes hold.", Lease.objects.filter(state=LeaseState.ACTIVE).count()
         )
         yield GaugeMetricFamily("rrm_sse_listeners", "Open event streams of this process.", hub.listeners())
+        yield from _sites()
         yield from _loops()
+
+
+def _sites() -> Iterator[Metric]:
+    """What the connections to sites over SSH cost; their administrators count the same."""
+    connections = CounterMetricFamily("rrm_site_connections", "SSH connections opened to a site.", labels=["site"])
+    channels = CounterMetricFamily("rrm_site_channels", "Commands and streams on them.", labels=["site"])
+    failures = CounterMetricFamily("rrm_site_failures", "Connections that failed or broke.", labels=["site"])
+    up = GaugeMetricFamily("rrm_site_up", "Whether the site can be used at present.", labels=["site"])
+    for site in Site.objects.exclude(kind=Site.Kind.LOCAL):
+        for metric, name in ((connections, "connections"), (channels, "channels"), (failures, "failures")):
+            metric.add_metric([site.pk], site.traffic.get(name, 0))
+        up.add_metric([site.pk], 0 if site.problem else 1)
+    yield from (connections, channels, failures, up)
 
 
 def _nodes() -> Iterator[Metric]:

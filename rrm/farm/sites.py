@@ -104,6 +104,12 @@ def fingerprint_of(host_key: str) -> str:
         return ""
 
 
+def note_traffic(site: Site) -> None:
+    """Write down what the site's connection has cost since this process began."""
+    costs = connection_to(target_of(site)).costs()
+    Site.objects.filter(pk=site.pk).update(traffic=costs)
+
+
 def note_problem(site: Site, problem: str) -> None:
     """Remember why the site cannot be used at present, or, with "", that it can; only news are told."""
     problem = problem[:500]

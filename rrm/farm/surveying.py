@@ -65,6 +65,8 @@ def _survey(site: Site, now: datetime) -> None:
     found = launcher.survey([node.handle for node in live if node.handle])
     problem = found.problem or (_tunnel_problem(site) if live else "")
     sites.note_problem(site, problem)
+    if site.is_remote:
+        sites.note_traffic(site)
     if found.problem:
         return
     resumed = _has_just_resumed(now)

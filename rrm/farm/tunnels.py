@@ -60,7 +60,7 @@ def keep(site: Site) -> str:
             told = {"folder": tunnel.connection.target.folder, "name": MANAGER_FILE, "text": f"{address} {known_as}\n"}
             tunnel.connection.call(_TELL, told)
             tunnel.told = address
-            _remember(site, tunnel.forward.port)
+            Site.objects.filter(pk=site.pk).update(tunnel_port=tunnel.forward.port)
         return address
 
 
@@ -77,15 +77,9 @@ def manager_place() -> tuple[str, int]:
 
 def _opened(site: Site) -> _Tunnel:
     connection = connection_to(target_of(site))
-    port = int(site.traffic.get("tunnel_port", 0))
-    forward = connection.listen(listening_address(site), port, manager_place())
+    # The port of an earlier connection, or an earlier manager: living nodes look for us there.
+    forward = connection.listen(listening_address(site), site.tunnel_port, manager_place())
     gateway = site.gateway
     if not gateway:
         gateway = connection.call(_HOSTNAME, None) if site.kind == Site.Kind.SLURM else "127.0.0.1"
     return _Tunnel(connection, forward, gateway)
-
-
-def _remember(site: Site, port: int) -> None:
-    """So that a restarted manager opens it at the same port, where living nodes look for it."""
-    site.traffic = {**site.traffic, "tunnel_port": port}
-    Site.objects.filter(pk=site.pk).update(traffic=site.traffic)

@@ -13,6 +13,7 @@ from deployment.minicluster.daemons import CannotStart
 from deployment.minicluster.sshd import SshHost
 from rrm.errors import SiteUnavailable
 from rrm.launchers.connection import Connection
+from tests.cluster.sites import is_over
 from tests.hosts import target_of
 
 
@@ -109,7 +110,7 @@ def test_an_end_leaves_nothing_and_a_new_start_finds_its_place(tmp_path: Path) -
         with pytest.raises(SiteUnavailable):
             connection.run(["true"])
         assert None not in pids
-        assert all(_is_over(pid) for pid in pids if pid)
+        assert all(is_over(pid) for pid in pids if pid)
         assert MiniCluster.at(folder).described() == again.described()
         again.slurm.start()
         assert again.slurm.ask("squeue", "-h") == ""
@@ -125,10 +126,3 @@ def test_a_port_that_is_taken_is_said(cluster: MiniCluster, tmp_path: Path) -> N
     with pytest.raises(CannotStart, match="sshd does not"):
         taken.start()
     taken.stop()
-
-
-def _is_over(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True

@@ -58,6 +58,7 @@ class Site(models.Model):
     problem = models.CharField(max_length=500, blank=True, editable=False)
     problem_since = models.DateTimeField(null=True, blank=True, editable=False)
     asked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    tunnel_port = models.PositiveIntegerField(default=0, editable=False)
     traffic = models.JSONField(default=dict, blank=True, editable=False)
 
     class Meta:
