@@ -1,4 +1,4 @@
-"""Command line of a renderer node: `python -m renderers mandelbrot --manager URL` and `python -m renderers warm`."""
+"""Command line of a renderer node: `python -m renderers mandelbrot --manager URL`, and `external` and `warm`."""
 
 import argparse
 import contextlib
@@ -11,13 +11,15 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderers import __version__
 
 if TYPE_CHECKING:
-    from renderers.agent import Agent, Exit
+    from renderers.agent import Agent, Exit, Identity
+    from renderers.external import ExternalNode
     from renderers.models import HeldModels
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -41,6 +43,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     node = commands.add_parser("mandelbrot", help="render for a manager until told to leave")
+    _add_node_options(node)
+    node.add_argument("--threads", type=int, default=0, metavar="N", help="cores to use (default: all it may use)")
+    node.add_argument(
+        "--model-memory", type=int, default=1024, metavar="MB", help="orbits of deep views to keep (default 1024)"
+    )
+    external = commands.add_parser("external", help="run any program that answers HTTP, for a manager")
+    _add_node_options(external)
+    _add_program_options(external)
+    warm = commands.add_parser(
+        "warm", help="compile the kernel for this processor and keep it, so that nodes start fast"
+    )
+    for command in (node, external, warm):
+        command.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    return parser
+
+
+def _add_node_options(node: argparse.ArgumentParser) -> None:
     manager = node.add_mutually_exclusive_group(required=True)
     manager.add_argument("--manager", metavar="URL", help="root of the manager, e.g. http://127.0.0.1:9000")
     manager.add_argument("--manager-file", type=Path, metavar="PATH", help="a file that holds this URL")
@@ -52,16 +71,17 @@ def _parser() -> argparse.ArgumentParser:
         "--lifetime", type=float, metavar="SECONDS", help="it is ended after so long, and leaves in order before"
     )
     node.add_argument("--exit-file", type=Path, metavar="PATH", help="where it writes how it ended, as JSON")
-    node.add_argument("--threads", type=int, default=0, metavar="N", help="cores to use (default: all it may use)")
-    node.add_argument(
-        "--model-memory", type=int, default=1024, metavar="MB", help="orbits of deep views to keep (default 1024)"
+
+
+def _add_program_options(external: argparse.ArgumentParser) -> None:
+    external.add_argument("--command", dest="program", required=True, help="what to run, in words as a shell has them")
+    external.add_argument(
+        "--parameters", default="", metavar="TEXT", help="more words; ${rest_port}, ${rest_hostname}, … are filled in"
     )
-    warm = commands.add_parser(
-        "warm", help="compile the kernel for this processor and keep it, so that nodes start fast"
-    )
-    for command in (node, warm):
-        command.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    return parser
+    external.add_argument("--schema", default="rest", metavar="NAME", help="what ${rest_schema} stands for")
+    external.add_argument("--no-graceful-exit", action="store_true", help="do not PUT /v1/exit before it is ended")
+    external.add_argument("--no-wait", action="store_true", help="do not wait until it answers PUT /registry")
+    external.add_argument("--hostname", metavar="NAME", help="how others reach this machine (default: its name)")
 
 
 def _warm() -> int:
@@ -79,15 +99,7 @@ def _warm() -> int:
 def _serve(options: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # before any thread exists: all of them leave signals to one
     token = _read_token(options.token_file)
-    from renderers.agent import Agent, Identity
-    from renderers.client import ManagerClient
-
-    cores = options.threads if options.threads > 0 else len(os.sched_getaffinity(0))
-    hostname = socket.gethostname()
-    name = options.name or f"{hostname}-{os.getpid()}"
-    identity = Identity(name, hostname, __version__, cores, os.getpid(), lifetime=options.lifetime)
-    client = ManagerClient(options.manager or options.manager_file, token)
-    agent = Agent(client, identity, _models(options.model_memory * MEGABYTE))
+    agent = _external_node(options, token) if options.command == "external" else _agent(options, token)
     threading.Thread(target=_obey_signals, args=(agent,), name="signals", daemon=True).start()
     if options.lifetime:
         _leave_before(options.lifetime, agent)
@@ -100,7 +112,42 @@ def _serve(options: argparse.Namespace) -> int:
     return outcome
 
 
-def _leave_before(lifetime: float, agent: "Agent") -> None:
+def _agent(options: argparse.Namespace, token: str) -> "Agent":
+    from renderers.agent import Agent
+    from renderers.client import ManagerClient
+
+    client = ManagerClient(options.manager or options.manager_file, token)
+    cores = options.threads if options.threads > 0 else len(os.sched_getaffinity(0))
+    return Agent(client, _identity(options, cores), _models(options.model_memory * MEGABYTE))
+
+
+def _external_node(options: argparse.Namespace, token: str) -> "ExternalNode":
+    from renderers.client import ManagerClient
+    from renderers.external import ExternalNode, Program
+
+    identity = _identity(options, len(os.sched_getaffinity(0)))
+    if options.hostname:
+        identity = replace(identity, hostname=options.hostname)
+    program = Program(
+        options.program,
+        options.parameters,
+        options.schema + identity.name,
+        graceful_exit=not options.no_graceful_exit,
+        wait_until_running=not options.no_wait,
+    )
+    job = os.environ.get("SLURM_JOB_ID", identity.name)
+    return ExternalNode(ManagerClient(options.manager or options.manager_file, token), identity, program, job)
+
+
+def _identity(options: argparse.Namespace, cores: int) -> "Identity":
+    from renderers.agent import Identity
+
+    hostname = socket.gethostname()
+    name = options.name or f"{hostname}-{os.getpid()}"
+    return Identity(name, hostname, __version__, cores, os.getpid(), lifetime=options.lifetime)
+
+
+def _leave_before(lifetime: float, agent: "Agent | ExternalNode") -> None:
     """Drain some time before the end; nodes that began together do not all leave at once."""
     margin = min(LONGEST_MARGIN, lifetime * random.uniform(*MARGINS))  # noqa: S311 - spread, not cryptography
     timer = threading.Timer(max(0.0, lifetime - margin), agent.drain, ["its time is nearly over"])
@@ -124,7 +171,7 @@ def _models(memory: int) -> "HeldModels":
     return HeldModels(memory=memory, folder=OrbitFolder(cache_folder() / "orbits", DISK_PER_MEMORY * memory))
 
 
-def _obey_signals(agent: "Agent") -> None:
+def _obey_signals(agent: "Agent | ExternalNode") -> None:
     """The first SIGTERM drains, and so does SIGUSR1, by which schedulers warn; another, or SIGINT, leaves at once."""
     while True:
         number = signal.sigwait(SIGNALS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hmac
 import logging
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -36,6 +37,7 @@ _SMOOTHING = 0.3
 _LONGEST_LOAD = 86400.0
 _WORTH_NOTING = 0.1
 _MOST_CORES = 4096
+_HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.-]{0,240}[0-9A-Za-z])?|\[[0-9a-fA-F:]{2,45}\]")
 _OF_HELD = ("node_id", "model__digest", "model__load_seconds", "model__size_bytes")
 _RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to ask need not cost a write each time
 
@@ -144,7 +146,7 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "token_digest": digest,
         "hostname": str(report.get("hostname", ""))[:255],
-        "address": str(report.get("address") or "")[:255],
+        "address": _address(report),
         "version": str(report.get("version", ""))[:50],
         "cores": _cores(report, 1),
         "last_heartbeat": now,
@@ -164,6 +166,14 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "give_up_seconds": settings.RRM.node_give_up.total_seconds(),
         "max_upload_bytes": settings.RRM.max_body_bytes,
     }
+
+
+def _address(report: Mapping[str, Any]) -> str:
+    """Where a node says that it answers, "host:port"; empty for one that does not, or says anything else."""
+    told = str(report.get("address") or "")
+    host, _, port = told.rpartition(":")
+    is_place = _HOST.fullmatch(host) and port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 2**16
+    return told if is_place else ""
 
 
 def _cores(report: Mapping[str, Any], known: int) -> int:

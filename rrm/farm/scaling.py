@@ -37,8 +37,7 @@ _PHASES = {
 def autoscale(now: datetime) -> None:
     """Bring every resource nearer to the number of nodes that its work wants. Safe to run at any time, and twice."""
     for resource in Resource.objects.prefetch_related("placements__site"):
-        if resource.renderer == Resource.Renderer.MANDELBROT:
-            _scale(resource, now)
+        _scale(resource, now)
 
 
 def plan(resource: Resource, now: datetime) -> autoscaling.Plan:

@@ -66,6 +66,7 @@ def node_bodies(nodes: Sequence[Node]) -> list[dict[str, Any]]:
             "reason": node.reason,
             "handle": node.handle,
             "hostname": node.hostname,
+            "address": node.address,
             "version": node.version,
             "cores": node.cores,
             "models": models.get(node.pk, []),

@@ -22,11 +22,24 @@ def spec_for(resource: Resource, site: Site, name: str, token: str) -> NodeSpec:
         token=token,
         manager_file=MANAGER_FILE if is_tunnelled(site) else "",
         renderer=resource.renderer,
+        arguments=_program(resource, site) if resource.renderer == Resource.Renderer.EXTERNAL else (),
         environment=variables(resource.environment_variables),
         modules=tuple(resource.modules.split()),
         prologue=resource.prologue,
         batch=_batch(resource),
     )
+
+
+def _program(resource: Resource, site: Site) -> tuple[str, ...]:
+    """Options of the agent that runs somebody else's program; the two formats are the first RRM's."""
+    is_batch = site.kind == Site.Kind.SLURM
+    words = resource.scheduler_rest_parameters_format if is_batch else resource.process_rest_parameters_format
+    options = ["--command", resource.command_line, "--schema", f"rest{resource.pk}"]
+    options += [f"--parameters={words}"] if words else []
+    options += [] if resource.graceful_exit else ["--no-graceful-exit"]
+    options += [] if resource.wait_until_running else ["--no-wait"]
+    options += [] if site.is_remote else ["--hostname", "127.0.0.1"]
+    return tuple(options)
 
 
 def variables(text: str) -> dict[str, str]:

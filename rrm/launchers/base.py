@@ -80,8 +80,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """What to start. A `command` replaces the shipped agent's; `environment` adds to what the site passes on.
+    """What to start. A `command` replaces the shipped agent's, which is told `arguments` too.
 
+    `environment` adds to what the site passes on.
     `manager_file` names a file in our folder at the site that holds the manager's address, where that may change.
     `prologue` is shell text that an operator wants run first, `modules` are loaded before it; only batch scripts have
     them.
@@ -94,6 +95,7 @@ class NodeSpec:
     manager_file: str = ""
     renderer: str = "mandelbrot"
     command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     modules: tuple[str, ...] = ()
     prologue: str = ""
@@ -107,7 +109,8 @@ class NodeSpec:
 def agent_command(spec: NodeSpec, python: str, credential: str = "-") -> tuple[str, ...]:
     """How the renderer that ships with RRM is started; `credential` is the file of its token, "-" standard input."""
     manager = ("--manager-file", spec.manager_file) if spec.manager_file else ("--manager", spec.manager_url)
-    return (python, "-m", "renderers", spec.renderer, *manager, "--name", spec.name, "--token-file", credential)
+    named = ("--name", spec.name, "--token-file", credential)
+    return (python, "-m", "renderers", spec.renderer, *manager, *named, *spec.arguments)
 
 
 class Launcher(ABC):

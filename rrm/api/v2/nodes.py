@@ -48,6 +48,7 @@ class NodeSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_blank=True)
     handle = serializers.DictField(help_text="How its site finds it again; empty for all but operators.")
     hostname = serializers.CharField(allow_blank=True)
+    address = serializers.CharField(allow_blank=True, help_text="Where an external renderer answers, host:port.")
     version = serializers.CharField(allow_blank=True)
     cores = serializers.IntegerField()
     models = serializers.ListField(

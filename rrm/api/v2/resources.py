@@ -112,6 +112,10 @@ class ResourceSerializer(StrictModelSerializer):
         least = attrs.get("min_nodes", getattr(self.instance, "min_nodes", 0))
         if least > attrs.get("max_nodes", getattr(self.instance, "max_nodes", 1)):
             raise serializers.ValidationError({"min_nodes": "Must not be more than max_nodes."})
+        renderer = attrs.get("renderer", getattr(self.instance, "renderer", Resource.Renderer.MANDELBROT))
+        command = attrs.get("command_line", getattr(self.instance, "command_line", ""))
+        if renderer == Resource.Renderer.EXTERNAL and not command.strip():
+            raise serializers.ValidationError({"command_line": "An external renderer needs the command to start it."})
         return attrs
 
     def to_representation(self, instance: Resource) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
@@ -125,6 +126,11 @@ class Resource(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(min_nodes__lte=F("max_nodes")), name="resource_min_within_max")
         ]
+
+    def clean(self) -> None:
+        """Raises ValidationError where the settings do not go together."""
+        if self.renderer == self.Renderer.EXTERNAL and not self.command_line.strip():
+            raise ValidationError({"command_line": "An external renderer needs the command that starts it."})
 
     def __str__(self) -> str:
         return self.id
