@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("rrm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("rrm")
 
-pytest_plugins = ["tests.services", "tests.hosts"]
+pytest_plugins = ["tests.services", "tests.hosts", "tests.clusters"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

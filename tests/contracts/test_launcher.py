@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -17,15 +18,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from deployment.minicluster.cluster import MiniCluster
 from deployment.minicluster.sshd import SshHost
 from rrm.errors import LauncherError
 from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Survey, agent_command
 from rrm.launchers.bootstrap import Renderers
 from rrm.launchers.connection import Connection
 from rrm.launchers.local import FOLDERS_KEPT, LocalLauncher
+from rrm.launchers.slurm import SlurmLauncher
 from rrm.launchers.ssh import SshLauncher
 from tests.hosts import target_of
 
@@ -53,6 +57,20 @@ class Site:
     restarted: Callable[[], Launcher]
     pid: Callable[[Handle], int]
     python: str = sys.executable
+    # Whether a node runs, or could not be started, by the time `launch` returns; a scheduler starts it later.
+    is_prompt: bool = True
+
+    def comes_to(self, handle: Handle, liveness: Liveness, launcher: Launcher | None = None) -> None:
+        """The node is in this state, at once where the site is prompt."""
+        launcher = launcher or self.launcher
+        if not self.is_prompt:
+            until(lambda: state(launcher, handle) is liveness, 20)
+        assert state(launcher, handle) is liveness
+
+    def end(self, handle: Handle, grace: timedelta = GRACE, launcher: Launcher | None = None) -> None:
+        """Stop the node and see it gone."""
+        assert (launcher or self.launcher).stop(handle, grace) or not self.is_prompt
+        self.comes_to(handle, Liveness.GONE)
 
     def spec(self, name: str = "rrm-1", program: str = PROGRAM, **environment: str) -> NodeSpec:
         return spec(name, program, python=self.python, **environment)
@@ -77,7 +95,25 @@ def _ssh(request: pytest.FixtureRequest) -> Site:
     return Site(made(), made, _pid, python="/usr/bin/python3")
 
 
-LAUNCHERS = {"local": _local, "ssh": _ssh}
+def _slurm(request: pytest.FixtureRequest) -> Site:
+    cluster: MiniCluster = request.getfixturevalue("shared_cluster")
+    target = target_of(cluster.login)
+    nodes = Path(pwd.getpwnam(cluster.login.account).pw_dir) / target.folder / "nodes"
+
+    def made() -> Launcher:
+        never = timedelta()
+        return SlurmLauncher(Connection(target), lambda _connection: BROUGHT, poll_interval=never, doubt=never)
+
+    def pid(handle: Handle) -> int:
+        start = nodes / handle["name"] / "start.json"
+        until(lambda: start.exists() and json.loads(start.read_text())["job"] == handle["job"])
+        return int(json.loads(start.read_text())["pid"])
+
+    return Site(made(), made, pid, python="/usr/bin/python3", is_prompt=False)
+
+
+BROUGHT = SimpleNamespace(lib="/nowhere", python="/usr/bin/python3")
+LAUNCHERS = {"local": _local, "ssh": _ssh, "slurm": _slurm}
 
 
 @pytest.fixture(params=LAUNCHERS)
@@ -113,18 +149,16 @@ def state(launcher: Launcher, handle: Handle) -> Liveness:
 
 def test_a_launched_node_runs_until_it_is_stopped(site: Site) -> None:
     handle = site.launcher.launch(site.spec())
-    assert state(site.launcher, handle) is Liveness.RUNNING
+    site.comes_to(handle, Liveness.RUNNING)
     introduction(site.launcher, handle)
-    site.launcher.stop(handle, GRACE)
-    assert state(site.launcher, handle) is Liveness.GONE
+    site.end(handle)
 
 
 def test_a_handle_is_json_and_finds_the_node_after_a_restart(site: Site) -> None:
     handle = json.loads(json.dumps(site.launcher.launch(site.spec())))
     restarted = site.restarted()
-    assert state(restarted, handle) is Liveness.RUNNING
-    restarted.stop(handle, GRACE)
-    assert state(site.launcher, handle) is Liveness.GONE
+    site.comes_to(handle, Liveness.RUNNING, restarted)
+    site.end(handle, launcher=restarted)
 
 
 def test_a_second_launch_of_a_name_adopts_the_living_process(site: Site) -> None:
@@ -141,10 +175,10 @@ def test_launches_of_one_name_at_the_same_moment_start_one_process(site: Site) -
 
 def test_a_name_whose_process_has_gone_can_be_launched_again(site: Site) -> None:
     first = site.launcher.launch(site.spec())
-    site.launcher.stop(first, GRACE)
+    site.end(first)
     second = site.launcher.launch(site.spec())
     assert site.pid(second) != site.pid(first)
-    assert state(site.launcher, second) is Liveness.RUNNING
+    site.comes_to(second, Liveness.RUNNING)
     assert state(site.launcher, first) is Liveness.GONE
 
 
@@ -169,6 +203,8 @@ def test_the_node_gets_its_settings_and_no_secret_of_the_manager(site: Site, mon
 
 
 def test_a_node_is_nobodys_zombie_and_has_a_session_of_its_own(site: Site) -> None:
+    if not site.is_prompt:
+        pytest.skip("its scheduler keeps account of what a node starts, and sessions of its own would hide it")
     handle = site.launcher.launch(site.spec())
     pid = site.pid(handle)
     assert os.getsid(pid) == os.getpgid(pid) == pid
@@ -180,12 +216,13 @@ def test_a_node_that_ends_by_itself_or_by_force_is_gone(site: Site) -> None:
     short = site.launcher.launch(site.spec("rrm-short", "print('done')"))
     killed = site.launcher.launch(site.spec("rrm-killed"))
     os.kill(site.pid(killed), signal.SIGKILL)
-    until(lambda: state(site.launcher, short) is state(site.launcher, killed) is Liveness.GONE)
+    until(lambda: state(site.launcher, short) is state(site.launcher, killed) is Liveness.GONE, 20)
     assert site.launcher.logs(short, "out", 10) == "done\n"
 
 
 def test_a_survey_answers_for_every_node_asked_for(site: Site) -> None:
     running = site.launcher.launch(site.spec())
+    site.comes_to(running, Liveness.RUNNING)
     found = site.launcher.survey([running, {"name": "never-launched"}])
     assert {name: seen.liveness for name, seen in found.nodes.items()} == {
         "rrm-1": Liveness.RUNNING,
@@ -196,16 +233,16 @@ def test_a_survey_answers_for_every_node_asked_for(site: Site) -> None:
 
 def test_a_launch_whose_answer_was_lost_is_found_by_name(site: Site) -> None:
     handle = site.launcher.launch(site.spec())
-    assert state(site.launcher, {"name": "rrm-1"}) is Liveness.RUNNING
+    site.comes_to({"name": "rrm-1"}, Liveness.RUNNING)
     assert site.launcher.survey([]).strays == {"rrm-1": handle}
     site.launcher.stop({"name": "rrm-1"}, GRACE)
-    assert state(site.launcher, handle) is Liveness.GONE
+    site.comes_to(handle, Liveness.GONE)
 
 
 def test_strays_are_found_and_the_gone_and_the_known_are_not(site: Site) -> None:
     assert site.launcher.survey([]) == Survey({})
     handles = {name: site.launcher.launch(site.spec(name)) for name in ("rrm-1", "rrm-2", "rrm-3")}
-    site.launcher.stop(handles.pop("rrm-2"), GRACE)
+    site.end(handles.pop("rrm-2"))
     assert site.restarted().survey([]).strays == handles
     assert site.restarted().survey([handles.pop("rrm-1")]).strays == handles
 
@@ -213,7 +250,7 @@ def test_strays_are_found_and_the_gone_and_the_known_are_not(site: Site) -> None
 def test_stopping_is_idempotent(site: Site) -> None:
     handle = site.launcher.launch(site.spec())
     for _ in range(3):
-        site.launcher.stop(handle, GRACE)
+        site.end(handle)
     assert site.launcher.stop(handle, GRACE)
     assert site.launcher.stop({"name": "never-launched"}, GRACE)
 
@@ -222,18 +259,17 @@ def test_a_node_that_will_not_end_is_killed_after_the_grace(site: Site) -> None:
     handle = site.launcher.launch(site.spec(program=STUBBORN))
     introduction(site.launcher, handle)
     begin = time.monotonic()
-    site.launcher.stop(handle, timedelta(seconds=0.3))
+    site.end(handle, timedelta(seconds=0.3))
     assert time.monotonic() - begin >= 0.3
-    assert state(site.launcher, handle) is Liveness.GONE
 
 
 @pytest.mark.parametrize(("program", "seconds"), [(WITH_CHILD, "613"), (WITH_ESCAPED_GROUP, "614")])
 def test_nothing_that_a_node_started_outlives_its_stop(site: Site, program: str, seconds: str) -> None:
     handle = site.launcher.launch(site.spec(program=program))
     introduction(site.launcher, handle)
-    session = site.pid(handle)
+    session = os.getsid(site.pid(handle))
     assert sleepers(session, seconds)
-    site.launcher.stop(handle, GRACE)
+    site.end(handle)
     assert not sleepers(session, seconds)
 
 
@@ -249,10 +285,16 @@ def sleepers(session: int, seconds: str) -> list[int]:
 
 
 def test_what_cannot_be_started_is_an_error_that_says_why(site: Site) -> None:
-    with pytest.raises(LauncherError, match="no-such-program"):
-        site.launcher.launch(replace(site.spec(), command=("/no-such-program",)))
+    hopeless = replace(site.spec(), command=("/no-such-program",))
+    if site.is_prompt:
+        with pytest.raises(LauncherError, match="no-such-program"):
+            site.launcher.launch(hopeless)
+    else:
+        site.comes_to(site.launcher.launch(hopeless), Liveness.GONE)
+        assert "no-such-program" in site.launcher.logs({"name": "rrm-1"}, "err", 1)
+        assert "exit code 127" in site.launcher.survey([{"name": "rrm-1"}]).nodes["rrm-1"].reason
     assert state(site.launcher, {"name": "rrm-1"}) is Liveness.GONE
-    assert state(site.launcher, site.launcher.launch(site.spec())) is Liveness.RUNNING
+    site.comes_to(site.launcher.launch(site.spec()), Liveness.RUNNING)
 
 
 def test_logs_give_the_last_lines_of_each_stream(site: Site) -> None:
@@ -260,7 +302,7 @@ def test_logs_give_the_last_lines_of_each_stream(site: Site) -> None:
         "import sys; [print(i) for i in range(5)]; print('\\u00e9', file=sys.stderr); sys.stdout.buffer.write(b'\\xff')"
     )
     handle = site.launcher.launch(site.spec(program=program))
-    until(lambda: state(site.launcher, handle) is Liveness.GONE)
+    until(lambda: state(site.launcher, handle) is Liveness.GONE, 20)
     assert site.launcher.logs(handle, "out", 3) == "3\n4\n\ufffd\n"
     assert site.launcher.logs(handle, "err", 100) == "é\n"
     assert site.launcher.logs(handle, "out", 0) == ""
