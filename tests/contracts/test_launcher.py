@@ -175,9 +175,10 @@ def test_launches_of_one_name_at_the_same_moment_start_one_process(site: Site) -
 
 def test_a_name_whose_process_has_gone_can_be_launched_again(site: Site) -> None:
     first = site.launcher.launch(site.spec())
+    pid = site.pid(first)
     site.end(first)
     second = site.launcher.launch(site.spec())
-    assert site.pid(second) != site.pid(first)
+    assert site.pid(second) != pid
     site.comes_to(second, Liveness.RUNNING)
     assert state(site.launcher, first) is Liveness.GONE
 

@@ -61,16 +61,15 @@ def _end(folder: NodeFolder, job: str, grace: float) -> bool:
     """First a signal to the batch script, which passes it on; force when the grace is over, or was before."""
     asked = folder.read_of("stopping", job)
     left = asked.get("at", time.time()) + grace - time.time()
-    if left > 0:
-        if not asked:
-            _note(folder, job)
-        if not asked and commands.scancel("--batch", "--signal=USR1", job):
-            commands.scancel(job)  # it does not run yet, or it is ending
-            return _awaited(folder, "exit", job, min(left, 1.0))
-        if _awaited(folder, "exit", job, left):
-            return True
     if not asked:
         _note(folder, job)
+    if left > 0 and folder.claim != job:  # it has not begun; scancel would wait seconds before it signals such a job
+        commands.scancel(job)
+        return _awaited(folder, "exit", job, min(left, 1.0))
+    if left > 0 and not asked:
+        commands.scancel("--batch", "--signal=USR1", job)
+    if left > 0 and _awaited(folder, "exit", job, left):
+        return True
     commands.scancel("--full", "--signal=KILL", job)
     commands.scancel(job)
     return False

@@ -23,21 +23,28 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 _BODY = """
 umask 077
-# Put into the queue again, by whomever, it does nothing: a node runs once.
-if ! (set -C; echo "$SLURM_JOB_ID" >claim) 2>/dev/null; then
-    [ -s claim ] && exit 0
-    echo "Nothing can be written to $PWD." >&2
-    exit 73
-fi
 here=$PWD node= ending=
 record() {
     printf '{"job": "%s", "status": %d}\\n' "$SLURM_JOB_ID" "$1" >"$here/exit.part"
     mv -f "$here/exit.part" "$here/exit.json"
 }
 drain() { ending=yes; @DRAIN@; }
-trap 'record $?' EXIT
+# What the node started and left behind; not every cluster finds it.
+reap() {
+    local path
+    for path in $(env -u RRM_NODE_NAME grep -lzsxF "RRM_NODE_NAME=$RRM_NODE_NAME" /proc/[0-9]*/environ); do
+        kill -KILL "${path//[!0-9]/}" 2>/dev/null
+    done
+}
 trap drain USR1
 trap : TERM
+# Put into the queue again, by whomever, it does nothing: a node runs once.
+if ! (set -C; echo "$SLURM_JOB_ID" >claim) 2>/dev/null; then
+    [ -s claim ] && exit 0
+    echo "Nothing can be written to $PWD." >&2
+    exit 73
+fi
+trap 'record $?' EXIT
 exec 3<token || exit 75
 rm -f token
 unset SLURM_EXPORT_ENV SBATCH_EXPORT
@@ -48,6 +55,7 @@ export RRM_NODE_NAME=@NAME@ RRM_DATA="${here%/nodes/*}" PYTHONUNBUFFERED=1
 node=$!
 printf '{"job": "%s", "pid": %d, "host": "%s"}\\n' "$SLURM_JOB_ID" "$node" "$HOSTNAME" >"$here/start.json"
 while wait "$node"; status=$?; kill -0 "$node" 2>/dev/null; do :; done
+reap
 exit "$status"
 """
 _MEMBER = """\
@@ -61,11 +69,12 @@ member() {
     @COMMAND@ <&0 &
     local node=$! status
     while wait "$node"; status=$?; kill -0 "$node" 2>/dev/null; do :; done
+    reap
     printf '{"job": "%s", "status": %d}\\n' "$SLURM_JOB_ID" "$status" >"$here/exit.$SLURM_PROCID.json"
     exit "$status"
 }
 export here
-export -f member
+export -f member reap
 srun --export=ALL --nodes=@NODES@ --ntasks=@NODES@ --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0 \\
     /bin/bash -c member <&3 3<&- &"""
 

@@ -117,6 +117,8 @@ def _seen(folder: NodeFolder, job: Job | None, number: str, member: int | None) 
         found = folder.read_of(mark, number)
         if found:
             return Observation(Liveness.GONE, found["reason"]) if mark == "ended" else _ended_itself(found, "Its job")
+    if folder.job not in {"", number}:  # which was submitted because this one had ended
+        return Observation(Liveness.GONE, "A later job has its name.")
     return None
 
 
