@@ -44,7 +44,7 @@ def ssh_host() -> Iterator[SshHost]:
         pytest.skip(str(missing))
 
 
-def target_of(host: SshHost) -> Target:
+def target_of(host: SshHost, installation: str = "tests") -> Target:
     """The host as a launcher is told of it; our things there lie in a new folder."""
     return Target(
         site="host",
@@ -55,5 +55,5 @@ def target_of(host: SshHost) -> Target:
         host_key=host.host_key,
         python="/usr/bin/python3",
         directory=f".rrm-test-{uuid.uuid4().hex[:8]}",
-        installation="tests",
+        installation=installation,
     )

@@ -98,12 +98,17 @@ def read_sbatch(text: str, errors: str, status: int | None) -> tuple[Outcome, st
     if found:
         return Outcome.TAKEN, found[1]
     words = said(errors)
-    if status is None or status == 0:
+    if status is None or status == 0 or _was_killed(status):
         return Outcome.IN_DOUBT, words or "sbatch has not told the number of the job."
     if not passing_trouble(errors):
         return Outcome.REFUSED, words or f"sbatch ended with status {status}."
     is_certain = _NOT_SENT.search(errors) and not re.search(r"Socket timed out|Zero Bytes", errors)
     return (Outcome.NOT_SENT if is_certain else Outcome.IN_DOUBT), words
+
+
+def _was_killed(status: int) -> bool:
+    """By a signal, as subprocess or a shell tells it; sbatch itself ends with 255 at most for a wrong option."""
+    return status < 0 or 128 < status < 193
 
 
 def passing_trouble(errors: str) -> bool:
@@ -112,10 +117,10 @@ def passing_trouble(errors: str) -> bool:
 
 
 def said(errors: str) -> str:
-    """Slurm's words for people: the last line that says something."""
-    lines = [_NOISE.sub("", line.strip()) for line in errors.strip().splitlines()]
-    told = next((line for line in reversed(lines) if line), "")[:400]
-    return told if not told or told.endswith(".") else f"{told}."
+    """Slurm's words for people, in one line."""
+    lines = [_NOISE.sub("", line.strip()).rstrip(".") for line in errors.strip().splitlines()]
+    told = "; ".join(dict.fromkeys(line for line in lines if line and not line.startswith("Try ")))[:400]
+    return f"{told}." if told else ""
 
 
 def instant(text: str) -> datetime | None:

@@ -25,7 +25,7 @@ _BODY = """
 umask 077
 here=$PWD node= ending=
 record() {
-    printf '{"job": "%s", "status": %d}\\n' "$SLURM_JOB_ID" "$1" >"$here/exit.part"
+    printf '{"job": "%s", "status": %d, "told": "%s"}\\n' "$SLURM_JOB_ID" "$1" "$ending" >"$here/exit.part"
     mv -f "$here/exit.part" "$here/exit.json"
 }
 drain() { ending=yes; @DRAIN@; }

@@ -7,6 +7,7 @@ accounting; with no witness it is gone only once the scheduler has not known it 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,12 @@ _ABSENT_SECONDS = 15.0
 _ABSENT_DESPITE_ACCOUNTING_SECONDS = 600.0
 _LIVING = {Liveness.PENDING, Liveness.RUNNING}
 _MEMORY = ("oom-kill", "oom_kill", "out of memory", "exceeded memory limit", "exceeded job memory limit")
+# How slurmstepd tells them in the job's log.
+_CAUSES = {
+    "TIME LIMIT": "Its job reached its time limit.",
+    "PREEMPTION": "Its job made room for one of higher priority.",
+    "NODE FAILURE": "A machine of its job failed.",
+}
 
 Seen = tuple[Observation, str]
 """What is known of a node, and the number of its job."""
@@ -116,7 +123,8 @@ def _seen(folder: NodeFolder, job: Job | None, number: str, member: int | None) 
     for mark in ("ended", "exit"):
         found = folder.read_of(mark, number)
         if found:
-            return Observation(Liveness.GONE, found["reason"]) if mark == "ended" else _ended_itself(found, "Its job")
+            gone = Observation(Liveness.GONE, found["reason"]) if mark == "ended" else _ended_itself(found, "Its job")
+            return _noted(folder, number, gone)
     if folder.job not in {"", number}:  # which was submitted because this one had ended
         return Observation(Liveness.GONE, "A later job has its name.")
     return None
@@ -127,27 +135,45 @@ def _ended_itself(found: Mapping[str, Any], what: str) -> Observation:
 
 
 def _in_queue(folder: NodeFolder, job: Job) -> Observation:
-    if job.state == "FAILED" or job.state == "COMPLETED":
+    if job.state in {"FAILED", "COMPLETED"}:
         status = folder.read_of("exit", job.id).get("status")
         job = replace(job, exit_status=status if isinstance(status, int) else None)
     seen = _observed(job)
     if _waits_again(folder, job):
-        return Observation(Liveness.GONE, "Its job was stopped and put back into the queue; a node runs once.")
+        again = "Its job was stopped and put back into the queue; a node runs once."
+        return _noted(folder, job.id, Observation(Liveness.GONE, again))
     if seen.liveness is Liveness.GONE:
-        seen = replace(seen, reason=_why(folder, job, seen.reason))
-        _note_end(folder, job.id, seen)
-    elif folder.read("absent"):
-        _forget_absence(folder)
+        return _noted(folder, job.id, seen)
+    if folder.read("absent"):
+        with contextlib.suppress(OSError):
+            folder.unmark("absent.json")
     return seen
 
 
-def _why(folder: NodeFolder, job: Job, reason: str) -> str:
-    """Slurm's reason, made better by what only we know."""
-    if folder.read_of("stopping", job.id):
+def _noted(folder: NodeFolder, job: str, gone: Observation) -> Observation:
+    """The end with the best reason there is, written down once: the scheduler forgets it after some minutes."""
+    known = folder.read_of("ended", job)
+    if known:
+        return replace(gone, reason=str(known["reason"]))
+    gone = replace(gone, reason=_why(folder, job) or gone.reason)
+    with contextlib.suppress(OSError):
+        folder.mark("ended", job=job, reason=gone.reason)
+    return gone
+
+
+def _why(folder: NodeFolder, job: str) -> str:
+    """What the folder knows of an end, "" when it knows nothing."""
+    if folder.read_of("stopping", job):
         return "Ended as it was told to."
-    if job.state == "FAILED" and any(word in folder.tail("err.log", 5).lower() for word in _MEMORY):
-        return "Its job needed more memory than it had asked for (FAILED)."
-    return reason
+    last = folder.tail("err.log", 20)
+    cancelled = re.search(rf"(?:JOB|STEP) {re.escape(job)}\b.* CANCELLED AT \S+ DUE TO ([A-Z ]+)", last)
+    if cancelled and cancelled[1].strip() in _CAUSES:
+        return _CAUSES[cancelled[1].strip()]
+    if folder.read_of("exit", job).get("told"):
+        return "Ended because it was told that its time limit was near."
+    if any(word in last.lower() for word in _MEMORY):
+        return "Its job needed more memory than it had asked for."
+    return ""
 
 
 def _without(missing: Mapping[str, tuple[NodeFolder, str]]) -> dict[str, Seen]:
@@ -166,16 +192,12 @@ def _without(missing: Mapping[str, tuple[NodeFolder, str]]) -> dict[str, Seen]:
 def _accounted(folder: NodeFolder, job: str, record: Job | None) -> Observation:
     known = record if record is not None and record.name == folder.name else None
     seen = _observed(known) if known else Observation(Liveness.UNKNOWN)
-    if known and seen.liveness is Liveness.GONE:
-        seen = replace(seen, reason=_why(folder, known, seen.reason))
-        _note_end(folder, job, seen)
-        return seen
+    if seen.liveness is Liveness.GONE:
+        return _noted(folder, job, seen)
     patience = _ABSENT_DESPITE_ACCOUNTING_SECONDS if known else _ABSENT_SECONDS
     if _absent_for(folder, job) < patience:
         return Observation(Liveness.UNKNOWN, "The scheduler does not know its job; it is looked for again.")
-    gone = Observation(Liveness.GONE, _why(folder, Job(job, folder.name, ""), "The scheduler has forgotten its job."))
-    _note_end(folder, job, gone)
-    return gone
+    return _noted(folder, job, Observation(Liveness.GONE, "The scheduler has forgotten its job."))
 
 
 def _absent_for(folder: NodeFolder, job: str) -> float:
@@ -185,15 +207,3 @@ def _absent_for(folder: NodeFolder, job: str) -> float:
         with contextlib.suppress(OSError):
             folder.mark("absent", job=job, since=time.time())
     return float(time.time() - noted["since"]) if noted else 0.0
-
-
-def _note_end(folder: NodeFolder, job: str, seen: Observation) -> None:
-    """Written once: the scheduler forgets a job after some minutes."""
-    if not folder.read_of("ended", job):
-        with contextlib.suppress(OSError):
-            folder.mark("ended", job=job, reason=seen.reason)
-
-
-def _forget_absence(folder: NodeFolder) -> None:
-    with contextlib.suppress(OSError):
-        folder.unmark("absent.json")
