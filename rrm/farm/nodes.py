@@ -22,17 +22,19 @@ from django.db.models import Q
 from django.utils import timezone
 
 from rrm.domain import autoscaling
-from rrm.domain.states import NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
+from rrm.domain.states import NODE_CHECKED_IN, NODE_GONE, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict, Unauthorised
 from rrm.farm import ranges, sites, tokens, tunnels, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.specs import spec_for
 from rrm.farm.transitions import advance, facts_of, record
-from rrm.launchers.base import NodeSpec, Stream
+from rrm.launchers.base import Handle, NodeSpec, Stream
+from rrm.launchers.slurm.launcher import members
 
 logger = logging.getLogger(__name__)
 
 STOP_GRACE = timedelta(seconds=5)
+LEFT = "It left in order."
 _SMOOTHING = 0.3
 _LONGEST_LOAD = 86400.0
 _WORTH_NOTING = 0.1
@@ -53,22 +55,43 @@ def request_node(resource: Resource, site: Site | None, actor: str, reason: str 
         if not places:
             raise StateConflict(f"The resource {resource.pk} has no enabled site{f' {site.pk}' if site else ''}.")
         live = Node.objects.filter(state__in=NODE_LIVE)
-        if live.filter(resource=resource).count() >= resource.max_nodes:
+        if live.filter(resource=resource).count() + machines_of(resource, places[0]) > resource.max_nodes:
             raise StateConflict(f"The resource {resource.pk} has its {resource.max_nodes} nodes already.")
-        free = next((place for place in places if live.filter(site=place).count() < place.max_nodes), None)
+        free = next((place for place in places if _has_room(place, resource)), None)
         if free is None:
             raise StateConflict(f"{', '.join(place.pk for place in places)} can hold no more nodes.")
         return _store(resource, free, actor, reason)
 
 
+def _has_room(site: Site, resource: Resource) -> bool:
+    taken = Node.objects.filter(state__in=NODE_LIVE, site=site).count()
+    return taken + machines_of(resource, site) <= site.max_nodes
+
+
 def _store(resource: Resource, site: Site, actor: str, reason: str) -> Node:
+    """A node, with those of the other machines where a batch job has several: NAME.1 and so on, launched with NAME."""
     name = f"rrm-{secrets.token_hex(5)}"
-    node = Node(name=name, resource=resource, site=site, reason=reason[:500])
-    node.launch_digest = tokens.digest_of(launch_token(name))
-    node.save(force_insert=True)
-    record(node, "node", facts_of(node), actor=actor)
-    ask_site(node, "launch_node")
-    return node
+    machines = machines_of(resource, site)
+    nodes = [
+        Node(
+            name=f"{name}.{number}" if number else name,
+            resource=resource,
+            site=site,
+            reason=reason[:500],
+            launch_digest=tokens.digest_of(launch_token(name)),
+        )
+        for number in range(machines)
+    ]
+    for node in nodes:
+        node.save(force_insert=True)
+        record(node, "node", facts_of(node), actor=actor)
+    ask_site(nodes[0], "launch_node")
+    return nodes[0]
+
+
+def machines_of(resource: Resource, site: Site) -> int:
+    """How many nodes one launch gives: a batch job runs a renderer on each of its machines."""
+    return max(1, resource.nb_nodes) if site.kind == Site.Kind.SLURM else 1
 
 
 def ask_site(node: Node, deed: Literal["launch_node", "end_node"]) -> None:
@@ -86,9 +109,15 @@ def launch(node_id: UUID) -> None:
 
     A site that cannot be asked leaves the node REQUESTED: it may have been started, and the next attempt finds out.
     """
-    node = Node.objects.select_related("site", "resource").filter(pk=node_id, state=NodeState.REQUESTED).first()
+    waiting = Node.objects.select_related("site", "resource").filter(state=NodeState.REQUESTED)
+    node = waiting.filter(pk=node_id).first()
     if node is None:
         return
+    leader = Node.objects.filter(name=node.name.partition(".")[0]).exclude(pk=node.pk).first()
+    if leader is not None:
+        _follow(node, leader)
+        return
+    others = waiting.filter(name__startswith=f"{node.name}.")
     try:
         if sites.is_tunnelled(node.site):
             tunnels.keep(node.site)
@@ -98,8 +127,24 @@ def launch(node_id: UUID) -> None:
         return
     except LauncherError as error:
         launch_failed(node, f"Could not be started: {error}")
+        for other in others:
+            gone(other, NodeState.FAILED, f"Could not be started: {error}")
         return
-    Node.objects.filter(pk=node.pk).update(handle=handle)
+    for started in (node, *others):
+        _submitted(started, handle)
+
+
+def _follow(node: Node, leader: Node) -> None:
+    """One of the other nodes of a batch job, which was launched with its first."""
+    if leader.handle:
+        _submitted(node, leader.handle)
+    elif leader.state in NODE_GONE:
+        gone(node, NodeState.FAILED, leader.reason)
+
+
+def _submitted(node: Node, handle: Handle) -> None:
+    own = {each["name"]: each for each in members(handle)} if "machines" in handle else {}
+    Node.objects.filter(pk=node.pk).update(handle=own.get(node.name, handle))
     with contextlib.suppress(StateConflict):  # it may have checked in already
         advance(node, NodeState.SUBMITTED, node.reason)
 
@@ -291,7 +336,7 @@ def goodbye(node: Node, reason: str) -> None:
         ranges.give_back_all(node, "the node left")
         node.refresh_from_db(fields=["state"])
         if node.state in NODE_CHECKED_IN - {NodeState.STOPPING}:
-            advance(node, NodeState.STOPPING, node.reason or reason[:400])
+            advance(node, NodeState.STOPPING, node.reason or (LEFT if reason == "done" else reason[:400]))
     ask_site(node, "end_node")
 
 

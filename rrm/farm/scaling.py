@@ -78,9 +78,14 @@ def _scale(resource: Resource, now: datetime) -> None:
 
 def _carry_out(resource: Resource, decided: autoscaling.Plan) -> None:
     sites = {placement.site_id: placement.site for placement in resource.placements.all()}
+    ahead = 0
     for site in decided.launch:
+        if ahead:  # a batch job of several machines was asked for
+            ahead -= 1
+            continue
         try:
             nodes.request_node(resource, sites[site], "autoscaler", decided.reason)
+            ahead = nodes.machines_of(resource, sites[site]) - 1
         except StateConflict as conflict:
             logger.info("No node started for %s: %s", resource.pk, conflict)
     for node in Node.objects.filter(pk__in=decided.drain, state__in=[NodeState.IDLE, *NODE_STARTING]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rrm.launchers.bootstrap import Report
 from rrm.launchers.connection import Target, connection_to, fetch_host_key, fingerprint
 from rrm.launchers.local import LocalLauncher
 from rrm.launchers.shipping.stream import Progress
+from rrm.launchers.slurm.launcher import SlurmLauncher
 from rrm.launchers.ssh import SshLauncher
 
 logger = logging.getLogger(__name__)
@@ -28,9 +30,11 @@ def launcher_for(site: Site) -> Launcher:
     """What starts and stops nodes at `site`. Raises LauncherError for a site that cannot be used as it is set up."""
     if site.kind == Site.Kind.LOCAL:
         return LocalLauncher(settings.RRM.data_dir)
+    connection = connection_to(target_of(site))
     if site.kind == Site.Kind.SSH:
-        return SshLauncher(connection_to(target_of(site)), bootstrap.ensure_renderers)
-    raise LauncherError(f"This version cannot start nodes at {site.pk}: it is of kind {site.kind}.")
+        return SshLauncher(connection, bootstrap.ensure_renderers)
+    interval = timedelta(seconds=site.poll_interval)
+    return SlurmLauncher(connection, bootstrap.ensure_renderers, poll_interval=interval)
 
 
 def is_tunnelled(site: Site) -> bool:

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 LAUNCH_AGAIN = timedelta(seconds=20)
 SILENT = timedelta(seconds=60)
+HOPELESS_FOR = timedelta(minutes=1)
 IDLE_POLL = timedelta(minutes=5)
 _RESUMED = timedelta(minutes=1)
 _UNSEEN = Observation(Liveness.UNKNOWN)
@@ -120,7 +121,9 @@ def _reconcile_node(node: Node, seen: Observation, now: datetime, *, resumed: bo
 def _see_off(node: Node, seen: Observation, age: timedelta) -> None:
     """A node that should end: gone for good once its site says so; asked again when its grace is over."""
     if seen.liveness is Liveness.GONE and node.site.is_remote:
-        nodes.gone(node, NodeState.STOPPED, node.reason)
+        # Told to end by somebody else, such as the site's administrator, a node leaves in order; the site knows why.
+        why = seen.reason if node.reason == nodes.LEFT and seen.reason else node.reason
+        nodes.gone(node, NodeState.STOPPED, why)
     elif seen.liveness is Liveness.GONE or age > nodes.STOP_GRACE:
         nodes.ask_site(node, "end_node")
 
@@ -132,7 +135,9 @@ def _await_check_in(node: Node, seen: Observation, now: datetime) -> None:
         Node.objects.filter(pk=node.pk).update(running_since=now)
     waits = f"Waits at the site: {seen.reason}"[:500] if seen.reason else ""
     if seen.liveness is Liveness.PENDING:
-        if waits != node.reason:
+        if seen.is_hopeless and now - node.state_since > HOPELESS_FOR:
+            nodes.launch_failed(node, seen.reason)  # what waits there is a stray now
+        elif waits != node.reason:
             nodes.explain(node, waits)
         return
     limit = settings.RRM.node_start_timeout

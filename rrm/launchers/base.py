@@ -33,6 +33,9 @@ Stream = Literal["out", "err"]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 
 
+NEVER = "It will not start by itself"
+
+
 class Liveness(StrEnum):
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -47,6 +50,11 @@ class Observation:
     liveness: Liveness
     reason: str = ""
     ends_at: datetime | None = None
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether it waits for what will not come unless somebody does something."""
+        return self.liveness is Liveness.PENDING and self.reason.startswith(NEVER)
 
 
 @dataclass(frozen=True)

@@ -57,13 +57,13 @@ def register(stack: Stack, client: Client, site: str, host: SshHost, **settings:
 
 
 def node_at(client: Client, site: str, *states: str, seconds: float = 60) -> dict[str, Any]:
-    """The newest node of a site once it is in one of the states."""
+    """The newest node of a site that is in one of the states, once there is one."""
 
-    def newest() -> dict[str, Any]:
-        nodes: list[dict[str, Any]] = client.get(f"node/?site={site}&page_size=1")["results"]
-        return nodes[0] if nodes else {}
+    def fitting() -> list[dict[str, Any]]:
+        nodes: list[dict[str, Any]] = client.get(f"node/?site={site}&page_size=100")["results"]
+        return [node for node in nodes if node["state"] in states]
 
-    found: dict[str, Any] = client.until(newest, lambda node: node.get("state") in states, seconds)
+    found: dict[str, Any] = client.until(fitting, bool, seconds)[0]
     return found
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-_NEVER = "It will not start by itself: "
+from rrm.launchers.base import NEVER
+
+_NEVER = f"{NEVER}: "
 _WORDS = {
     "None": "The scheduler has not looked at its job yet.",
     "Resources": "Waits for machines to become free.",

@@ -13,7 +13,7 @@ from rrm.domain.states import NodeState
 from rrm.errors import LauncherError, SiteUnavailable
 from rrm.farm import nodes, scaling, sites, surveying, waiting, wakeups
 from rrm.farm.models import Event, Node, Resource, Site
-from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey
+from rrm.launchers.base import NEVER, Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey
 from tests.integration.farm.conftest import Farm
 
 PENDING, RUNNING, GONE, UNKNOWN = (Observation(each) for each in Liveness)
@@ -209,3 +209,39 @@ def test_a_job_bound_to_a_site_out_of_reach_says_so(farm: Farm, cluster: Cluster
     cluster.problem = AWAY
     turn()
     assert waiting.pending_reason(job) == f"cluster cannot be used at present: {AWAY}"
+
+
+def test_a_node_that_left_because_its_site_ended_it_says_what_the_site_says(farm: Farm, cluster: Cluster) -> None:
+    node = far_node(farm, checked_in=True)
+    nodes.goodbye(node, "done")
+    cluster.says[node.name] = Observation(Liveness.GONE, "Was cancelled by root.")
+    turn()
+    assert now_is(node) == (NodeState.STOPPED, "Was cancelled by root.")
+
+
+def test_what_will_never_start_is_given_up_after_a_while(farm: Farm, cluster: Cluster) -> None:
+    node = far_node(farm)
+    cluster.says[node.name] = Observation(Liveness.PENDING, f"{NEVER}: its account is not known.")
+    turn(11)
+    assert now_is(node)[0] == NodeState.SUBMITTED
+    turn(90)
+    assert now_is(node) == (NodeState.FAILED, f"{NEVER}: its account is not known.")
+
+
+def test_a_batch_job_of_several_machines_is_several_nodes_with_one_launch(farm: Farm, cluster: Cluster) -> None:
+    Resource.objects.update(nb_nodes=3)
+    node = far_node(farm)
+    several = Node.objects.filter(name__startswith=node.name).order_by("name")
+    assert [each.name for each in several] == [node.name, f"{node.name}.1", f"{node.name}.2"]
+    assert {each.state for each in several} == {NodeState.SUBMITTED}
+    for each in several:
+        nodes.register(nodes.launch_token(node.name), {"node": each.name, "hostname": "n", "version": "1", "cores": 4})
+    assert set(several.values_list("state", flat=True)) == {NodeState.IDLE}
+
+
+def test_the_machines_of_a_refused_batch_job_fail_together(farm: Farm, cluster: Cluster) -> None:
+    Resource.objects.update(nb_nodes=2)
+    cluster.launch_error = LauncherError("Invalid partition name specified")
+    node = far_node(farm)
+    assert set(Node.objects.filter(name__startswith=node.name).values_list("state", flat=True)) == {NodeState.FAILED}
+    assert Resource.objects.get().launch_failures == 1

@@ -1,0 +1,131 @@
+"""Nodes as Slurm jobs: submitted by the service over SSH because there is work, and told of truly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deployment.minicluster.cluster import MiniCluster
+from tests.acceptance.stack import Client, Stack
+from tests.cluster.sites import POLL, WORKING, node_at, problem_of, register, same_picture, service
+
+pytestmark = pytest.mark.acceptance
+ONLY = {"policy": "only", "ids": ["slurm"]}
+LONG = {"params": {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 200_000}, "width": 2048, "height": 2048}
+TWO_POLLS = 2 * POLL + 4  # and what the loops and the test's own looking take
+
+
+@pytest.fixture(scope="module")
+def running(shared_cluster: MiniCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Client]]:
+    """The cluster's nodes reach the manager through the tunnel alone; host `one` is a plain one beside it."""
+    with service(tmp_path_factory.mktemp("slurm-sites")) as (stack, client):
+        slurm = {"kind": "slurm", "connection": "tunnel", "gateway": "127.0.0.1", "max_nodes": 4}
+        register(stack, client, "slurm", shared_cluster.login, **slurm)
+        register(stack, client, "one", shared_cluster.hosts[0])
+        resource = {"id": "batch", "sites": ["slurm"], "max_nodes": 2, "queue": "batch", "nb_cpus": 1, "memory": 400}
+        client.call("POST", "resource/", json=resource)
+        client.call("POST", "resource/", json={**resource, "id": "both", "sites": ["slurm", "one"]})
+        yield stack, client
+
+
+@pytest.fixture
+def client(running: tuple[Stack, Client], cluster: MiniCluster) -> Client:
+    return running[1]
+
+
+def job_of(node: dict[str, Any]) -> str:
+    return str(node["handle"]["job"])
+
+
+def ended(client: Client, node: dict[str, Any], seconds: float = TWO_POLLS) -> dict[str, Any]:
+    """The node once it is over."""
+    found: dict[str, Any] = client.until(
+        lambda: client.get(f"node/{node['id']}/"), lambda body: body["state"] in ("FAILED", "STOPPED"), seconds
+    )
+    return found
+
+
+def test_a_cluster_is_found_in_order(client: Client) -> None:
+    letter = client.call("POST", "site/slurm/check", timeout=60).json()
+    assert letter["ok"], letter
+
+
+@pytest.mark.parametrize(("model", "size"), [("valley", 2048), ("burst", 1024)])
+def test_slurm_nodes_give_the_bytes_that_local_ones_give(client: Client, model: str, size: int) -> None:
+    body = same_picture(client, model, size, "batch", ONLY)
+    assert [share["site"] for share in body["by_site"]] == ["slurm"]
+
+
+def test_a_cluster_and_a_host_share_a_picture_in_two_colours(client: Client) -> None:
+    body = same_picture(client, "valley", 2048, "both", {"policy": "split", "ids": ["slurm", "one"]})
+    half = body["progress"]["tiles"] / 2
+    assert {share["site"]: share["tiles"] for share in body["by_site"]} == {"slurm": half, "one": half}
+    assert len({share["color"] for share in body["by_site"]}) == 2
+    free = same_picture(client, "valley", 2048, "both", {"policy": "any", "ids": []})
+    assert sum(share["tiles"] for share in free["by_site"]) == free["progress"]["tiles"]
+
+
+def test_a_job_that_the_administrator_cancels_says_so_and_its_work_is_done_by_another(
+    client: Client, cluster: MiniCluster
+) -> None:
+    job = client.submit(resource="batch", sites=ONLY, **LONG)
+    node = node_at(client, "slurm", "BUSY")
+    cluster.slurm.ask("scancel", job_of(node))
+    over = ended(client, node)
+    assert "ancel" in over["reason"]
+    client.finished(job, 120)
+
+
+def test_a_scheduler_that_is_away_loses_no_node(client: Client, cluster: MiniCluster) -> None:
+    node = node_at(client, "slurm", *WORKING)
+    cluster.slurm.fault("squeue", "echo 'slurm_load_jobs error: Socket timed out on send/recv operation' >&2; exit 1")
+    assert "Socket timed out" in problem_of(client, "slurm", bool)
+    cluster.slurm.heal()
+    problem_of(client, "slurm", lambda text: not text, TWO_POLLS)
+    cluster.slurm.fault("squeue", "exit 0")
+    problem_of(client, "slurm", bool)
+    cluster.slurm.heal()
+    problem_of(client, "slurm", lambda text: not text, TWO_POLLS)
+    assert node_at(client, "slurm", *WORKING)["id"] == node["id"]
+
+
+def test_the_scheduler_is_asked_once_in_an_interval(client: Client, cluster: MiniCluster) -> None:
+    node_at(client, "slurm", *WORKING)
+    before = cluster.slurm.asked("squeue")
+    time.sleep(3 * POLL)
+    assert cluster.slurm.asked("squeue") - before <= 4
+
+
+def test_a_batch_job_of_two_machines_has_a_renderer_on_each(client: Client, cluster: MiniCluster) -> None:
+    wide = {"id": "wide", "sites": ["slurm"], "max_nodes": 2, "queue": "batch", "nb_cpus": 1, "nb_nodes": 2}
+    client.call("POST", "resource/", json=wide)
+    for node in client.live_nodes():
+        if node["site"] == "slurm":
+            client.call("POST", f"node/{node['id']}/stop")
+            ended(client, node, 30)
+    client.call("POST", "node/", json={"resource": "wide"})
+
+    def pair() -> list[dict[str, Any]]:
+        return [node for node in client.get("node/?resource=wide")["results"] if node["state"] in WORKING]
+
+    nodes = client.until(pair, lambda found: len(found) == 2, 60)
+    assert len({job_of(node) for node in nodes}) == 1
+    body = client.finished(client.submit(resource="wide", model="valley", width=2048, height=2048), 60)
+    assert len([node for share in body["by_site"] for node in share["nodes"]]) == 2
+    for node in nodes:
+        client.call("POST", f"node/{node['id']}/stop")
+    for node in nodes:
+        ended(client, node, 40)
+    client.call("DELETE", f"job/{body['id']}")
+
+
+def test_a_job_that_fails_before_its_node_checks_in_says_so(client: Client) -> None:
+    brief = {"id": "brief", "sites": ["slurm"], "max_nodes": 1, "queue": "batch", "nb_cpus": 1}
+    client.call("POST", "resource/", json={**brief, "prologue": "exit 1"})
+    started = client.call("POST", "node/", json={"resource": "brief"}).json()
+    over = ended(client, started, 30)
+    assert over["state"] == "FAILED"
+    assert "before it checked in" in over["reason"]
