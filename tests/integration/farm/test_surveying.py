@@ -229,7 +229,8 @@ def test_what_will_never_start_is_given_up_after_a_while(farm: Farm, cluster: Cl
 
 
 def test_a_batch_job_of_several_machines_is_several_nodes_with_one_launch(farm: Farm, cluster: Cluster) -> None:
-    Resource.objects.update(nb_nodes=3)
+    farm.resource.nb_nodes = 3
+    farm.resource.save()
     node = far_node(farm)
     several = Node.objects.filter(name__startswith=node.name).order_by("name")
     assert [each.name for each in several] == [node.name, f"{node.name}.1", f"{node.name}.2"]
@@ -240,7 +241,8 @@ def test_a_batch_job_of_several_machines_is_several_nodes_with_one_launch(farm: 
 
 
 def test_the_machines_of_a_refused_batch_job_fail_together(farm: Farm, cluster: Cluster) -> None:
-    Resource.objects.update(nb_nodes=2)
+    farm.resource.nb_nodes = 2
+    farm.resource.save()
     cluster.launch_error = LauncherError("Invalid partition name specified")
     node = far_node(farm)
     assert set(Node.objects.filter(name__startswith=node.name).values_list("state", flat=True)) == {NodeState.FAILED}
