@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING
 from renderers import __version__
 
 if TYPE_CHECKING:
-    from renderers.agent import Agent, Exit, Identity
+    from renderers.agent import Agent
     from renderers.external import ExternalNode
     from renderers.models import HeldModels
+    from renderers.node import Exit, Identity
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MARGINS, LONGEST_MARGIN = (0.05, 0.15), 300.0  # of a lifetime, and seconds, before the end
 
+NODE_LINES = "%(asctime)s %(levelname)s node: %(message)s"  # told from those of the program that it runs
 CLOSE_SECONDS = 1.0
 MEGABYTE = 1 << 20
 DISK_PER_MEMORY = 4  # files of orbits may take so many times what orbits in memory may
@@ -33,7 +35,8 @@ DISK_PER_MEMORY = 4  # files of orbits may take so many times what orbits in mem
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the answer is the exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    lines = NODE_LINES if options.command == "external" else "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=options.log_level, format=lines, stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     return _warm() if options.command == "warm" else _serve(options)
 
@@ -123,7 +126,8 @@ def _agent(options: argparse.Namespace, token: str) -> "Agent":
 
 def _external_node(options: argparse.Namespace, token: str) -> "ExternalNode":
     from renderers.client import ManagerClient
-    from renderers.external import ExternalNode, Program
+    from renderers.external import ExternalNode
+    from renderers.program import Program
 
     identity = _identity(options, len(os.sched_getaffinity(0)))
     if options.hostname:
@@ -140,7 +144,7 @@ def _external_node(options: argparse.Namespace, token: str) -> "ExternalNode":
 
 
 def _identity(options: argparse.Namespace, cores: int) -> "Identity":
-    from renderers.agent import Identity
+    from renderers.node import Identity
 
     hostname = socket.gethostname()
     name = options.name or f"{hostname}-{os.getpid()}"

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 from renderers.client import Interrupted, ManagerClient, ManagerError, ManagerGone, NotAuthorized, StaleLease
@@ -19,6 +18,7 @@ from renderers.mandelbrot.deep.orbit import OrbitInterrupted
 from renderers.mandelbrot.native import load
 from renderers.mandelbrot.render import Renderer, Work
 from renderers.models import HeldModels
+from renderers.node import Exit, Identity
 from renderers.steps import Hand, Step, next_step
 
 log = logging.getLogger(__name__)
@@ -26,40 +26,6 @@ log = logging.getLogger(__name__)
 SHORTEST_REST = 0.05  # between two answers without work, whatever the manager says
 GOODBYE_SECONDS = 5.0
 HASTY_GOODBYE_SECONDS = 1.0
-
-
-class Exit(IntEnum):
-    """How the process ends."""
-
-    DONE = 0
-    BROKEN = 1
-    MANAGER_GONE = 3
-    NOT_AUTHORIZED = 4
-    ABANDONED = 130
-
-
-@dataclass(frozen=True)
-class Identity:
-    """How the node introduces itself."""
-
-    name: str
-    hostname: str
-    version: str
-    cores: int
-    pid: int
-    address: str | None = None
-    lifetime: float | None = None  # seconds from now until whoever started it ends it
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "node": self.name,
-            "hostname": self.hostname,
-            "address": self.address,
-            "version": self.version,
-            "cores": self.cores,
-            "pid": self.pid,
-            "lifetime_seconds": self.lifetime,
-        }
 
 
 @dataclass(frozen=True)

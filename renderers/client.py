@@ -145,9 +145,14 @@ class ManagerClient:
         self._lease_timeout = httpx.Timeout(registration.lease_wait + ANSWER_SECONDS, connect=CONNECT_SECONDS)
         return registration
 
-    def heartbeat(self, leases: Iterable[str], models: Iterable[str], cores: int) -> dict[str, Any]:
-        """Say that the node lives; answers {"command", "revoked"}."""
-        return self._call("POST", "heartbeat", json={"leases": [*leases], "models": [*models], "cores": cores})
+    def heartbeat(
+        self, leases: Iterable[str], models: Iterable[str], cores: int, problem: str | None = None
+    ) -> dict[str, Any]:
+        """Say that the node lives, and what ails it where that is news; answers {"command", "revoked"}."""
+        body: dict[str, Any] = {"leases": [*leases], "models": [*models], "cores": cores}
+        if problem is not None:
+            body["problem"] = problem
+        return self._call("POST", "heartbeat", json=body)
 
     def lease(
         self, leases: Iterable[str], models: Iterable[Mapping[str, Any]], cores: int, *, wait: bool

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from renderers.agent import Agent, Exit, Identity
+from renderers.agent import Agent
 from renderers.client import ManagerClient
 from renderers.mandelbrot.deep import model as deep_model
+from renderers.node import Exit, Identity
 from tests.unit.renderers.bundles import Bundle
 from tests.unit.renderers.manager_server import (
     LAUNCH_TOKEN,

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from renderers.external import Program
+from renderers import external
+from renderers import program as program_module
+from renderers.client import ManagerClient
+from renderers.node import Identity
+from renderers.program import Program
 from tests.unit.renderers.manager_server import LAUNCH_TOKEN, Manager, serving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +35,13 @@ if "child" in options:
     import subprocess
     child = subprocess.Popen(["sleep", "611"]).pid
 class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if "page" in options else 500)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
     def do_PUT(self):
+        if os.path.exists(told + ".hang"):
+            time.sleep(60)
         self.send_response(500 if "broken" in options else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -39,6 +50,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/v1/exit" and "stubborn" not in options:
             os._exit(0)
     def log_message(self, *args): pass
+print("ready to draw", file=sys.stderr, flush=True)
 port = next(option.split("=")[1] for option in options if option.startswith("port="))
 with open(told, "a") as file:
     print(json.dumps([os.getpid(), options, sorted(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [])))]), file=file)
@@ -53,12 +65,15 @@ def manager() -> Iterator[Manager]:
 
 
 @contextmanager
-def node(manager: Manager, folder: Path, *options: str, words: str = "") -> Iterator["subprocess.Popen[str]"]:
+def node(
+    manager: Manager, folder: Path, *options: str, words: str = "", log: Path | None = None
+) -> Iterator["subprocess.Popen[str]"]:
     (folder / "program.py").write_text(PROGRAM)
     program = f"{sys.executable} '{folder}/program.py' '{folder}/told' port=${{rest_port}} {words}"
     command = [sys.executable, "-m", "renderers", "external", "--manager", manager.url, "--name", "rrm-x"]
     command += ["--hostname", "127.0.0.1", "--command", program, *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    errors = log.open("a") if log else None
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=errors or subprocess.PIPE, text=True)
     assert process.stdin is not None
     process.stdin.write(LAUNCH_TOKEN + "\n")
     process.stdin.close()
@@ -69,6 +84,8 @@ def node(manager: Manager, folder: Path, *options: str, words: str = "") -> Iter
         if process.poll() is None:
             process.terminate()
         process.communicate(timeout=30)
+        if errors:
+            errors.close()
 
 
 def said(folder: Path) -> list[str]:
@@ -130,31 +147,76 @@ def test_a_stubborn_program_and_what_it_started_are_killed(manager: Manager, tmp
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
         assert "/v1/exit" not in said(tmp_path)
-        with pytest.raises(ProcessLookupError):
-            _signal_living(group)
+        assert not anybody_lives(group)
 
 
-def _signal_living(group: int) -> None:
-    """Raises ProcessLookupError when nobody lives in the group; zombies that await their collector do not count."""
+def anybody_lives(group: int) -> bool:
+    """Whether there are processes of this group; zombies that await their collector do not count."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except OSError:
             continue
         if int(fields[2]) == group and fields[0] != "Z":
-            return
-    raise ProcessLookupError
+            return True
+    return False
 
 
-def test_a_program_that_ends_ends_its_node_and_the_manager_is_told(manager: Manager, tmp_path: Path) -> None:
-    told = tmp_path / "exit.json"
-    with node(manager, tmp_path, "--exit-file", str(told)) as process:
+def test_a_program_that_ends_ends_its_node_which_says_so_last(manager: Manager, tmp_path: Path) -> None:
+    told, log = tmp_path / "exit.json", tmp_path / "err.log"
+    with node(manager, tmp_path, "--exit-file", str(told), log=log) as process:
         manager.wait_for(manager.saw("register"))
         os.kill(json.loads(said(tmp_path)[0])[0], signal.SIGKILL)
         process.communicate(timeout=15)
         assert process.returncode == 1
-    assert manager.bodies("goodbye") == [{"reason": "its program ended with status -9"}]
+    assert log.read_text().splitlines()[-1].endswith("was ended by SIGKILL; its last line: ready to draw")
+    assert manager.bodies("goodbye") == []  # that would be leaving in order: its site tells that it failed
     assert json.loads(told.read_text())["reason"] == "broken"
+
+
+def test_a_program_that_stops_answering_keeps_its_node_and_is_reported(
+    manager: Manager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external, "PROBE_EVERY", 0.2)
+    monkeypatch.setattr(program_module, "PROBE_SECONDS", 0.3)
+    (tmp_path / "program.py").write_text(PROGRAM)
+    words = f"{sys.executable} '{tmp_path}/program.py' '{tmp_path}/told' port=${{rest_port}}"
+    identity = Identity("rrm-x", "127.0.0.1", "1", 1, os.getpid())
+    agent = external.ExternalNode(ManagerClient(manager.url, LAUNCH_TOKEN), identity, Program(words), "7")
+    life = threading.Thread(target=agent.run)
+    life.start()
+    try:
+        manager.wait_for(manager.saw("heartbeat"))
+        assert problems(manager) == []
+        (tmp_path / "told.hang").touch()
+        manager.wait_for(lambda: any("timed out" in problem for problem in problems(manager)))
+        assert life.is_alive()
+        (tmp_path / "told.hang").unlink()
+        os.kill(json.loads(said(tmp_path)[0])[0], signal.SIGSTOP)
+    finally:
+        agent.drain("the test is over")
+        life.join(15)
+        agent.close(1)
+    assert not life.is_alive()
+    assert is_gone(json.loads(said(tmp_path)[0])[0])
+
+
+def problems(manager: Manager) -> list[str]:
+    return [body["problem"] for body in manager.bodies("heartbeat") if "problem" in body]
+
+
+def test_a_server_that_knows_no_more_than_pages_is_ready(manager: Manager, tmp_path: Path) -> None:
+    with node(manager, tmp_path, words="broken page"):
+        manager.wait_for(manager.saw("register"))
+
+
+def test_a_program_has_its_own_libraries(manager: Manager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}/opt/theirs")
+    with node(manager, tmp_path):
+        manager.wait_for(manager.saw("register"))
+        pid = json.loads(said(tmp_path)[0])[0]
+        found = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert b"PYTHONPATH=/opt/theirs" in found
 
 
 def test_words_are_split_as_a_shell_does_and_nothing_is_executed() -> None:
@@ -162,13 +224,14 @@ def test_words_are_split_as_a_shell_does_and_nothing_is_executed() -> None:
     assert program.words("host", 80, "7") == ["prog", "host", "$(id)", "`id`", ":80", ";", "rm", "-rf", "/"]
 
 
-def test_a_node_that_is_killed_takes_its_program_with_it(manager: Manager, tmp_path: Path) -> None:
-    with node(manager, tmp_path) as process:
+def test_a_node_that_is_killed_takes_its_program_and_what_that_started_with_it(
+    manager: Manager, tmp_path: Path
+) -> None:
+    with node(manager, tmp_path, words="stubborn child") as process:
         manager.wait_for(manager.saw("register"))
+        group = os.getpgid(json.loads(said(tmp_path)[0])[0])
         process.kill()
-        process.communicate(timeout=10)
-        pid = json.loads(said(tmp_path)[0])[0]
         deadline = time.monotonic() + 5
-        while not is_gone(pid):
+        while anybody_lives(group):
             assert time.monotonic() < deadline
             time.sleep(0.02)
