@@ -23,6 +23,7 @@ PIECE = 1 << 20  # bytes of a model that are sent or received at a time
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 LONGEST_ERROR = 2000  # characters of an error that are sent
+LONGEST_PROBLEM = 300
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 FEWEST_ATTEMPTS = 3  # also after a long silence of our own, e.g. of a suspended machine
 MOST_FAULTS = 8  # server errors to one request while the manager answers others
@@ -151,7 +152,7 @@ class ManagerClient:
         """Say that the node lives, and what ails it where that is news; answers {"command", "revoked"}."""
         body: dict[str, Any] = {"leases": [*leases], "models": [*models], "cores": cores}
         if problem is not None:
-            body["problem"] = problem
+            body["problem"] = problem[:LONGEST_PROBLEM]
         return self._call("POST", "heartbeat", json=body)
 
     def lease(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import hmac
 import logging
-import re
 import secrets
+import socket
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from rrm.domain import autoscaling
+from rrm.domain import addresses, autoscaling
 from rrm.domain.states import NODE_CHECKED_IN, NODE_GONE, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict, Unauthorised
 from rrm.farm import ranges, sites, tokens, tunnels, wakeups
@@ -39,7 +39,6 @@ _SMOOTHING = 0.3
 _LONGEST_LOAD = 86400.0
 _WORTH_NOTING = 0.1
 _MOST_CORES = 4096
-_HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.-]{0,240}[0-9A-Za-z])?|\[[0-9a-fA-F:]{2,45}\]")
 _OF_HELD = ("node_id", "model__digest", "model__load_seconds", "model__size_bytes")
 _RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to ask need not cost a write each time
 
@@ -176,7 +175,8 @@ def launch_failed(node: Node, reason: str) -> None:
 def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
     """A node checks in: it gets its own token, and its launch token ends with the first call that uses it.
 
-    Raises Unauthorised for a launch token that is unknown, used, or of a node that is no longer wanted.
+    Raises Unauthorised for a launch token that is unknown, used, or of a node that is no longer wanted, Invalid for an
+    address that is none of its own.
     """
     now = timezone.now()
     node = (
@@ -191,7 +191,7 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "token_digest": digest,
         "hostname": str(report.get("hostname", ""))[:255],
-        "address": _address(report),
+        "address": _address(node, report),
         "version": str(report.get("version", ""))[:50],
         "cores": _cores(report, 1),
         "last_heartbeat": now,
@@ -213,12 +213,13 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _address(report: Mapping[str, Any]) -> str:
-    """Where a node says that it answers, "host:port"; empty for one that does not, or says anything else."""
-    told = str(report.get("address") or "")
-    host, _, port = told.rpartition(":")
-    is_place = _HOST.fullmatch(host) and port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 2**16
-    return told if is_place else ""
+def _address(node: Node, report: Mapping[str, Any]) -> str:
+    """Where people reach an external renderer, "host:port"; others have no address. Raises Invalid."""
+    if node.resource.renderer != Resource.Renderer.EXTERNAL:
+        return ""
+    own = None if node.site.is_remote else (socket.gethostname(),)
+    shares_loopback = node.site.kind != Site.Kind.SLURM  # of a cluster's machines only one is at the connection's end
+    return addresses.endpoint(str(report.get("address") or ""), loopback=shares_loopback, names=own)
 
 
 def _cores(report: Mapping[str, Any], known: int) -> int:
@@ -237,7 +238,13 @@ def _learn_start_time(node: Node, now: datetime) -> None:
 
 
 def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None) -> dict[str, Any]:
-    """The node lives and works on the leases it lists: {"command", "revoked": leases it should abandon}."""
+    """The node lives and works on the leases it lists: {"command", "revoked": leases it should abandon}.
+
+    A `problem` is news: why its renderer does not answer at present, or "" when it does again.
+    """
+    problem = report.get("problem")
+    if problem is not None and node.state in NODE_WORKING:
+        explain(node, f"Its renderer does not answer: {problem}" if problem else "")
     return alive(node, report, active_leases(node), now or timezone.now())
 
 

@@ -23,6 +23,7 @@ from rrm.farm.transitions import iso, record
 logger = logging.getLogger(__name__)
 
 _PRIOR_PIXEL_SECONDS = 1e-6  # what a pixel costs before any node has measured the model
+_FOR_EVER = timedelta(days=36500)
 _PHASES = {
     NodeState.REQUESTED: Phase.STARTING,
     NodeState.SUBMITTED: Phase.STARTING,
@@ -165,8 +166,15 @@ def _limits(resource: Resource) -> autoscaling.Limits:
         ),
         standby=resource.standby,
         enabled=resource.enabled,
-        idle_timeout=None if resource.idle_timeout is None else timedelta(seconds=resource.idle_timeout),
+        idle_timeout=_idle_timeout(resource),
         start_time=None if resource.start_seconds is None else timedelta(seconds=resource.start_seconds),
         drain_time=settings.RRM.drain_target,
         period=settings.RRM.autoscale_period,
     )
+
+
+def _idle_timeout(resource: Resource) -> timedelta | None:
+    """None lets the plan choose. Whether an external renderer is in use is not known: it stays unless that is set."""
+    if resource.idle_timeout is not None:
+        return timedelta(seconds=resource.idle_timeout)
+    return _FOR_EVER if resource.renderer == Resource.Renderer.EXTERNAL else None

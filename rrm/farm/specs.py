@@ -41,7 +41,7 @@ def _program(resource: Resource, site: Site) -> tuple[str, ...]:
     """Options of the agent that runs somebody else's program; the two formats are the first RRM's."""
     is_batch = site.kind == Site.Kind.SLURM
     words = resource.scheduler_rest_parameters_format if is_batch else resource.process_rest_parameters_format
-    options = ["--command", resource.command_line, "--schema", f"rest{resource.pk}"]
+    options = [f"--command={resource.command_line}", "--schema", f"rest{resource.pk}"]
     options += [f"--parameters={words}"] if words else []
     options += [] if resource.graceful_exit else ["--no-graceful-exit"]
     options += [] if resource.wait_until_running else ["--no-wait"]

@@ -37,7 +37,13 @@ class RegistrationSerializer(StrictSerializer):
 
     node = Text(max_length=100)
     hostname = Text(max_length=255, allow_blank=True, default="")
-    address = Text(max_length=255, allow_null=True, allow_blank=True, default=None)
+    address = Text(
+        max_length=255,
+        allow_null=True,
+        allow_blank=True,
+        default=None,
+        help_text="Where an external renderer answers, host:port.",
+    )
     version = Text(max_length=50, allow_blank=True, default="")
     cores = Whole(min_value=1, max_value=_MOST_CORES, default=1)
     pid = Whole(required=False, allow_null=True)
@@ -63,6 +69,9 @@ class HeartbeatSerializer(StrictSerializer):
     leases = serializers.ListField(child=serializers.UUIDField(), max_length=100, default=list)
     models = serializers.ListField(child=Text(max_length=64), max_length=_MOST_MODELS, default=list)
     cores = Whole(min_value=1, max_value=_MOST_CORES, required=False)
+    problem = Text(
+        max_length=1000, allow_blank=True, required=False, help_text="News: why its renderer does not answer, or empty."
+    )
 
 
 class HeartbeatAnswerSerializer(serializers.Serializer[Any]):
