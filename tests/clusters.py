@@ -13,6 +13,7 @@ import pytest
 from deployment.minicluster.cluster import MiniCluster, running_cluster
 from deployment.minicluster.daemons import CannotStart
 from deployment.minicluster.slurm import Timing
+from tests.hosts import forget_folders
 
 _TIMING = Timing(min_job_age=8, kill_wait=2, slurmd_timeout=6)
 
@@ -25,6 +26,7 @@ def shared_cluster() -> Iterator[MiniCluster]:
     try:
         with running_cluster(folder, timing=_TIMING) as cluster:
             yield cluster
+        forget_folders(cluster.login.account)
     except CannotStart as missing:
         shutil.rmtree(folder, ignore_errors=True)
         if os.environ.get("CI"):

@@ -28,8 +28,8 @@ def running_host(**environment: str) -> Iterator[SshHost]:
         yield host
     finally:
         host.stop()
-        for left in (folder, *Path(pwd.getpwnam(host.account).pw_dir).glob(".rrm-test-*")):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        forget_folders(host.account)
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +44,18 @@ def ssh_host() -> Iterator[SshHost]:
         pytest.skip(str(missing))
 
 
+_folders: list[str] = []
+
+
+def forget_folders(account: str) -> None:
+    """Remove what the tests of this process left in the account's home."""
+    while _folders:
+        shutil.rmtree(Path(pwd.getpwnam(account).pw_dir) / _folders.pop(), ignore_errors=True)
+
+
 def target_of(host: SshHost, installation: str = "tests") -> Target:
     """The host as a launcher is told of it; our things there lie in a new folder."""
+    _folders.append(f".rrm-test-{uuid.uuid4().hex[:8]}")
     return Target(
         site="host",
         host="127.0.0.1",
@@ -54,6 +64,6 @@ def target_of(host: SshHost, installation: str = "tests") -> Target:
         identity=host.key_file,
         host_key=host.host_key,
         python="/usr/bin/python3",
-        directory=f".rrm-test-{uuid.uuid4().hex[:8]}",
+        directory=_folders[-1],
         installation=installation,
     )

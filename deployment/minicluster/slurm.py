@@ -74,7 +74,7 @@ if [ -r "$fault" ]; then . "$fault"; fi
 exec {real} "$@"
 """
 _READY_SECONDS = 60.0
-_USABLE = {"idle", "mix", "alloc", "comp"}
+_UP = {"idle", "mix", "alloc", "comp"}
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class Slurm:
             self.start_controller()
         for number in range(1, self.nodes + 1):
             self.start_slurmd(number)
-        if not until(lambda: self._usable() == self.nodes, _READY_SECONDS):
-            raise CannotStart(f"Not all nodes can be used: {self.ask('sinfo', '-N')}; see {self.folder}/log")
+        if not until(lambda: self._up() == self.nodes, _READY_SECONDS):
+            raise CannotStart(f"Not all nodes are up: {self.ask('sinfo', '-N')}; see {self.folder}/log")
 
     def stop(self) -> None:
         """Cancel what runs and end every daemon, in an order that leaves nothing behind."""
@@ -188,9 +188,10 @@ class Slurm:
         log = self.folder / "log/asked"
         return sum(line.split()[1] == command for line in log.read_text().splitlines()) if log.exists() else 0
 
-    def _usable(self) -> int:
+    def _up(self) -> int:
+        """How many nodes take jobs or have some; one that does not answer has a mark behind its state."""
         states = self.ask("sinfo", "-h", "-N", "-p", "batch", "-o", "%N %t").splitlines()
-        return sum(line.split()[-1] in _USABLE for line in states if line)
+        return sum(line.split()[-1] in _UP for line in states if line)
 
     def _prepare(self) -> None:
         for name in ("log", "run", "spool", "state", "munge", "bin", "faults"):

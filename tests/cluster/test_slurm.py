@@ -16,7 +16,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,13 +23,15 @@ import pytest
 from deployment.minicluster.cluster import MiniCluster, running_cluster
 from rrm.errors import LauncherError, SiteUnavailable
 from rrm.launchers.base import Batch, Handle, Liveness, NodeSpec, Observation
+from rrm.launchers.bootstrap import Renderers
 from rrm.launchers.connection import Connection
 from rrm.launchers.slurm import SlurmLauncher, members
+from tests.far_end import FarEnd
 from tests.hostile import HOSTILE
 from tests.hosts import target_of
-from tests.unsure import Unsure
 
 GRACE = timedelta(seconds=5)
+BROUGHT = Renderers("none", "/nowhere", "/usr/bin/python3")
 WORKS = "import time; print('ready', flush=True); time.sleep(600)"
 GREEDY = "import time; held = b'x' * 400_000_000; time.sleep(600)"
 
@@ -43,8 +44,7 @@ def launcher(cluster: MiniCluster) -> Iterator[SlurmLauncher]:
 
 
 def _launcher(connection: Any) -> SlurmLauncher:
-    brought = SimpleNamespace(lib="/nowhere", python="/usr/bin/python3")
-    return SlurmLauncher(connection, lambda _line: brought, poll_interval=timedelta(), doubt=timedelta(seconds=1))
+    return SlurmLauncher(connection, lambda _line: BROUGHT, poll_interval=timedelta(), doubt=timedelta(seconds=1))
 
 
 def _end_all(launcher: SlurmLauncher) -> None:
@@ -299,7 +299,10 @@ def test_a_scheduler_that_forgot_everything_and_counts_anew_confuses_nobody(tmp_
 def test_a_hundred_cuts_of_the_submission_leave_one_job_each(cluster: MiniCluster, launcher: SlurmLauncher) -> None:
     """The far end dies at any moment, the connection breaks at any moment, sbatch lies in every way."""
     chance = random.Random(4)
-    unsure = [Unsure(cluster.login, launcher._connection.target, chance.uniform(0.02, 0.16)) for _ in range(60)]
+    account = pwd.getpwnam(cluster.login.account)
+    environment = {**cluster.login.environment, "HOME": account.pw_dir}
+    target = launcher._connection.target
+    unsure = [FarEnd(target, environment, account=account, after=chance.uniform(0.02, 0.16)) for _ in range(60)]
     attempts = [(spec(), _launcher(line)) for line in unsure]
     with ThreadPoolExecutor(3) as pool:
         lost = sum(pool.map(lambda attempt: _tried(attempt[1], attempt[0]), attempts))
@@ -403,8 +406,7 @@ def test_a_member_that_does_not_end_takes_its_job_with_it(launcher: SlurmLaunche
 
 def test_callers_share_one_question_in_each_interval(cluster: MiniCluster) -> None:
     target = target_of(cluster.login)
-    brought = SimpleNamespace(lib="/nowhere", python="/usr/bin/python3")
-    several = [SlurmLauncher(Connection(target), lambda _line: brought) for _ in range(3)]
+    several = [SlurmLauncher(Connection(target), lambda _line: BROUGHT) for _ in range(3)]
     handles = [several[0].launch(spec()) for _ in range(5)]
     before = cluster.slurm.asked("squeue"), cluster.slurm.asked("sacct")
     with ThreadPoolExecutor(8) as pool:
@@ -433,6 +435,8 @@ def test_hostile_settings_reach_slurm_as_they_are_or_not_at_all(cluster: MiniClu
     def submitted(text: str) -> tuple[str, Handle] | None:
         try:
             return text, launcher.launch(spec(account=text, extra_directives=("--hold",)))
+        except SiteUnavailable:
+            raise
         except LauncherError:
             return None
 

@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -27,10 +26,12 @@ from deployment.minicluster.sshd import SshHost
 from rrm.errors import LauncherError
 from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Survey, agent_command
 from rrm.launchers.bootstrap import Renderers
-from rrm.launchers.connection import Connection
+from rrm.launchers.connection import Connection, Target
 from rrm.launchers.local import FOLDERS_KEPT, LocalLauncher
 from rrm.launchers.slurm import SlurmLauncher
 from rrm.launchers.ssh import SshLauncher
+from tests.fake_slurm import FakeSlurm
+from tests.far_end import FarEnd
 from tests.hosts import target_of
 
 TOKEN = "launch-token-of-one-node"
@@ -90,7 +91,7 @@ def _ssh(request: pytest.FixtureRequest) -> Site:
     target = target_of(host)
 
     def made() -> Launcher:
-        return SshLauncher(Connection(target), lambda _connection: Renderers("none", "/nowhere", "/usr/bin/python3"))
+        return SshLauncher(Connection(target), lambda _connection: BROUGHT)
 
     return Site(made(), made, _pid, python="/usr/bin/python3")
 
@@ -98,11 +99,21 @@ def _ssh(request: pytest.FixtureRequest) -> Site:
 def _slurm(request: pytest.FixtureRequest) -> Site:
     cluster: MiniCluster = request.getfixturevalue("shared_cluster")
     target = target_of(cluster.login)
-    nodes = Path(pwd.getpwnam(cluster.login.account).pw_dir) / target.folder / "nodes"
+    return _scheduled(lambda: Connection(target), Path(pwd.getpwnam(cluster.login.account).pw_dir) / target.folder)
+
+
+def _slurm_fake(request: pytest.FixtureRequest) -> Site:
+    fake = FakeSlurm(request.getfixturevalue("tmp_path"))
+    target = Target(site="fake", host=str(fake.folder), python=sys.executable, installation="tests")
+    return _scheduled(lambda: FarEnd(target, fake.environment), fake.folder / target.folder)
+
+
+def _scheduled(line: Callable[[], Connection | FarEnd], folder: Path) -> Site:
+    nodes = folder / "nodes"
 
     def made() -> Launcher:
         never = timedelta()
-        return SlurmLauncher(Connection(target), lambda _connection: BROUGHT, poll_interval=never, doubt=never)
+        return SlurmLauncher(line(), lambda _connection: BROUGHT, poll_interval=never, doubt=never)
 
     def pid(handle: Handle) -> int:
         start = nodes / handle["name"] / "start.json"
@@ -112,8 +123,8 @@ def _slurm(request: pytest.FixtureRequest) -> Site:
     return Site(made(), made, pid, python="/usr/bin/python3", is_prompt=False)
 
 
-BROUGHT = SimpleNamespace(lib="/nowhere", python="/usr/bin/python3")
-LAUNCHERS = {"local": _local, "ssh": _ssh, "slurm": _slurm}
+BROUGHT = Renderers("none", "/nowhere", "/usr/bin/python3")
+LAUNCHERS = {"local": _local, "ssh": _ssh, "slurm": _slurm, "slurm-fake": _slurm_fake}
 
 
 @pytest.fixture(params=LAUNCHERS)

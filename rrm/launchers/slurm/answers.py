@@ -68,7 +68,7 @@ def read_squeue(text: str, errors: str, status: int, nonce: str) -> list[Job]:
     records = [piece.split(_end(nonce)) for piece in text.split(_begin(nonce))]
     if status:  # one job was asked for and is not known
         return []
-    if len(records) < 2 or any(len(record) != 2 for record in records[1:]) or records[0] != [""]:
+    if len(records) < 2 or records[0] != [""] or any(record[1:] != [""] for record in records[1:]):
         raise NotAnAnswer("squeue's answer is empty or cut off." if not said(errors) else said(errors))
     titles, *rows = (record[0].split(_between(nonce)) for record in records[1:])
     if _ID.match(titles[0]) or any(len(row) != len(_FIELDS) for row in (titles, *rows)):

@@ -12,6 +12,7 @@ from rrm import errors
 from rrm.errors import LauncherError, SiteUnavailable
 from rrm.launchers import base, far
 from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey, agent_command
+from rrm.launchers.bootstrap import Renderers
 from rrm.launchers.connection import Connection, Target
 from rrm.launchers.slurm import (
     answers,
@@ -31,16 +32,6 @@ POLL_INTERVAL = timedelta(seconds=10)
 _ANSWER_SECONDS = 40.0
 _START_SECONDS = 60.0
 _DOUBT = timedelta(seconds=30)
-
-
-class Brought(Protocol):
-    """Installed renderers: `PYTHONPATH=lib python -m renderers` runs them at the site."""
-
-    @property
-    def lib(self) -> str: ...
-
-    @property
-    def python(self) -> str: ...
 
 
 class Line(Protocol):
@@ -63,7 +54,7 @@ class SlurmLauncher(Launcher):
     def __init__(
         self,
         connection: Connection | Line,
-        installed: Callable[[Any], Brought],
+        installed: Callable[[Any], Renderers],
         *,
         poll_interval: timedelta = POLL_INTERVAL,
         doubt: timedelta = _DOUBT,

@@ -50,9 +50,11 @@ rm -f token
 unset SLURM_EXPORT_ENV SBATCH_EXPORT
 @SETTINGS@
 export RRM_NODE_NAME=@NAME@ RRM_DATA="${here%/nodes/*}" PYTHONUNBUFFERED=1
+cd "$RRM_DATA" || exit
 [ -z "$ending" ] || exit 143
 @RUN@
 node=$!
+[ -z "$ending" ] || drain
 printf '{"job": "%s", "pid": %d, "host": "%s"}\\n' "$SLURM_JOB_ID" "$node" "$HOSTNAME" >"$here/start.json"
 while wait "$node"; status=$?; kill -0 "$node" 2>/dev/null; do :; done
 reap

@@ -1,0 +1,67 @@
+#!/bin/bash -l
+#SBATCH --job-name=rrm-0a1b2c3d4e
+#SBATCH --comment=rrm:7f3a
+#SBATCH --output=out.log
+#SBATCH --error=err.log
+#SBATCH --open-mode=append
+#SBATCH --no-requeue
+#SBATCH --export=NIL
+#SBATCH --signal=B:USR1@90
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task=8
+
+umask 077
+here=$PWD node= ending=
+record() {
+    printf '{"job": "%s", "status": %d, "told": "%s"}\n' "$SLURM_JOB_ID" "$1" "$ending" >"$here/exit.part"
+    mv -f "$here/exit.part" "$here/exit.json"
+}
+drain() { ending=yes; scancel --signal=TERM "$SLURM_JOB_ID"; }
+# What the node started and left behind; not every cluster finds it.
+reap() {
+    local path
+    for path in $(env -u RRM_NODE_NAME grep -lzsxF "RRM_NODE_NAME=$RRM_NODE_NAME" /proc/[0-9]*/environ); do
+        kill -KILL "${path//[!0-9]/}" 2>/dev/null
+    done
+}
+trap drain USR1
+trap : TERM
+# Put into the queue again, by whomever, it does nothing: a node runs once.
+if ! (set -C; echo "$SLURM_JOB_ID" >claim) 2>/dev/null; then
+    [ -s claim ] && exit 0
+    echo "Nothing can be written to $PWD." >&2
+    exit 73
+fi
+trap 'record $?' EXIT
+exec 3<token || exit 75
+rm -f token
+unset SLURM_EXPORT_ENV SBATCH_EXPORT
+
+export RRM_NODE_NAME=rrm-0a1b2c3d4e RRM_DATA="${here%/nodes/*}" PYTHONUNBUFFERED=1
+cd "$RRM_DATA" || exit
+[ -z "$ending" ] || exit 143
+# One renderer on each machine; the first has the job's name.
+member() {
+    if [ "$SLURM_PROCID" != 0 ]; then
+        export RRM_NODE_NAME="$RRM_NODE_NAME.$SLURM_PROCID"
+        exec >>"$here/out.$SLURM_PROCID.log" 2>>"$here/err.$SLURM_PROCID.log"
+    fi
+    trap : TERM
+    /opt/rrm/bin/python3 -m 'renderers' 'mandelbrot' --manager 'https://rrm.example.org' --name "$RRM_NODE_NAME" --token-file - <&0 &
+    local node=$! status
+    while wait "$node"; status=$?; kill -0 "$node" 2>/dev/null; do :; done
+    reap
+    printf '{"job": "%s", "status": %d}\n' "$SLURM_JOB_ID" "$status" >"$here/exit.$SLURM_PROCID.json"
+    exit "$status"
+}
+export here
+export -f member reap
+srun --export=ALL --nodes=4 --ntasks=4 --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0 \
+    /bin/bash -c member <&3 3<&- &
+node=$!
+[ -z "$ending" ] || drain
+printf '{"job": "%s", "pid": %d, "host": "%s"}\n' "$SLURM_JOB_ID" "$node" "$HOSTNAME" >"$here/start.json"
+while wait "$node"; status=$?; kill -0 "$node" 2>/dev/null; do :; done
+reap
+exit "$status"
