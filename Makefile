@@ -1,7 +1,7 @@
 # The commands of the project. `make help` lists them; CONTRIBUTING.md explains the ones for developers.
 PY := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test test-unit test-cluster cluster cluster-stop lint format types bench gallery clean
+.PHONY: help setup setup-dev run test test-unit test-cluster cluster run-cluster cluster-stop lint format types bench gallery clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-cluster: setup-dev ## The tests on a real Slurm cluster and SSH hosts alone
 
 cluster: setup ## Start a small Slurm cluster and two SSH hosts on this machine, to try RRM with (as root)
 	@exec $(PY) -m deployment.minicluster start $(ARGS)
+
+run-cluster: setup ## The same, and the whole service with these as its sites
+	@exec $(PY) -m deployment.minicluster run $(ARGS)
 
 cluster-stop: setup ## Stop that cluster
 	@exec $(PY) -m deployment.minicluster stop $(ARGS)
