@@ -89,7 +89,12 @@ class Running:
         with contextlib.closing(theirs):
             command = [sys.executable, "-I", "-S", "-c", _STARTER, str(theirs.fileno()), *words]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, process_group=0, pass_fds=(theirs.fileno(),), env=_environment()
+                command,
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+                pass_fds=(theirs.fileno(),),
+                env=_environment(),
+                cwd=_home(),
             )
         self._alive = ours
         self._http = httpx.Client(base_url=f"http://{self.address}", timeout=PROBE_SECONDS, trust_env=False)
@@ -200,3 +205,9 @@ def _environment() -> dict[str, str]:
     ]
     others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return others | ({"PYTHONPATH": os.pathsep.join(kept)} if kept else {})
+
+
+def _home() -> Path | None:
+    """Where it starts: not in our own folder, of which a careless server would show everything."""
+    home = Path("~").expanduser()
+    return home if os.access(home, os.X_OK) else None

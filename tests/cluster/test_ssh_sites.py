@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from deployment.minicluster.cluster import MiniCluster
@@ -124,3 +125,21 @@ def test_a_stopped_node_is_gone_from_its_host(client: Client) -> None:
     client.call("POST", f"node/{node['id']}/stop")
     client.until(lambda: client.get(f"node/{node['id']}/"), lambda body: body["state"] == "STOPPED", 20)
     assert is_over(pid_of(node))
+
+
+def test_any_program_that_answers_http_runs_at_a_host_and_is_gone_when_it_was_stopped(client: Client) -> None:
+    body = {
+        "id": "pages",
+        "renderer": "external",
+        "command_line": "/usr/bin/python3 -m http.server --directory /usr/share/doc",
+        "process_rest_parameters_format": "${rest_port}",
+        "sites": ["one"],
+    }
+    client.call("POST", "resource/", json=body)
+    asked = client.call("POST", "node/", json={"resource": "pages"}).json()["id"]
+    node = client.until(lambda: client.get(f"node/{asked}/"), lambda found: found["state"] == "IDLE", 60)
+    assert httpx.get(f"http://{node['address']}/", trust_env=False).status_code == 200
+    client.call("POST", f"node/{asked}/stop")
+    client.until(lambda: client.get(f"node/{asked}/"), lambda found: found["state"] == "STOPPED", 30)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://{node['address']}/", trust_env=False)
