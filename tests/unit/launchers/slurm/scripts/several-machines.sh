@@ -18,11 +18,11 @@ record() {
     mv -f "$here/exit.part" "$here/exit.json"
 }
 drain() { ending=yes; scancel --signal=TERM "$SLURM_JOB_ID"; }
-# What the node started and left behind; not every cluster finds it.
+# What the node, and no other of its name, started and left behind; not every cluster finds it.
 reap() {
     local path
     for path in $(env -u RRM_NODE_NAME grep -lzsxF "RRM_NODE_NAME=$RRM_NODE_NAME" /proc/[0-9]*/environ); do
-        kill -KILL "${path//[!0-9]/}" 2>/dev/null
+        grep -qzsxF "RRM_DATA=$RRM_DATA" "$path" && kill -KILL "${path//[!0-9]/}" 2>/dev/null
     done
 }
 trap drain USR1
