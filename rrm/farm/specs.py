@@ -20,7 +20,7 @@ def spec_for(resource: Resource, site: Site, name: str, token: str) -> NodeSpec:
         resource=resource.pk,
         manager_url=settings.RRM.manager_url,
         token=token,
-        manager_file=_manager_file(site),
+        manager_file=MANAGER_FILE if is_tunnelled(site) else "",
         renderer=resource.renderer,
         arguments=_program(resource, site) if resource.renderer == Resource.Renderer.EXTERNAL else (),
         environment=variables(resource.environment_variables),
@@ -28,13 +28,6 @@ def spec_for(resource: Resource, site: Site, name: str, token: str) -> NodeSpec:
         prologue=resource.prologue,
         batch=_batch(resource),
     )
-
-
-def _manager_file(site: Site) -> str:
-    """Seen from the folder where a node runs: our folder at an SSH host, the node's own in a cluster."""
-    if not is_tunnelled(site):
-        return ""
-    return f"../../{MANAGER_FILE}" if site.kind == Site.Kind.SLURM else MANAGER_FILE
 
 
 def _program(resource: Resource, site: Site) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from deployment.minicluster.cluster import MiniCluster
@@ -129,3 +130,24 @@ def test_a_job_that_fails_before_its_node_checks_in_says_so(client: Client) -> N
     over = ended(client, started, 30)
     assert over["state"] == "FAILED"
     assert "before it checked in" in over["reason"]
+
+
+def test_any_program_that_answers_http_runs_as_a_job_with_its_number_and_port(client: Client) -> None:
+    body = {
+        "id": "pages",
+        "renderer": "external",
+        "command_line": "/bin/sh -c 'echo job $1 >&2; exec python3 -m http.server --directory /usr/share $2' sh",
+        "scheduler_rest_parameters_format": "${job_id} ${rest_port}",
+        "sites": ["slurm"],
+        "queue": "batch",
+        "memory": 200,
+    }
+    client.call("POST", "resource/", json=body)
+    asked = client.call("POST", "node/", json={"resource": "pages"}).json()["id"]
+    node = client.until(lambda: client.get(f"node/{asked}/"), lambda found: found["state"] == "IDLE", 60)
+    assert httpx.get(f"http://{node['address']}/", trust_env=False).status_code == 200
+    assert f"job {job_of(node)}\n" in client.content(f"node/{asked}/log?stream=err&tail=50").decode()
+    client.call("POST", f"node/{asked}/stop")
+    assert ended(client, node, 30)["state"] == "STOPPED"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://{node['address']}/", trust_env=False)
