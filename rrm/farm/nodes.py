@@ -357,7 +357,8 @@ def end(node_id: UUID) -> None:
     except LauncherError as error:
         logger.warning("Node %s could not be ended: %s", node.name, error)
         return
-    if ended:  # otherwise the next survey of the site will tell
+    # Otherwise the next survey of the site tells; also why, where a node has left that nobody here told to.
+    if ended and not (node.site.is_remote and node.reason == LEFT):
         gone(node, NodeState.STOPPED, node.reason)
 
 
