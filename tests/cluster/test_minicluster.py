@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_an_end_leaves_nothing_and_a_new_start_finds_its_place(tmp_path: Path) -
         assert again.is_running
     finally:
         again.stop()
+        shutil.rmtree(folder)
 
 
 def test_a_port_that_is_taken_is_said(cluster: MiniCluster, tmp_path: Path) -> None:
@@ -126,3 +128,4 @@ def test_a_port_that_is_taken_is_said(cluster: MiniCluster, tmp_path: Path) -> N
     with pytest.raises(CannotStart, match="sshd does not"):
         taken.start()
     taken.stop()
+    shutil.rmtree(taken.folder)
