@@ -1,12 +1,14 @@
 """Everything that has to pass, one line per step: python -m deployment.checks [STEP …].
 
 The whole output of a step is kept in test-results/; that of a failed one is printed as well. All steps run even when
-one fails, so that a run shows everything there is to mend. The last lines are pytest's own summaries.
+one fails, so that a run shows everything there is to mend. The last lines are pytest's own summaries. Two suites that
+keep to one core each run at once; those that start renderer nodes have the machine to themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import secrets
@@ -15,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,28 +42,40 @@ _SHOWN_LINES = 150
 
 @dataclass(frozen=True)
 class Step:
-    """A command that must succeed. `postgresql` gives it a private server in DATABASE_URL."""
+    """A command that must succeed. `postgresql` gives it a private server in DATABASE_URL.
+
+    One that `shares` the machine may run beside the next.
+    """
 
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     postgresql: bool = False
+    shares: bool = False
 
 
-def pytest_step(name: str, *folders: str, postgresql: bool = False) -> Step | None:
+@dataclass(frozen=True)
+class Verdict:
+    step: Step
+    passed: bool
+    output: str
+    seconds: float
+
+
+def pytest_step(name: str, *folders: str, postgresql: bool = False, shares: bool = False) -> Step | None:
     """A test suite with coverage; None while its folders hold no tests."""
     present = [folder for folder in folders if any((ROOT / folder).rglob("test_*.py"))]
     options = ("-q", "-o", "console_output_style=classic", f"--junitxml={RESULTS / name}.xml")
     command = (PYTHON, "-m", "coverage", "run", "-m", "pytest", *options, *present)
-    return Step(name, command, postgresql=postgresql) if present else None
+    return Step(name, command, postgresql=postgresql, shares=shares) if present else None
 
 
 def steps() -> list[Step]:
     """All steps in order, the quickest verdicts first."""
     suites = (
-        pytest_step("unit", "tests/unit", "tests/contracts"),
-        pytest_step("integration-sqlite", "tests/integration"),
-        pytest_step("integration-postgresql", "tests/integration", postgresql=True),
+        pytest_step("integration-postgresql", "tests/integration", postgresql=True, shares=True),
+        pytest_step("integration-sqlite", "tests/integration", shares=True),
+        pytest_step("unit", "tests/unit", "tests/contracts", shares=True),
         pytest_step("cluster", "tests/cluster"),
         pytest_step("acceptance", "tests/acceptance", "tests/browser"),
     )
@@ -77,30 +92,37 @@ def steps() -> list[Step]:
     ]
 
 
-def run(step: Step, environment: dict[str, str]) -> tuple[bool, str]:
-    """Run one step. Returns whether it passed, and its output, which is also kept in a file."""
-    path = RESULTS / f"{step.name}.log"
+def run(step: Step, environment: dict[str, str]) -> Verdict:
+    """Run one step; its output is also kept in a file."""
+    path, started = RESULTS / f"{step.name}.log", time.monotonic()
     with path.open("w") as log, contextlib.ExitStack() as stack:
-        extra = dict(step.environment)
+        data = stack.enter_context(tempfile.TemporaryDirectory(prefix="rrm-checks-"))
+        extra = {"RRM_DATA": data, **step.environment}
         if step.postgresql:
             try:
                 extra["DATABASE_URL"] = stack.enter_context(postgresql())
             except ServiceMissing as missing:
-                return os.environ.get("CI") != "true", f"not run: {missing}\n"
+                may_miss = os.environ.get("CI") != "true"
+                return Verdict(step, may_miss, f"not run: {missing}\n", time.monotonic() - started)
         done = subprocess.run(
             step.command, cwd=ROOT, env={**environment, **extra}, stdout=log, stderr=subprocess.STDOUT, check=False
         )
-    return done.returncode == 0, path.read_text(errors="replace")
+    return Verdict(step, done.returncode == 0, path.read_text(errors="replace"), time.monotonic() - started)
 
 
-@contextlib.contextmanager
-def clean_environment() -> Iterator[dict[str, str]]:
-    """The environment without a developer's own settings, and with a data folder that disappears afterwards."""
+def verdicts(chosen: Sequence[Step], environment: dict[str, str]) -> Iterator[Verdict]:
+    """The verdicts in order, each as soon as it is known; steps that share the machine run two at once."""
+    for shares, group in itertools.groupby(chosen, key=lambda step: step.shares):
+        with ThreadPoolExecutor(2 if shares else 1) as pool:
+            yield from pool.map(lambda step: run(step, environment), group)
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without a developer's own settings."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(("RRM_", "DJANGO_"))}
     for name in ("DATABASE_URL", "REDIS_URL"):
         own.pop(name, None)
-    with tempfile.TemporaryDirectory(prefix="rrm-checks-") as folder:
-        yield {**own, "RRM_DATA": folder, "COVERAGE_FILE": str(RESULTS / ".coverage"), "PYTHONUNBUFFERED": "1"}
+    return {**own, "COVERAGE_FILE": str(RESULTS / ".coverage"), "PYTHONUNBUFFERED": "1"}
 
 
 def coverage(environment: dict[str, str]) -> None:
@@ -124,17 +146,16 @@ def main(names: Sequence[str]) -> int:
     RESULTS.mkdir(exist_ok=True)
     for old in RESULTS.glob(".coverage*"):
         old.unlink()
-    with clean_environment() as environment:
-        for number, step in enumerate(chosen, 1):
-            print(f"[{number:2}/{len(chosen)}] {step.name:<24}", end="", flush=True)
-            started = time.monotonic()
-            passed, output = run(step, environment)
-            print(f"{'ok' if passed else 'FAILED':<8}{time.monotonic() - started:6.1f} s", flush=True)
-            summaries += [line for line in output.splitlines() if _SUMMARY.match(line)][-1:]
-            if not passed:
-                failed.append(step.name)
-                print("\n".join(f"    {line}" for line in output.splitlines()[-_SHOWN_LINES:]), flush=True)
-        coverage(environment)
+    environment = clean_environment()
+    for number, verdict in enumerate(verdicts(chosen, environment), 1):
+        word = "ok" if verdict.passed else "FAILED"
+        print(f"[{number:2}/{len(chosen)}] {verdict.step.name:<24}{word:<8}{verdict.seconds:6.1f} s", flush=True)
+        summaries += [line for line in verdict.output.splitlines() if _SUMMARY.match(line)][-1:]
+        if not verdict.passed:
+            failed.append(verdict.step.name)
+            lines = verdict.output.splitlines()[-_SHOWN_LINES:]
+            print("\n".join(f"    {line}" for line in lines), flush=True)
+    coverage(environment)
     print(f"{len(chosen) - len(failed)} of {len(chosen)} steps passed in {time.monotonic() - begin:.0f} s")
     print(*(f"FAILED: {name} (test-results/{name}.log)" for name in failed), *summaries, sep="\n", flush=True)
     return 1 if failed else 0

@@ -58,7 +58,8 @@ def request_node(resource: Resource, site: Site | None, actor: str, reason: str 
             raise StateConflict(f"The resource {resource.pk} has its {resource.max_nodes} nodes already.")
         free = next((place for place in places if _has_room(place, resource)), None)
         if free is None:
-            raise StateConflict(f"{', '.join(place.pk for place in places)} can hold no more nodes.")
+            full = ", ".join(f"{place.pk} ({place.max_nodes} at most)" for place in places)
+            raise StateConflict(f"There is no room for another node at {full}; stop one that is idle to make some.")
         return _store(resource, free, actor, reason)
 
 

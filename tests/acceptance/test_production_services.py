@@ -30,7 +30,7 @@ def test_a_job_is_rendered_with_postgresql_and_redis(folder: Path, database: str
         (folder / "counts.npy").write_bytes(client.content(f"job/{job}/counts.npy"))
         counts = np.load(folder / "counts.npy")
         assert int(counts.sum()) == 200_817_516
-        assert {process.role for process in own.processes()} == {"", "web", "worker", "beat", "node"}
+        assert {process.role for process in own.processes()} == {"", "web", "worker", "sites", "beat", "node"}
         assert own.manage("check_farm").returncode == 0
         with psycopg.connect(database) as rows:
             assert rows.execute("SELECT count(*) FROM farm_job WHERE state = 'COMPLETED'").fetchone() == (1,)

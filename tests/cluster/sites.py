@@ -27,10 +27,15 @@ def service(folder: Path) -> Iterator[tuple[Stack, Client]]:
     ):
         yield stack, client
         client.http.timeout = 60
-        for node in client.live_nodes():
-            if node["site"] in COLOURS:
-                client.call("POST", f"node/{node['id']}/stop")
-        client.until(lambda: [n for n in client.live_nodes() if n["site"] in COLOURS], lambda left: not left, 60)
+        clear(client, *COLOURS)
+
+
+def clear(client: Client, *sites: str) -> None:
+    """Stop every node at the sites, so that there is room for those of another resource."""
+    for node in client.live_nodes():
+        if node["site"] in sites:
+            client.http.post(f"node/{node['id']}/stop")  # one that is leaving already answers 409
+    client.until(lambda: [node for node in client.live_nodes() if node["site"] in sites], lambda left: not left, 60)
 
 
 def register(stack: Stack, client: Client, site: str, host: SshHost, **settings: Any) -> None:

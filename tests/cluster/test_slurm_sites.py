@@ -11,7 +11,7 @@ import pytest
 
 from deployment.minicluster.cluster import MiniCluster
 from tests.acceptance.stack import Client, Stack
-from tests.cluster.sites import POLL, WORKING, node_at, problem_of, register, same_picture, service
+from tests.cluster.sites import POLL, WORKING, clear, node_at, problem_of, register, same_picture, service
 
 pytestmark = pytest.mark.acceptance
 ONLY = {"policy": "only", "ids": ["slurm"]}
@@ -103,10 +103,7 @@ def test_the_scheduler_is_asked_once_in_an_interval(client: Client, cluster: Min
 def test_a_batch_job_of_two_machines_has_a_renderer_on_each(client: Client, cluster: MiniCluster) -> None:
     wide = {"id": "wide", "sites": ["slurm"], "max_nodes": 2, "queue": "batch", "nb_cpus": 1, "nb_nodes": 2}
     client.call("POST", "resource/", json=wide)
-    for node in client.live_nodes():
-        if node["site"] == "slurm":
-            client.call("POST", f"node/{node['id']}/stop")
-            ended(client, node, 30)
+    clear(client, "slurm")
     client.call("POST", "node/", json={"resource": "wide"})
 
     def pair() -> list[dict[str, Any]]:
@@ -115,7 +112,8 @@ def test_a_batch_job_of_two_machines_has_a_renderer_on_each(client: Client, clus
     nodes = client.until(pair, lambda found: len(found) == 2, 60)
     assert len({job_of(node) for node in nodes}) == 1
     body = client.finished(client.submit(resource="wide", model="valley", width=2048, height=2048), 60)
-    assert len([node for share in body["by_site"] for node in share["nodes"]]) == 2
+    seen = client.get("node/?resource=wide")["results"]
+    assert len([node for share in body["by_site"] for node in share["nodes"]]) == 2, seen
     for node in nodes:
         client.call("POST", f"node/{node['id']}/stop")
     for node in nodes:
@@ -143,6 +141,7 @@ def test_any_program_that_answers_http_runs_as_a_job_with_its_number_and_port(cl
         "memory": 200,
     }
     client.call("POST", "resource/", json=body)
+    clear(client, "slurm")
     asked = client.call("POST", "node/", json={"resource": "pages"}).json()["id"]
     node = client.until(lambda: client.get(f"node/{asked}/"), lambda found: found["state"] == "IDLE", 60)
     assert httpx.get(f"http://{node['address']}/", trust_env=False).status_code == 200

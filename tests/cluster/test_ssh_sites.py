@@ -12,7 +12,7 @@ import pytest
 
 from deployment.minicluster.cluster import MiniCluster
 from tests.acceptance.stack import Client, Stack
-from tests.cluster.sites import POLL, WORKING, is_over, node_at, problem_of, register, same_picture, service
+from tests.cluster.sites import POLL, WORKING, clear, is_over, node_at, problem_of, register, same_picture, service
 
 pytestmark = pytest.mark.acceptance
 BOTH = {"policy": "split", "ids": ["one", "two"]}
@@ -136,6 +136,7 @@ def test_any_program_that_answers_http_runs_at_a_host_and_is_gone_when_it_was_st
         "sites": ["one"],
     }
     client.call("POST", "resource/", json=body)
+    clear(client, "one")
     asked = client.call("POST", "node/", json={"resource": "pages"}).json()["id"]
     node = client.until(lambda: client.get(f"node/{asked}/"), lambda found: found["state"] == "IDLE", 60)
     assert httpx.get(f"http://{node['address']}/", trust_env=False).status_code == 200

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import paramiko
 
 from rrm.errors import SiteUnavailable
+from rrm.launchers.connection.transport import BROKEN
 
 _PIECE = 32 * 1024  # larger ones are copied again and again by paramiko
 _GRACE_SECONDS = 4.0  # for timeout(1) to end the command and for the news to arrive
@@ -55,7 +56,7 @@ def run(
         channel.exec_command(text)
         feeder.start()
         running.collect()
-    except paramiko.SSHException as error:
+    except BROKEN as error:
         raise Dead(f"The connection broke while a command was started: {error}.") from None
     finally:
         running.over.set()
@@ -96,7 +97,7 @@ class _Running:
                     except TimeoutError:
                         continue
             self._channel.shutdown_write()
-        except (OSError, EOFError, paramiko.SSHException):
+        except BROKEN:
             return
 
     def collect(self) -> None:

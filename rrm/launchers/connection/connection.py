@@ -19,7 +19,7 @@ from rrm.launchers.connection.circuit import Circuit
 from rrm.launchers.connection.command import Completed, Dead
 from rrm.launchers.connection.forward import Address, Forward
 from rrm.launchers.connection.target import Target
-from rrm.launchers.connection.transport import Refused, SafeTransport, open_transport
+from rrm.launchers.connection.transport import BROKEN, Refused, SafeTransport, open_transport
 
 MOST_CHANNELS = 8  # sshd's MaxSessions is 10 by default
 OUTPUT_LIMIT = 4 * 2**20
@@ -96,7 +96,7 @@ class Connection:
         transport = self._connected()
         try:
             channel = transport.open_channel("direct-tcpip", (host, port), ("127.0.0.1", 0), timeout=_CHANNEL_SECONDS)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             raise SiteUnavailable(f"{self.target.host} does not lead to {host}:{port}: {error}.") from None
         self.traffic.channels += 1
         return channel
@@ -107,7 +107,7 @@ class Connection:
         forward = Forward(address, port, to)
         try:
             forward.open_on(transport)
-        except (paramiko.SSHException, EOFError) as error:
+        except BROKEN as error:
             raise SiteUnavailable(f"{self.target.host} does not let us listen there: {error}.") from None
         self._forwards.append(forward)
         return forward
@@ -140,12 +140,12 @@ class Connection:
         transport = self._connected()
         try:
             return self._session_on(transport), transport
-        except (paramiko.SSHException, EOFError, OSError):
+        except BROKEN:
             self._give_up(transport)
         transport = self._connected()
         try:
             return self._session_on(transport), transport
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             self._give_up(transport)
             raise SiteUnavailable(f"The connection to {self.target.host} broke twice: {error}.") from None
 
@@ -191,7 +191,7 @@ class Connection:
 
     def _reopen_forwards(self, transport: SafeTransport) -> None:
         for forward in self._forwards:
-            with contextlib.suppress(paramiko.SSHException, EOFError):
+            with contextlib.suppress(*BROKEN):
                 forward.open_on(transport)
 
     def _give_up(self, transport: SafeTransport) -> None:

@@ -8,7 +8,7 @@ import threading
 
 import paramiko
 
-from rrm.launchers.connection.transport import SafeTransport
+from rrm.launchers.connection.transport import BROKEN, SafeTransport
 
 _PIECE = 2**17
 _CONNECT_SECONDS = 5.0
@@ -39,7 +39,7 @@ class Forward:
 
     def cancel_on(self, transport: SafeTransport) -> None:
         self.closed = True
-        with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
+        with contextlib.suppress(*BROKEN):
             transport.cancel_port_forward(self.address, self.port)
 
     def _accept(self, channel: paramiko.Channel, _origin: Address, _server: Address) -> None:

@@ -27,6 +27,8 @@ CONNECT_SECONDS = 8.0
 LOGIN_SECONDS = 12.0
 _KEEPALIVE_SECONDS = 15
 _RSA = ("rsa-sha2-512", "rsa-sha2-256")
+BROKEN = (paramiko.SSHException, EOFError, OSError)
+"""What paramiko raises for one and the same broken connection, as it happens to notice it."""
 
 
 class Refused(SiteUnavailable):
@@ -109,7 +111,7 @@ def _reach(hop: Hop, through: SafeTransport | None) -> socket.socket | paramiko.
     if through is not None:
         try:
             return through.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=CONNECT_SECONDS)
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             raise SiteUnavailable(f"The jump host does not lead to {place}: {error}.") from None
     try:
         stream = socket.create_connection((hop.host, hop.port), timeout=CONNECT_SECONDS)
@@ -150,7 +152,7 @@ def _negotiate(hop: Hop, stream: socket.socket | paramiko.Channel) -> SafeTransp
             options.key_types = wanted + others
     try:
         transport.start_client(timeout=LOGIN_SECONDS)
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         transport.close()
         said = f": {error}" if str(error) else ""
         raise SiteUnavailable(f"{hop.host}:{hop.port} does not speak SSH as it should{said}.") from None
@@ -200,7 +202,7 @@ def _log_in(hop: Hop, transport: SafeTransport) -> None:
             transport.auth_publickey(hop.username, key)
         except paramiko.AuthenticationException:
             continue
-        except (paramiko.SSHException, EOFError, OSError) as error:
+        except BROKEN as error:
             raise SiteUnavailable(f"The login at {hop.host} was cut short: {error}.") from None
         if transport.is_authenticated():
             return

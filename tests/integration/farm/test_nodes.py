@@ -82,7 +82,7 @@ def test_no_more_nodes_than_the_resource_and_the_site_allow(farm: Farm) -> None:
     for _ in range(2):
         nodes.request_node(farm.resource, None, "test")
 
-    with pytest.raises(StateConflict, match="can hold no more"):
+    with pytest.raises(StateConflict, match="no room for another node"):
         nodes.request_node(farm.resource, None, "test")
     Resource.objects.update(max_nodes=2)
     farm.resource.refresh_from_db()
