@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,3 +18,5 @@ pytest_plugins = ["tests.services", "tests.hosts", "tests.clusters"]
 def pytest_configure(config: pytest.Config) -> None:
     # This process has tests.settings by now. The ones it starts run as in real life, on the folder RRM_DATA names.
     os.environ["DJANGO_SETTINGS_MODULE"] = "rrm.settings"
+    # A shell has what it starts in the background ignore Ctrl-C, and so would every program that the tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
