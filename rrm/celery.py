@@ -50,6 +50,11 @@ app.conf.update(
             "schedule": RRM.reconcile_period,
             "options": {"expires": RRM.reconcile_period.total_seconds()},
         },
+        "sessions": {
+            "task": "rrm.sessions",
+            "schedule": RRM.reconcile_period,
+            "options": {"expires": RRM.reconcile_period.total_seconds()},
+        },
         "housekeeping": {"task": "rrm.housekeeping", "schedule": 3600, "options": {"expires": 3600}},
     },
 )
@@ -61,5 +66,5 @@ def tick_at_once(**_: object) -> None:
     """A worker that has just started need not wait a whole period to find out what there is to do."""
     if "control" not in app.amqp.queues.consume_from:  # the one that talks to sites is told when to
         return
-    for loop in ("rrm.autoscale", "rrm.reconcile"):
+    for loop in ("rrm.autoscale", "rrm.reconcile", "rrm.sessions"):
         app.send_task(loop)

@@ -49,6 +49,9 @@ class RrmConfig:
     max_pixels: int
     max_tiles: int
     max_open_jobs: int
+    max_sessions: int
+    session_idle: timedelta
+    session_longest: timedelta
     max_body_bytes: int
     model_cache_bytes: int
     event_retention: timedelta
@@ -113,6 +116,9 @@ class RrmConfig:
             max_pixels=read.integer("RRM_MAX_PIXELS", 2**30, 1),
             max_tiles=read.integer("RRM_MAX_TILES", 65536, 1),
             max_open_jobs=read.integer("RRM_MAX_OPEN_JOBS", 1000, 1),
+            max_sessions=read.integer("RRM_MAX_SESSIONS", 4, 1),
+            session_idle=read.seconds("RRM_SESSION_IDLE_SECONDS", 300),
+            session_longest=read.seconds("RRM_SESSION_LONGEST_SECONDS", 8 * 3600),
             max_body_bytes=read.integer("RRM_MAX_UPLOAD_BYTES", 256 * 2**20, 2**20),
             model_cache_bytes=read.integer("RRM_MODEL_CACHE_BYTES", 2 * 2**30, 0),
             event_retention=timedelta(days=read.integer("RRM_EVENT_DAYS", 30, 1)),

@@ -8,7 +8,9 @@ RrmError                    any of them; `status` and `code` are what the API an
 ├── IdempotencyMismatch 422 an Idempotency-Key used again for another request
 ├── StateConflict     409   the row is not in a state that allows this
 ├── NotReady          409   the result does not exist yet
-├── TooMany           429  more open jobs than one person may have
+├── TooMany           429  more open jobs or sessions than one person may have
+├── NoCapacity        503  no renderer is free, or will be within the time that you would wait
+├── Suspended         503  an operator takes no new sessions at present
 ├── StaleLease        409   the lease is no longer yours; the result changes nothing
 ├── BadBundle         422   a node sent results that are not what its lease asked for
 ├── TooLarge          413   a body beyond the limit
@@ -34,6 +36,8 @@ class RrmError(Exception):
     status = 500
     code = "error"
     title = "Error"
+    members: Mapping[str, object] = {}
+    """What else a program should know, beside the members of every problem document."""
 
     def __init__(self, detail: str = "", *, retry_after: int | None = None) -> None:
         super().__init__(detail or self.title)
@@ -148,3 +152,21 @@ class TooMany(RrmError):
     status = 429
     code = "too-many"
     title = "You have as many of these as you may have"
+
+
+class NoCapacity(RrmError):
+    """No renderer is free: the place in the queue, and in how many seconds one may be free, if that is known."""
+
+    status = 503
+    code = "no-capacity"
+    title = "No renderer is free"
+
+    def __init__(self, detail: str, *, retry_after: int, position: int, eta_seconds: float | None) -> None:
+        super().__init__(detail, retry_after=retry_after)
+        self.members = {"position": position, "eta_seconds": eta_seconds}
+
+
+class Suspended(RrmError):
+    status = 503
+    code = "suspended"
+    title = "No sessions are taken at present"

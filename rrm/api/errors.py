@@ -97,7 +97,8 @@ def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response:
         headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else {}
         if error.retry_after is not None:
             headers["Retry-After"] = str(error.retry_after)
-        return _respond(error.status, error.code, error.title, error.detail, headers, getattr(error, "errors", None))
+        body = problem(error.status, error.code, error.title, error.detail, getattr(error, "errors", None))
+        return _respond({**body, **error.members}, headers)
     return _library_response(error)
 
 
@@ -123,19 +124,11 @@ def _library_response(exc: exceptions.APIException) -> Response:
         headers["Retry-After"] = str(int(wait))
     code = next((code for kind, code in _CODES.items() if isinstance(exc, kind)), BadRequest.code)
     detail = " ".join(message for messages in flat_errors(exc.detail).values() for message in messages)
-    return _respond(exc.status_code, code, HTTPStatus(exc.status_code).phrase, detail, headers)
+    return _respond(problem(exc.status_code, code, HTTPStatus(exc.status_code).phrase, detail), headers)
 
 
-def _respond(
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    headers: Mapping[str, str],
-    errors: Mapping[str, Sequence[str]] | None = None,
-) -> Response:
-    body = problem(status, code, title, detail, errors)
-    return Response(body, status=status, headers=dict(headers), content_type=PROBLEM_JSON)
+def _respond(body: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    return Response(body, status=body["status"], headers=dict(headers), content_type=PROBLEM_JSON)
 
 
 def flat_errors(detail: Any, path: str = "") -> dict[str, list[str]]:

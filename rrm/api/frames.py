@@ -19,8 +19,9 @@ RETRY = b"retry: 2000\n\n"
 KEEP_ALIVE = b": keep-alive\n\n"
 END = b"event: end\ndata: {}\n\n"
 
-_COLUMNS = ("id", "created_at", "kind", "subject_type", "subject_id", "job", "job__owner", "seq", "data")
-_OF_EVERYBODY = Q(job=None, subject_type__in=["node", "site", "resource"], kind__in=["node", "site", "resource"])
+_COLUMNS = ("id", "created_at", "kind", "subject_type", "subject_id", "job", "job__owner", "owner", "seq", "data")
+_PUBLIC = ("node", "site", "resource")
+_OF_EVERYBODY = Q(job=None, subject_type__in=_PUBLIC, kind__in=_PUBLIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Frame:
     id: int
     job: UUID | None
     owner: int | None
+    subject: str
     seq: int
     is_final: bool
     is_public: bool
@@ -49,7 +51,7 @@ def columns(events: QuerySet[Event]) -> Any:
 
 def visible(user_id: int | None) -> Q:
     """The events that a user may see; all of them for None."""
-    return Q() if user_id is None else Q(job__owner=user_id) | _OF_EVERYBODY
+    return Q() if user_id is None else Q(job__owner=user_id) | Q(owner=user_id) | _OF_EVERYBODY
 
 
 def progress_frame(data: Mapping[str, Any]) -> bytes:
@@ -70,10 +72,11 @@ def _frame(row: Mapping[str, Any], open_from: float) -> Frame:
     return Frame(
         id=row["id"],
         job=row["job"],
-        owner=row["job__owner"],
+        owner=row["job__owner"] or row["owner"],
+        subject=row["subject_id"],
         seq=row["seq"] or 0,
         is_final=is_state and row["data"].get("state") in JOB_FINAL,
-        is_public=row["job"] is None and row["subject_type"] == row["kind"],
+        is_public=row["job"] is None and row["subject_type"] == row["kind"] and row["kind"] in _PUBLIC,
         settled=settled,
         on_job=f"id: {row['seq']}\nevent: {row['kind']}\n".encode() + data,
         on_farm=f"{number}event: {'job' if is_state else row['kind']}\n".encode() + data,

@@ -39,6 +39,11 @@ def farm_events(request: Request, viewer: Access) -> StreamingHttpResponse:
     return _stream(farm_stream(owner, last_event_id(request)))
 
 
+def session_events(request: Request, session: UUID) -> StreamingHttpResponse:
+    """Everything that the session has gone through, and goes through from now on."""
+    return _stream(farm_stream(None, last_event_id(request) or 0, subject=str(session)))
+
+
 def last_event_id(request: Request) -> int | None:
     """Where the client wants to go on. Raises Invalid."""
     text = request.query_params.get("last_event_id") or request.META.get("HTTP_LAST_EVENT_ID") or ""
@@ -119,8 +124,8 @@ def _replay(job_id: UUID, last: int) -> tuple[int, bool, bool, list[bytes]]:
     return last, is_over, False, [*content, progress_frame(progress(job, timezone.now()))]
 
 
-async def farm_stream(owner: int | None, last: int | None) -> AsyncIterator[bytes]:
-    """Events that `owner` may see (all for None) after id `last`, or from now on."""
+async def farm_stream(owner: int | None, last: int | None, subject: str | None = None) -> AsyncIterator[bytes]:
+    """Events that `owner` may see (all for None) after id `last`, or from now on; only those of `subject` if given."""
     ends_at = time.monotonic() + LIFE_SECONDS
     found = hub()
     yield RETRY
@@ -130,11 +135,11 @@ async def farm_stream(owner: int | None, last: int | None) -> AsyncIterator[byte
         while time.monotonic() < ends_at:
             if is_behind:
                 subscription.lost = False
-                async for content in _catch_up(owner, sent, found.open_from):
+                async for content in _catch_up(owner, subject, sent, found.open_from):
                     yield content
             items = await subscription.take(KEEP_ALIVE_SECONDS)
             is_behind = subscription.lost
-            mine = (item for item in items if isinstance(item, Frame) and _may_see(owner, item))
+            mine = (item for item in items if isinstance(item, Frame) and _is_for(owner, subject, item))
             yield b"".join(frame.on_farm for frame in mine if sent.is_new(frame)) or KEEP_ALIVE
 
 
@@ -156,18 +161,21 @@ class Sent:
         return True
 
 
-def _may_see(owner: int | None, frame: Frame) -> bool:
+def _is_for(owner: int | None, subject: str | None, frame: Frame) -> bool:
+    if subject is not None and frame.subject != subject:
+        return False
     return owner is None or frame.owner == owner or frame.is_public
 
 
-async def _catch_up(owner: int | None, sent: Sent, open_from: float) -> AsyncIterator[bytes]:
+async def _catch_up(owner: int | None, subject: str | None, sent: Sent, open_from: float) -> AsyncIterator[bytes]:
     after: int | None = sent.last
     while after is not None:
-        after, missed = await in_database(_missed, owner, after, open_from)
+        after, missed = await in_database(_missed, owner, subject, after, open_from)
         yield b"".join(frame.on_farm for frame in missed if sent.is_new(frame))
 
 
-def _missed(owner: int | None, after: int, open_from: float) -> tuple[int | None, list[Frame]]:
+def _missed(owner: int | None, subject: str | None, after: int, open_from: float) -> tuple[int | None, list[Frame]]:
     """(where to read on, or None; the events after `after`)."""
-    found = frames(columns(Event.objects.filter(visible(owner), id__gt=after))[:_BATCH], open_from)
+    rows = Event.objects.filter(visible(owner), id__gt=after, **({"subject_id": subject} if subject else {}))
+    found = frames(columns(rows)[:_BATCH], open_from)
     return (found[-1].id if len(found) == _BATCH else None), found

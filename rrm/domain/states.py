@@ -37,6 +37,13 @@ class NodeState(StrEnum):
     FAILED = "FAILED"
 
 
+class SessionState(StrEnum):
+    PENDING = "PENDING"
+    READY = "READY"
+    ENDED = "ENDED"
+    FAILED = "FAILED"
+
+
 JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     # Straight to COMPOSING where no tile is missing: a recolouring, or a retry after the disk was full.
     JobState.QUEUED: frozenset(
@@ -76,6 +83,13 @@ NODE_MOVES: Mapping[NodeState, frozenset[NodeState]] = {
     NodeState.FAILED: frozenset(),
 }
 
+SESSION_MOVES: Mapping[SessionState, frozenset[SessionState]] = {
+    SessionState.PENDING: frozenset({SessionState.READY, SessionState.ENDED, SessionState.FAILED}),
+    SessionState.READY: frozenset({SessionState.ENDED, SessionState.FAILED}),
+    SessionState.ENDED: frozenset(),
+    SessionState.FAILED: frozenset(),
+}
+
 JOB_FINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 JOB_OFFERED = frozenset({JobState.QUEUED, JobState.RUNNING})
 NODE_GONE = frozenset({NodeState.STOPPED, NodeState.FAILED})
@@ -83,3 +97,4 @@ NODE_STARTING = frozenset({NodeState.REQUESTED, NodeState.SUBMITTED})
 NODE_WORKING = frozenset({NodeState.IDLE, NodeState.BUSY, NodeState.BOOKED})
 NODE_CHECKED_IN = NODE_WORKING | {NodeState.DRAINING, NodeState.STOPPING}
 NODE_LIVE = frozenset(NodeState) - NODE_GONE
+SESSION_OPEN = frozenset({SessionState.PENDING, SessionState.READY})

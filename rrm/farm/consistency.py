@@ -14,9 +14,18 @@ from django.db import connection
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, Sum
 from django.utils import timezone
 
-from rrm.domain.states import JOB_FINAL, NODE_GONE, NODE_STARTING, JobState, LeaseState, NodeState
+from rrm.domain.states import (
+    JOB_FINAL,
+    NODE_GONE,
+    NODE_STARTING,
+    SESSION_OPEN,
+    JobState,
+    LeaseState,
+    NodeState,
+    SessionState,
+)
 from rrm.farm import jobs
-from rrm.farm.models import Event, HeldModel, Job, JobShare, Lease, Node
+from rrm.farm.models import Event, HeldModel, Job, JobShare, Lease, Node, Session
 
 _HELD = (LeaseState.ACTIVE, LeaseState.DONE)
 _NEVER_LEASED = NODE_GONE | NODE_STARTING | {NodeState.IDLE, NodeState.BOOKED}
@@ -99,6 +108,23 @@ def busy_nodes_hold_a_lease() -> Iterator[str]:
         yield f"Node {name} is BUSY and holds no ACTIVE lease."
 
 
+def booked_nodes_serve_a_session() -> Iterator[str]:
+    """Each READY session has a node of its own, and a BOOKED node serves one."""
+    ready = Session.objects.filter(state=SessionState.READY)
+    idle = Node.objects.filter(~Exists(ready.filter(node=OuterRef("pk"))), state=NodeState.BOOKED)
+    for name in idle.values_list("name", flat=True):
+        yield f"Node {name} is BOOKED and serves no session."
+    for session, node, state in ready.filter(node__state__in=[NodeState.IDLE, NodeState.BUSY]).values_list(
+        "pk", "node__name", "node__state"
+    ):
+        yield f"Session {session} is READY, and its node {node} is {state}."
+    odd = Session.objects.filter(
+        Q(state__in=SESSION_OPEN, finished_at__isnull=False) | (~Q(state__in=SESSION_OPEN) & Q(finished_at=None))
+    )
+    for session, state in odd.values_list("pk", "state"):
+        yield f"Session {session} is {state}, and its end says otherwise."
+
+
 def gone_nodes_have_nothing() -> Iterator[str]:
     """A node that is gone holds no model and no token that would still be accepted."""
     for name, models in (
@@ -159,6 +185,7 @@ INVARIANTS: tuple[Callable[[], Iterator[str]], ...] = (
     done_tiles_are_counted,
     active_leases_are_worked_on,
     busy_nodes_hold_a_lease,
+    booked_nodes_serve_a_session,
     gone_nodes_have_nothing,
     events_are_gapless,
     finished_jobs_say_when,

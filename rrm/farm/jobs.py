@@ -80,7 +80,7 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
     with Invalid.collected() as check:
         look = check(lambda: coloring.parse(order.coloring, colormaps.palettes()))
         check(lambda: coloring.check_sampling(look, order.supersample) if look else None)
-        resource = check(lambda: _resource(order.resource))
+        resource = check(lambda: resource_for(order.resource))
         sites = check(lambda: _sites(order.site_ids, resource)) or []
         model = check(lambda: _render_model(order))
         view = check(lambda: mandelbrot.geometry(model.params, order.width, order.height).as_dict()) if model else None
@@ -114,7 +114,8 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
     return draft, _shares(draft, sites)
 
 
-def _resource(wanted: str | None) -> Resource:
+def resource_for(wanted: str | None) -> Resource:
+    """The resource that renders jobs of this id; None: the only one. Raises Invalid."""
     found = Resource.objects.filter(renderer=Resource.Renderer.MANDELBROT)
     if wanted is None:
         enabled = list(found.filter(enabled=True)[:2])
@@ -140,13 +141,23 @@ def _sites(wanted: Sequence[str], resource: Resource | None) -> list[Site]:
 
 
 def _render_model(order: orders.Order) -> RenderModel:
-    if order.params is not None:
-        return catalog.render_model("mandelbrot", dict(order.params))[0]
-    wanted = str(order.model)
-    match = Q(pk=wanted) if orders.is_uuid(wanted) else Q(name=wanted)
+    model = render_model(order.model, order.params)
+    if model is None:
+        raise AssertionError("unreachable: an order has a model or parameters")
+    return model
+
+
+def render_model(wanted: object, params: object) -> RenderModel | None:
+    """The model with these parameters, or of this id or name; None where neither is given. Raises Invalid."""
+    if params is not None:
+        return catalog.render_model("mandelbrot", params)[0]
+    if wanted is None:
+        return None
+    name = str(wanted)
+    match = Q(pk=name) if orders.is_uuid(name) else Q(name=name)
     model = RenderModel.objects.filter(match).first()
     if model is None:
-        raise Invalid("model", f"There is no model {wanted!r}.")
+        raise Invalid("model", f"There is no model {name!r}.")
     return model
 
 

@@ -23,7 +23,7 @@ from rrm.domain import coloring, scheduling, tiling
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import nodes
+from rrm.farm import booking, nodes
 from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node
 from rrm.farm.transitions import advance
 
@@ -46,12 +46,15 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
     held = nodes.active_leases(node)
     command = nodes.alive(node, report, held, now)["command"]
     if command != "run":
-        return {"command": command, "lease": None, "retry_after": 0}
+        return {"command": command, "lease": None, "retry_after": 0, "session": None}
     if lost := held.keys() - set(report.get("leases", ())):
         lease = Lease.objects.select_related("job__model").filter(pk=min(lost), state=LeaseState.ACTIVE).first()
+    elif booking.serve(node, now):
+        return {"command": command, "lease": None, "retry_after": 1, "session": booking.session_of(node)}
     else:
         lease = _claim(node, now) if len(held) < AHEAD else None
-    return {"command": command, "lease": _offer(lease) if lease else None, "retry_after": 0 if lease else 1}
+    offer = _offer(lease) if lease else None
+    return {"command": command, "lease": offer, "retry_after": 0 if lease else 1, "session": None}
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,19 @@ _OF_HELD = ("node_id", "model__digest", "model__load_seconds", "model__size_byte
 _RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to ask need not cost a write each time
 
 
-def request_node(resource: Resource, site: Site | None, actor: str, reason: str = "") -> Node:
-    """Ask for one more node; it is launched by a task. Raises StateConflict when a limit is reached."""
+def request_node(
+    resource: Resource,
+    site: Site | None,
+    actor: str,
+    reason: str = "",
+    overrides: Mapping[str, Any] | None = None,
+    reserved_for: UUID | None = None,
+) -> Node:
+    """Ask for one more node; it is launched by a task. Raises StateConflict when a limit is reached.
+
+    `overrides` are options of the resource for this node alone, `reserved_for` the session that nobody else takes it
+    from.
+    """
     with transaction.atomic():
         # The site's row is locked, so that two requests cannot both take the last place.
         allowed = resource.sites.select_for_update().filter(enabled=True).order_by("placements__position")
@@ -60,7 +71,8 @@ def request_node(resource: Resource, site: Site | None, actor: str, reason: str 
         if free is None:
             full = ", ".join(f"{place.pk} ({place.max_nodes} at most)" for place in places)
             raise StateConflict(f"There is no room for another node at {full}; stop one that is idle to make some.")
-        return _store(resource, free, actor, reason)
+        own = {"overrides": dict(overrides or {}), "reserved_for": reserved_for}
+        return _store(resource, free, actor, reason, own)
 
 
 def _has_room(site: Site, resource: Resource) -> bool:
@@ -68,7 +80,7 @@ def _has_room(site: Site, resource: Resource) -> bool:
     return taken + machines_of(resource, site) <= site.max_nodes
 
 
-def _store(resource: Resource, site: Site, actor: str, reason: str) -> Node:
+def _store(resource: Resource, site: Site, actor: str, reason: str, own: Mapping[str, Any]) -> Node:
     """A node, with those of the other machines where a batch job has several: NAME.1 and so on, launched with NAME."""
     name = f"rrm-{secrets.token_hex(5)}"
     machines = machines_of(resource, site)
@@ -79,6 +91,7 @@ def _store(resource: Resource, site: Site, actor: str, reason: str) -> Node:
             site=site,
             reason=reason[:500],
             launch_digest=tokens.digest_of(launch_token(name)),
+            **own,
         )
         for number in range(machines)
     ]
@@ -102,6 +115,11 @@ def ask_site(node: Node, deed: Literal["launch_node", "end_node"]) -> None:
 def launch_token(name: str) -> str:
     """What a node shows when it checks in; the same for every attempt to launch it."""
     return hmac.new(settings.SECRET_KEY.encode(), f"launch {name}".encode(), "sha256").hexdigest()
+
+
+def session_key(name: str) -> str:
+    """What a node of ours asks of whoever sends it the requests of a session; its agent makes the same."""
+    return hmac.new(launch_token(name).encode(), b"session side", "sha256").hexdigest()
 
 
 def launch(node_id: UUID) -> None:
@@ -150,7 +168,7 @@ def _submitted(node: Node, handle: Handle) -> None:
 
 
 def spec_of(node: Node) -> NodeSpec:
-    return spec_for(node.resource, node.site, node.name, launch_token(node.name))
+    return spec_for(node.resource, node.site, node.name, launch_token(node.name), node.overrides)
 
 
 def explain(node: Node, reason: str) -> None:
@@ -204,6 +222,7 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
         else:
             advance(node, NodeState.IDLE, started_at=now, idle_since=now, **facts)
             _learn_start_time(node, now)
+            wakeups.wake("rrm.sessions")
     return {
         "node_id": str(node.pk),
         "token": secret,
@@ -215,8 +234,8 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _address(node: Node, report: Mapping[str, Any]) -> str:
-    """Where people reach an external renderer, "host:port"; others have no address. Raises Invalid."""
-    if node.resource.renderer != Resource.Renderer.EXTERNAL:
+    """Where the node answers people, "host:port"; empty where it does not. Raises Invalid."""
+    if node.resource.renderer != Resource.Renderer.EXTERNAL and not report.get("address"):
         return ""
     own = None if node.site.is_remote else (socket.gethostname(),)
     shares_loopback = node.site.kind != Site.Kind.SLURM  # of a cluster's machines only one is at the connection's end
@@ -369,11 +388,17 @@ def gone(node: Node, state: NodeState, reason: str) -> None:
         ranges.give_back_all(node, f"node {node.name} is gone: {reason}")
         advance(node, state, reason, finished_at=timezone.now(), token_digest="", launch_digest="", idle_since=None)
         node.held.all().delete()
+        wakeups.wake("rrm.sessions")
 
 
 def log(node: Node, stream: Stream, tail: int) -> str:
     """The last `tail` lines that the node wrote to "out" or "err"."""
     return sites.launcher_for(node.site).logs(node.handle or {"name": node.name}, stream, tail)
+
+
+def account(node: Node) -> str:
+    """What the node's site says of its job or process, in the site's own words."""
+    return sites.launcher_for(node.site).account(node.handle or {"name": node.name})
 
 
 def script(resource: Resource, site: Site | None) -> str:

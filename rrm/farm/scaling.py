@@ -14,10 +14,10 @@ from django.db.models import Count, F, Q, Sum
 
 from rrm.domain import autoscaling
 from rrm.domain.autoscaling import Phase
-from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, LeaseState, NodeState
+from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
 from rrm.errors import StateConflict
 from rrm.farm import nodes
-from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node, Resource
+from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node, Resource, Session
 from rrm.farm.transitions import iso, record
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,9 @@ def _demand(resource: Resource) -> autoscaling.Demand:
                 sites=frozenset([site] if site else job.site_ids) or None,
             )
         )
-    return autoscaling.Demand(tuple(work), models=frozenset(str(job.model_id) for job in offered.values()))
+    sessions = Session.objects.filter(resource=resource, state__in=SESSION_OPEN, opened_at__isnull=False).count()
+    models = frozenset(str(job.model_id) for job in offered.values())
+    return autoscaling.Demand(tuple(work), sessions, models)
 
 
 def _speeds(models: Iterable[object]) -> Mapping[object, float]:

@@ -12,8 +12,18 @@ from django.db import transaction
 from django.db.models import Count, F, Sum
 
 from rrm.domain import autoscaling
-from rrm.domain.states import JOB_OFFERED, NODE_GONE, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
-from rrm.farm.models import HeldModel, Job, JobShare, Lease, Loop, Node, Resource, Site
+from rrm.domain.states import (
+    JOB_OFFERED,
+    NODE_GONE,
+    NODE_LIVE,
+    NODE_STARTING,
+    NODE_WORKING,
+    SESSION_OPEN,
+    LeaseState,
+    NodeState,
+    SessionState,
+)
+from rrm.farm.models import FarmSwitches, HeldModel, Job, JobShare, Lease, Loop, Node, Resource, Session, Site
 from rrm.farm.transitions import iso
 
 _RECENTLY_GONE = timedelta(minutes=10)
@@ -35,6 +45,7 @@ def farm_snapshot(now: datetime) -> dict[str, Any]:
             "resources": resources,
             "nodes": node_bodies(nodes),
             "queue": waiting,
+            "sessions": sessions_body(),
             **_stickiness(),
             "loops": loops(now),
         }
@@ -47,13 +58,14 @@ def _nodes(now: datetime) -> Iterable[Node]:
 
 
 def node_bodies(nodes: Sequence[Node]) -> list[dict[str, Any]]:
-    """Nodes as the API shows them, with the models they hold and the job they work on; two queries for all."""
+    """Nodes as the API shows them, with the models they hold and the job or session they serve; three queries."""
     models: dict[Any, list[str]] = {}
     for node, model in HeldModel.objects.filter(node__in=nodes).values_list("node", "model"):
         models.setdefault(node, []).append(str(model))
     at_work = dict(
         Lease.objects.filter(node__in=nodes, state=LeaseState.ACTIVE).order_by("-created_at").values_list("node", "job")
     )
+    booked = dict(Session.objects.filter(node__in=nodes, state=SessionState.READY).values_list("node", "pk"))
     return [
         {
             "id": str(node.pk),
@@ -70,7 +82,7 @@ def node_bodies(nodes: Sequence[Node]) -> list[dict[str, Any]]:
             "version": node.version,
             "cores": node.cores,
             "models": models.get(node.pk, []),
-            "session": None,
+            "session": str(booked[node.pk]) if node.pk in booked else None,
             "job": str(at_work[node.pk]) if node.pk in at_work else None,
             "tiles_done": node.tiles_done,
             "busy_seconds": round(node.busy_seconds, 3),
@@ -189,6 +201,18 @@ def _queue() -> list[dict[str, Any]]:
     ]
 
 
+def sessions_body() -> dict[str, Any]:
+    """How many sessions are READY and PENDING, and whether new ones are taken."""
+    counted = dict(Session.objects.filter(state__in=SESSION_OPEN).order_by().values_list("state").annotate(Count("pk")))
+    switches = FarmSwitches.objects.filter(sessions_suspended=True).first()
+    return {
+        "ready": counted.get(SessionState.READY, 0),
+        "pending": counted.get(SessionState.PENDING, 0),
+        "suspended": switches is not None,
+        "reason": switches.reason if switches else "",
+    }
+
+
 def _farm_status(resources: Sequence[Mapping[str, Any]], waiting: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """The farm's own status word: the worst of its resources when work waits, else whether anything is at work."""
     words = {resource["status"]: resource["reason"] for resource in resources}
@@ -220,7 +244,11 @@ def _stickiness() -> dict[str, Any]:
 
 def loops(now: datetime) -> list[dict[str, Any]]:
     """The periodic loops: how long ago each came through, and whether that is in order."""
-    periods = {"autoscale": settings.RRM.autoscale_period, "reconcile": settings.RRM.reconcile_period}
+    periods = {
+        "autoscale": settings.RRM.autoscale_period,
+        "reconcile": settings.RRM.reconcile_period,
+        "sessions": settings.RRM.reconcile_period,
+    }
     known = {loop.name: loop for loop in Loop.objects.filter(name__in=periods)}
     return [_loop(name, period, known.get(name), now) for name, period in periods.items()]
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import shlex
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 
@@ -13,8 +16,17 @@ from rrm.farm.tunnels import MANAGER_FILE
 from rrm.launchers.base import Batch, NodeSpec
 
 
-def spec_for(resource: Resource, site: Site, name: str, token: str) -> NodeSpec:
-    """The node `name` of `resource` at `site`."""
+def spec_for(
+    registered: Resource, site: Site, name: str, token: str, overrides: Mapping[str, Any] | None = None
+) -> NodeSpec:
+    """The node `name` of a resource at `site`; `overrides` are options for this node in place of the resource's.
+
+    `params` among them are more words for the program, `environment` more variables, `reservation` one of the batch
+    system, `session` the session that the node is for.
+    """
+    own = overrides or {}
+    resource = _tailored(registered, own)
+    schema = f"rest{resource.pk}{own.get('session', '')}"
     return NodeSpec(
         name=name,
         resource=resource.pk,
@@ -22,7 +34,7 @@ def spec_for(resource: Resource, site: Site, name: str, token: str) -> NodeSpec:
         token=token,
         manager_file=MANAGER_FILE if is_tunnelled(site) else "",
         renderer=resource.renderer,
-        arguments=_program(resource, site) if resource.renderer == Resource.Renderer.EXTERNAL else (),
+        arguments=_program(resource, site, schema) if resource.renderer == Resource.Renderer.EXTERNAL else (),
         environment=variables(resource.environment_variables),
         modules=tuple(resource.modules.split()),
         prologue=resource.prologue,
@@ -30,11 +42,28 @@ def spec_for(resource: Resource, site: Site, name: str, token: str) -> NodeSpec:
     )
 
 
-def _program(resource: Resource, site: Site) -> tuple[str, ...]:
+_OWN = ("nb_nodes", "nb_cpus", "nb_gpus", "memory", "queue", "exclusive", "time_limit")
+
+
+def _tailored(resource: Resource, overrides: Mapping[str, Any]) -> Resource:
+    """A copy of the resource with these options, never to be saved."""
+    own = copy.copy(resource)
+    for name in _OWN:
+        if overrides.get(name):
+            setattr(own, name, overrides[name])
+    own.environment_variables = " ".join(filter(None, (resource.environment_variables, overrides.get("environment"))))
+    for name in ("process_rest_parameters_format", "scheduler_rest_parameters_format"):
+        setattr(own, name, " ".join(filter(None, (getattr(resource, name), overrides.get("params")))))
+    if overrides.get("reservation"):
+        own.extra_directives = [*resource.extra_directives, f"--reservation={overrides['reservation']}"]
+    return own
+
+
+def _program(resource: Resource, site: Site, schema: str) -> tuple[str, ...]:
     """Options of the agent that runs somebody else's program; the two formats are the first RRM's."""
     is_batch = site.kind == Site.Kind.SLURM
     words = resource.scheduler_rest_parameters_format if is_batch else resource.process_rest_parameters_format
-    options = [f"--command={resource.command_line}", "--schema", f"rest{resource.pk}"]
+    options = [f"--command={resource.command_line}", "--schema", schema]
     options += [f"--parameters={words}"] if words else []
     options += [] if resource.graceful_exit else ["--no-graceful-exit"]
     options += [] if resource.wait_until_running else ["--no-wait"]

@@ -7,7 +7,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from rrm.farm import composing, loops, nodes, reconciling, scaling, surveying
+from rrm.farm import composing, loops, nodes, reconciling, scaling, sessions, surveying
 
 
 @shared_task(name="rrm.autoscale")
@@ -18,6 +18,11 @@ def autoscale() -> None:
 @shared_task(name="rrm.reconcile")
 def reconcile() -> None:
     loops.run("reconcile", reconciling.reconcile)
+
+
+@shared_task(name="rrm.sessions")
+def look_after_sessions() -> None:
+    loops.run("sessions", sessions.turn)
 
 
 @shared_task(name="rrm.housekeeping")

@@ -11,15 +11,22 @@ from django.db import transaction
 from django.db.models import F, Model
 from django.utils import timezone
 
-from rrm.domain.states import JOB_MOVES, LEASE_MOVES, NODE_MOVES
+from rrm.domain.states import JOB_MOVES, LEASE_MOVES, NODE_MOVES, SESSION_MOVES
 from rrm.errors import StateConflict
 from rrm.farm import wakeups
-from rrm.farm.models import Event, Job, Lease, Node
+from rrm.farm.models import Event, Job, Lease, Node, Session
 
-_MOVES: Mapping[type[Model], Mapping[Any, frozenset[Any]]] = {Job: JOB_MOVES, Lease: LEASE_MOVES, Node: NODE_MOVES}
+_MOVES: Mapping[type[Model], Mapping[Any, frozenset[Any]]] = {
+    Job: JOB_MOVES,
+    Lease: LEASE_MOVES,
+    Node: NODE_MOVES,
+    Session: SESSION_MOVES,
+}
 
 
-def advance(row: Job | Lease | Node, target: str, reason: str = "", *, actor: str = "", **changes: Any) -> None:
+def advance(
+    row: Job | Lease | Node | Session, target: str, reason: str = "", *, actor: str = "", **changes: Any
+) -> None:
     """Move `row` to `target` with `changes`, or raise StateConflict and leave the database as it was.
 
     A compare-and-swap on the state that `row` was read with, plus one event (leases have none: a finished one is told
@@ -58,6 +65,7 @@ def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "
             subject_id=str(subject.pk),
             job=job,
             seq=seq,
+            owner_id=subject.owner_id if isinstance(subject, Session) else None,
             actor=actor,
             data=data,
         )
@@ -73,9 +81,12 @@ def _noun(row: Model) -> str:
     return str(row._meta.model_name)
 
 
-def facts_of(row: Job | Node) -> dict[str, Any]:
-    """What an event tells of a job or node."""
-    facts: dict[str, Any] = {"id": str(row.pk), "name": row.name, "state": str(row.state), "reason": row.reason}
+def facts_of(row: Job | Node | Session) -> dict[str, Any]:
+    """What an event tells of a job, node or session."""
+    name = row.label if isinstance(row, Session) else row.name
+    facts: dict[str, Any] = {"id": str(row.pk), "name": name, "state": str(row.state), "reason": row.reason}
+    if isinstance(row, Session):
+        facts |= {"resource": row.resource_id, "node": str(row.node_id) if row.node_id else None}
     if isinstance(row, Node):
         facts |= {
             "site": row.site_id,

@@ -150,3 +150,7 @@ class Launcher(ABC):
     @abstractmethod
     def logs(self, handle: Handle, stream: Stream, tail: int) -> str:
         """The last `tail` lines that the node wrote; empty when there are none. Raises SiteUnavailable."""
+
+    @abstractmethod
+    def account(self, handle: Handle) -> str:
+        """What the site says of the node's job or process, in its own words, for people. Raises SiteUnavailable."""

@@ -53,4 +53,14 @@ def _logs(launcher: LocalLauncher, handle: dict[str, Any], stream: Stream, tail:
     return launcher.logs(handle, stream, tail)
 
 
-_DEEDS: Mapping[str, Callable[..., object]] = {"launch": _launch, "survey": _survey, "stop": _stop, "logs": _logs}
+def _account(launcher: LocalLauncher, handle: dict[str, Any]) -> object:
+    return launcher.account(handle)
+
+
+_DEEDS: Mapping[str, Callable[..., object]] = {
+    "launch": _launch,
+    "survey": _survey,
+    "stop": _stop,
+    "logs": _logs,
+    "account": _account,
+}

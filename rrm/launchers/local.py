@@ -32,6 +32,7 @@ FOLDERS_KEPT = 200
 
 _DETACH = detach.source()
 _START_SECONDS = 30
+_TELLING = ("Threads", "VmRSS", "VmHWM")  # of proc(5), status
 _KILL_SECONDS = 10
 _POLL_SECONDS = 0.02
 _EXITED = {"Z", "X", "x"}
@@ -102,6 +103,17 @@ class LocalLauncher(Launcher):
         except FileNotFoundError:
             return ""
         return "".join(f"{line}\n" for line in lines[-tail:]) if tail > 0 else ""
+
+    def account(self, handle: Handle) -> str:
+        known = self._known(handle)
+        if known is None:
+            return f"{handle['name']}: no such process.\n"
+        lines = {"name": known["name"], "process": known["pid"], "state": str(self._look(known))}
+        with suppress(OSError):
+            status = (self._proc / f"{known['pid']}/status").read_text()
+            facts = dict(line.split(":", 1) for line in status.splitlines())
+            lines |= {name: facts[name].strip() for name in _TELLING if name in facts}
+        return "".join(f"{name}: {value}\n" for name, value in lines.items())
 
     def _running(self) -> dict[str, Handle]:
         recorded = (self._recorded(path.parent.name) for path in self._nodes.glob("*/pid.json"))

@@ -75,6 +75,9 @@ class SshLauncher(Launcher):
     def logs(self, handle: Handle, stream: Stream, tail: int) -> str:
         return str(self._ask("logs", handle=handle, stream=stream, tail=tail))
 
+    def account(self, handle: Handle) -> str:
+        return str(self._ask("account", handle=handle))
+
     def _ask(self, deed: str, timeout: float = _ANSWER_SECONDS, **what: Any) -> Any:
         question = {"folder": self._connection.target.folder, "deed": deed, "with": what}
         answer = self._connection.call(_far_end(), question, timeout)

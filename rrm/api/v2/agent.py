@@ -20,7 +20,7 @@ from rrm.api import ranged
 from rrm.api.auth import bearer
 from rrm.api.fields import Flag, Number, StrictSerializer, Text, Whole
 from rrm.api.v2.models import RenderModelSerializer
-from rrm.api.v2.waiting import wait_for_work
+from rrm.api.v2.waiting import is_news, wait_for_work
 from rrm.api.views import NodeView, calling_node, valid
 from rrm.errors import Unauthorised
 from rrm.farm import deliveries, leases, loaded, nodes
@@ -92,6 +92,12 @@ class WorkRequestSerializer(StrictSerializer):
     models = HeldModelSerializer(many=True, required=False)
     cores = Whole(min_value=1, max_value=_MOST_CORES, required=False)
     wait = Flag(default=False)
+    session = serializers.UUIDField(
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The session it knows of; of another it is told at once.",
+    )
 
 
 class WorkAnswerSerializer(serializers.Serializer[Any]):
@@ -100,6 +106,7 @@ class WorkAnswerSerializer(serializers.Serializer[Any]):
     command = serializers.CharField(help_text="run, drain or stop")
     lease = serializers.DictField(allow_null=True, help_text="The range, the view, the model and the colouring.")
     retry_after = serializers.FloatField(help_text="Seconds after which to ask again.")
+    session = serializers.DictField(allow_null=True, help_text="Whom it serves now: `id`, and the model's `params`.")
 
 
 class FailureSerializer(StrictSerializer):
@@ -151,7 +158,7 @@ class LeaseRequest(NodeView):
         report = _report(valid(WorkRequestSerializer(data=request.data)))
         node, waits = calling_node(request), report.pop("wait") and not report["leases"]
         answer = leases.next_lease(node, report, timezone.now())
-        if not waits or answer["lease"] or answer["command"] != "run":
+        if not waits or is_news(answer, report):
             return Response(answer)
         return wait_for_work(node.pk, report)
 

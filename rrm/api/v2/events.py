@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import django_filters
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -45,7 +45,7 @@ class Events(ListView):
 
     @extend_schema(operation_id="event_list", responses=EventSerializer(many=True))
     def get(self, request: Request) -> Response:
-        """List what happened to your jobs (to everything, for operators), the newest first."""
+        """List what happened to your jobs and sessions (to everything, for operators), the newest first."""
         viewer = access(request)
         events: Any = Event.objects.all()
-        return self.page(events if viewer.operator else events.filter(job__owner=viewer.user))
+        return self.page(events if viewer.operator else events.filter(Q(job__owner=viewer.user) | Q(owner=viewer.user)))

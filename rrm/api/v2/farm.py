@@ -15,15 +15,16 @@ from rest_framework.response import Response
 
 from rrm.api import streams
 from rrm.api.auth import Access, Scope, access
+from rrm.api.fields import StrictSerializer, Text
 from rrm.api.schema import EVENT_STREAM, LAST_EVENT
 from rrm.api.v2.job_body import JobSerializer, job_bodies, jobs_of
 from rrm.api.v2.models import models_of
 from rrm.api.v2.nodes import NodeSerializer, shown
 from rrm.api.v2.tokens import TokenSerializer
-from rrm.api.views import ApiView
+from rrm.api.views import ApiView, refuse_fields, valid
 from rrm.domain.palettes import Palette
-from rrm.farm import colormaps
-from rrm.farm.snapshot import farm_snapshot
+from rrm.farm import colormaps, sessions
+from rrm.farm.snapshot import farm_snapshot, sessions_body
 
 RECENT_JOBS = 20
 
@@ -58,6 +59,13 @@ class FarmQueueSerializer(serializers.Serializer[Any]):
     tiles = serializers.IntegerField()
 
 
+class FarmSessionsSerializer(serializers.Serializer[Any]):
+    ready = serializers.IntegerField()
+    pending = serializers.IntegerField()
+    suspended = serializers.BooleanField(help_text="No new ones are taken.")
+    reason = serializers.CharField(allow_blank=True)
+
+
 class FarmLoopSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     age_seconds = serializers.FloatField(allow_null=True)
@@ -76,6 +84,7 @@ class FarmSerializer(serializers.Serializer[Any]):
     resources = FarmResourceSerializer(many=True)
     nodes = NodeSerializer(many=True)
     queue = FarmQueueSerializer(many=True)
+    sessions = FarmSessionsSerializer()
     jobs = JobSerializer(many=True, help_text=f"The {RECENT_JOBS} newest that you may see.")
     hit_rate = serializers.FloatField(allow_null=True)
     seconds_saved = serializers.FloatField()
@@ -123,6 +132,32 @@ class FarmEvents(ApiView):
     def get(self, request: Request) -> StreamingHttpResponse | HttpResponse:
         """Follow the farm, from now on or from the last event seen (Server-Sent Events)."""
         return streams.farm_events(request, access(request))
+
+
+class SuspensionSerializer(StrictSerializer):
+    reason = Text(max_length=500, allow_blank=True, default="", help_text="What people are told.")
+
+
+class FarmSuspend(ApiView):
+    scopes = {"POST": Scope.OPERATE}
+
+    @extend_schema(operation_id="farm_suspend", request=SuspensionSerializer, responses=FarmSessionsSerializer)
+    def post(self, request: Request) -> Response:
+        """Take no new sessions; those that are open go on."""
+        reason = valid(SuspensionSerializer(data=request.data))["reason"]
+        sessions.suspend(access(request).user.get_username(), reason)
+        return Response(sessions_body())
+
+
+class FarmResume(ApiView):
+    scopes = {"POST": Scope.OPERATE}
+
+    @extend_schema(operation_id="farm_resume", request=None, responses=FarmSessionsSerializer)
+    def post(self, request: Request) -> Response:
+        """Take new sessions again."""
+        refuse_fields(request)
+        sessions.resume(access(request).user.get_username())
+        return Response(sessions_body())
 
 
 class PaletteSerializer(serializers.Serializer[Any]):

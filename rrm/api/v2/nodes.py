@@ -26,7 +26,7 @@ from rrm.api.views import ApiView, ListView, refuse_fields, valid
 from rrm.domain.states import NodeState
 from rrm.errors import Invalid
 from rrm.farm import nodes
-from rrm.farm.models import Job, Node, Resource, Site
+from rrm.farm.models import Job, Node, Resource, Session, Site
 from rrm.farm.snapshot import node_bodies
 from rrm.launchers.base import Stream
 
@@ -48,7 +48,7 @@ class NodeSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_blank=True)
     handle = serializers.DictField(help_text="How its site finds it again; empty for all but operators.")
     hostname = serializers.CharField(allow_blank=True)
-    address = serializers.CharField(allow_blank=True, help_text="Where an external renderer answers, host:port.")
+    address = serializers.CharField(allow_blank=True, help_text="Where it answers people, host:port.")
     version = serializers.CharField(allow_blank=True)
     cores = serializers.IntegerField()
     models = serializers.ListField(
@@ -83,17 +83,21 @@ def _all() -> QuerySet[Node]:
 
 
 def shown(bodies: Sequence[dict[str, Any]], viewer: Access) -> list[dict[str, Any]]:
-    """Nodes as somebody may see them, in two queries at most: others' work and the ways into a site are left out."""
+    """Nodes as somebody may see them, in three queries at most: others' work and the ways into a site are left out."""
     if viewer.operator:
         return list(bodies)
     at_work = [body["job"] for body in bodies if body["job"]]
     jobs = {str(job) for job in Job.objects.filter(pk__in=at_work, owner=viewer.user).values_list("pk", flat=True)}
+    served = [body["session"] for body in bodies if body["session"]]
+    own = {str(pk) for pk in Session.objects.filter(pk__in=served, owner=viewer.user).values_list("pk", flat=True)}
     held = {model for body in bodies for model in body["models"]}
     models = {str(model) for model in models_of(viewer).filter(pk__in=held).values_list("pk", flat=True)}
     return [
         {
             **body,
             "handle": {},
+            "address": "",
+            "session": body["session"] if body["session"] in own else None,
             "job": body["job"] if body["job"] in jobs else None,
             "models": [model for model in body["models"] if model in models],
         }
@@ -205,8 +209,13 @@ class NodeLog(ApiView):
     )
     def get(self, request: Request, id: UUID) -> HttpResponse:
         """Show the end of what a node wrote."""
-        text = nodes.log(get_object_or_404(_all(), pk=id), _stream(request), _tail(request))
-        return HttpResponse(text, content_type="text/plain; charset=utf-8", headers={"Cache-Control": "no-store"})
+        return lines_of(request, get_object_or_404(_all(), pk=id))
+
+
+def lines_of(request: Request, node: Node) -> HttpResponse:
+    """The lines of a node's log that a request asks for with `stream` and `tail`."""
+    text = nodes.log(node, _stream(request), _tail(request))
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
 
 
 def _stream(request: Request) -> Stream:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path, re_path, register_converter
 from django.urls.converters import UUIDConverter
 
-from rrm.api.v2 import agent, docs, events, farm, jobs, models, nodes, resources, results, sites, tokens
+from rrm.api.v2 import agent, docs, events, farm, jobs, models, nodes, resources, results, sessions, sites, tokens
 from rrm.api.views import elsewhere
 
 
@@ -84,10 +84,19 @@ urlpatterns = [
     path("job/<id:id>/range/<id:lease>", results.JobRange.as_view()),
     path("job/<id:id>/timeline", results.JobTimeline.as_view()),
     path("job/<id:id>/events", results.JobEvents.as_view()),
+    path("session/", sessions.Sessions.as_view()),
+    path("session/<id:id>/", sessions.SessionDetail.as_view()),
+    path("session/<id:id>/keepalive", sessions.SessionKeepalive.as_view()),
+    path("session/<id:id>/extend", sessions.SessionExtend.as_view()),
+    path("session/<id:id>/log", sessions.SessionLog.as_view()),
+    path("session/<id:id>/job", sessions.SessionJob.as_view()),
+    path("session/<id:id>/events", sessions.SessionEvents.as_view()),
     path("token/", tokens.Tokens.as_view()),
     path("token/<id:id>/", tokens.TokenDetail.as_view()),
     path("event/", events.Events.as_view()),
     path("farm/", farm.Farm.as_view()),
+    path("farm/suspend", farm.FarmSuspend.as_view()),
+    path("farm/resume", farm.FarmResume.as_view()),
     path("farm/events", farm.FarmEvents.as_view()),
     path("palette/", farm.Palettes.as_view()),
     path("me/", farm.Me.as_view()),

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _KEEP_ALIVE_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
-_LATER = {"command": "run", "lease": None, "retry_after": 1}
+_LATER: Mapping[str, Any] = {"command": "run", "lease": None, "retry_after": 1, "session": None}
 
 
 def wait_for_work(node: UUID, report: Mapping[str, Any]) -> StreamingHttpResponse:
@@ -32,6 +32,13 @@ def wait_for_work(node: UUID, report: Mapping[str, Any]) -> StreamingHttpRespons
     release_connections()
     content = _until_work(node, report, _patience())
     return StreamingHttpResponse(content, content_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def is_news(answer: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
+    """Whether the node has to hear this now: there is work, an order to leave, or another session than it knows of."""
+    known = str(report["session"]) if report.get("session") else None
+    session = answer["session"]["id"] if answer["session"] else None
+    return bool(answer["lease"]) or answer["command"] != "run" or session != known
 
 
 def _patience() -> float:
@@ -46,7 +53,7 @@ async def _until_work(node: UUID, report: Mapping[str, Any], patience: float) ->
         while True:
             answer = await _ask(node, report)
             left = ends_at - time.monotonic()
-            if answer["lease"] or answer["command"] != "run" or answer is _LATER or left <= 0:
+            if answer is _LATER or left <= 0 or is_news(answer, report):
                 yield json.dumps(answer).encode()
                 return
             await bell.wait(min(_LOOK_SECONDS, left))

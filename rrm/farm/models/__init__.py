@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from rrm.farm.models.places import HeldModel, Node, RenderModel, Resource, ResourceSite, Site
 from rrm.farm.models.records import Event, IdempotencyKey, Loop, Token
+from rrm.farm.models.sessions import FarmSwitches, Session
 from rrm.farm.models.work import Job, JobShare, Lease
 
 __all__ = [
     "Event",
+    "FarmSwitches",
     "HeldModel",
     "IdempotencyKey",
     "Job",
@@ -18,6 +20,7 @@ __all__ = [
     "RenderModel",
     "Resource",
     "ResourceSite",
+    "Session",
     "Site",
     "Token",
 ]

@@ -187,6 +187,8 @@ class Node(models.Model):
     address = models.CharField(max_length=255, blank=True)
     version = models.CharField(max_length=50, blank=True)
     cores = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
+    overrides = models.JSONField(default=dict, blank=True, help_text="Of the resource's options, for this node alone.")
+    reserved_for = models.UUIDField(null=True, blank=True, help_text="The session that it was started for.")
     launch_digest = models.CharField(max_length=64, blank=True, editable=False)
     token_digest = models.CharField(max_length=64, blank=True, editable=False)
     streak = models.PositiveIntegerField(default=0)

@@ -20,6 +20,14 @@ class Event(models.Model):
     subject_id = models.CharField(max_length=50)
     job = models.ForeignKey(Job, on_delete=models.CASCADE, null=True, blank=True, related_name="events")
     seq = models.PositiveIntegerField(null=True, blank=True, help_text="Position in the job's own stream, gapless.")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Who may see it beside operators, where it is of no job.",
+    )
     actor = models.CharField(max_length=150, blank=True)
     data = models.JSONField(default=dict)
 

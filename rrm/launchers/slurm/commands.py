@@ -57,6 +57,14 @@ def job_of(job: str) -> Job | None:
     return next((found for found in _squeue(f"--jobs={job}") if found.id == job), None)
 
 
+def record_of(job: str) -> str:
+    """What the scheduler's own record of the job says. Raises SiteUnavailable."""
+    answer = _ask("scontrol", "show", "job", job)
+    if passing_trouble(answer.errors):
+        raise SiteUnavailable(f"The scheduler does not answer: {said(answer.errors)}")
+    return answer.out or said(answer.errors)
+
+
 def jobs_called(name: str) -> list[Job]:
     """This account's jobs of that name. Raises SiteUnavailable."""
     return [job for job in _squeue(f"--name={name}") if job.name == name]

@@ -108,6 +108,9 @@ class SlurmLauncher(Launcher):
     def logs(self, handle: Handle, stream: Stream, tail: int) -> str:
         return str(self._ask("logs", handle=handle, stream=stream, tail=tail))
 
+    def account(self, handle: Handle) -> str:
+        return str(self._ask("account", handle=handle))
+
     def _script(self, spec: NodeSpec, lib: str, python: str) -> str:
         environment = dict(spec.environment)
         if not spec.command:

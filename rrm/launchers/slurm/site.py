@@ -13,6 +13,7 @@ from typing import Any
 
 from rrm.errors import LauncherError, SiteUnavailable
 from rrm.launchers.slurm.cancelling import cancel
+from rrm.launchers.slurm.commands import record_of
 from rrm.launchers.slurm.folder import NodeFolder
 from rrm.launchers.slurm.submitting import submit
 from rrm.launchers.slurm.surveying import survey
@@ -40,4 +41,14 @@ def logs(root: Path, handle: Mapping[str, Any], stream: str, tail: int) -> str:
     return NodeFolder(root, str(handle.get("of", handle["name"]))).tail(log, tail)
 
 
-_DEEDS: Mapping[str, Callable[..., object]] = {"submit": submit, "survey": survey, "cancel": cancel, "logs": logs}
+def account(root: Path, handle: Mapping[str, Any]) -> str:
+    return record_of(str(handle.get("job", "")))
+
+
+_DEEDS: Mapping[str, Callable[..., object]] = {
+    "submit": submit,
+    "survey": survey,
+    "cancel": cancel,
+    "logs": logs,
+    "account": account,
+}

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from rrm.api.v2.urls import urlpatterns
-from rrm.farm.models import Node
+from rrm.farm import booking
+from rrm.farm.models import Node, Session
 from tests import factories as make
 from tests.factories import Caller, problem
 from tests.integration.farm.conftest import Farm
@@ -74,6 +77,17 @@ ROUTES: list[Row] = [
     ("GET", "job/{job}/timeline", None, 200, 404, 200, 200),
     ("GET", "job/{job}/events", None, 200, 404, 200, 200),
     ("GET", "farm/events", None, 200, 200, 200, 200),
+    ("POST", "farm/suspend", {}, 403, 403, 403, 200),
+    ("POST", "farm/resume", None, 403, 403, 403, 200),
+    ("GET", "session/", None, 200, 200, 200, 200),
+    ("POST", "session/", {"resource": "mandelbrot", "max_wait": 30}, 403, 202, 202, 202),
+    ("GET", "session/{session}/", None, 200, 404, 200, 200),
+    ("DELETE", "session/{session}/", None, 403, 404, 204, 204),
+    ("POST", "session/{session}/keepalive", None, 403, 404, 200, 200),
+    ("POST", "session/{session}/extend", {"seconds": 60}, 403, 404, 200, 200),
+    ("GET", "session/{session}/log", None, 403, 404, 200, 200),
+    ("GET", "session/{session}/job", None, 403, 404, 200, 200),
+    ("GET", "session/{session}/events", None, 200, 404, 200, 200),
     ("GET", "token/", None, 200, 200, 200, 200),
     ("POST", "token/", {"name": "t", "scopes": ["read"]}, 403, 403, 403, 201),
     ("POST", "token/", {"name": "t", "scopes": ["render"]}, 403, 403, 403, 201),
@@ -102,7 +116,17 @@ def names(farm: Farm) -> dict[str, str]:
     lease = farm.lease(node)
     farm.deliver(node, lease)
     other = farm.node()
-    return {"job": str(job.pk), "node": str(other.pk), "model": str(job.model_id), "lease": lease["id"]}
+    booked = farm.node(answers=True)
+    session = booking.book(farm.owner, booking.Wish(farm.resource), timezone.now())
+    assert session.node == booked
+    Session.objects.update(hard_expires_at=timezone.now() + timedelta(hours=1))
+    return {
+        "job": str(job.pk),
+        "node": str(other.pk),
+        "model": str(job.model_id),
+        "lease": lease["id"],
+        "session": str(session.pk),
+    }
 
 
 def _name(row: Any) -> str:

@@ -242,7 +242,7 @@ def test_a_node_that_waits_in_vain_is_told_to_ask_again(
     async def story() -> None:
         async with asked(waiting_node[1], "POST", "node-agent/lease", WAIT, Content_Type="application/json") as call:
             answer = await call.json()
-        assert answer == {"command": "run", "lease": None, "retry_after": 1}
+        assert answer == {"command": "run", "lease": None, "retry_after": 1, "session": None}
 
     run(story)
 
@@ -280,7 +280,7 @@ def test_an_error_while_a_node_waits_becomes_an_answer(
 
     async def story() -> None:
         async with asked(waiting_node[1], "POST", "node-agent/lease", WAIT, Content_Type="application/json") as call:
-            assert await call.json() == {"command": "run", "lease": None, "retry_after": 1}
+            assert await call.json() == {"command": "run", "lease": None, "retry_after": 1, "session": None}
 
     run(story)
 

@@ -23,7 +23,7 @@ ANYBODY = Caller()
 
 @pytest.fixture
 def ticking(db: None) -> None:
-    for name in ("autoscale", "reconcile"):
+    for name in ("autoscale", "reconcile", "sessions"):
         Loop.objects.create(name=name, last_finished=timezone.now())
 
 

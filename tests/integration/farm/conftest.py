@@ -42,10 +42,11 @@ class Farm:
         wanted = {"params": VIEW, "width": 64, "height": 64, "tile_size": 16, "outputs": ["png", "counts"], **order}
         return jobs.submit(self.owner, wanted)[0]
 
-    def node(self, site: Site | None = None, *, cores: int = 2) -> Node:
-        """A node that has checked in."""
+    def node(self, site: Site | None = None, *, cores: int = 2, answers: bool = False) -> Node:
+        """A node that has checked in; one that `answers` can be booked by people."""
         node = nodes.request_node(self.resource, site or self.site, "test")
-        report = {"node": node.name, "hostname": "host", "version": "1", "cores": cores, "pid": 1}
+        report: dict[str, Any] = {"node": node.name, "hostname": "host", "version": "1", "cores": cores, "pid": 1}
+        report |= {"address": "127.0.0.1:5000"} if answers else {}
         nodes.register(nodes.launch_token(node.name), report)
         node.refresh_from_db()
         return node

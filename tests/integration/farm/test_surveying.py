@@ -51,6 +51,9 @@ class Cluster(Launcher):
         self.asked_to_stop.append(handle["name"])
         return self.confirms_stops
 
+    def account(self, handle: Handle) -> str:
+        raise SiteUnavailable(AWAY)
+
     def logs(self, handle: Handle, stream: Stream, tail: int) -> str:
         raise SiteUnavailable(AWAY)
 

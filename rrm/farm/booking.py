@@ -1,0 +1,299 @@
+"""Booking: finding a renderer for a person who is there and waits.
+
+An idle node is claimed at once, in one transaction. Otherwise the session is PENDING if somebody can be expected
+within the time that its user would wait: then the next node that has nothing in hand is given to it, before any job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Count, Q, QuerySet
+
+from rrm.domain import autoscaling, booking
+from rrm.domain.states import NODE_LIVE, NODE_STARTING, SESSION_OPEN, NodeState, SessionState
+from rrm.errors import NoCapacity, StateConflict, Suspended, TooMany
+from rrm.farm import nodes, wakeups
+from rrm.farm.models import FarmSwitches, HeldModel, Node, RenderModel, Resource, Session, Site
+from rrm.farm.transitions import advance, facts_of, record
+
+MARGIN = timedelta(seconds=60)  # a node that its site will end sooner is not booked any more
+_CHANCE = random.Random()  # noqa: S311 - it spreads people who come back, and keeps no secret
+_SUSPENDED_RETRY = 60
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asks for. `overrides` are options of the resource for a node of the session's own."""
+
+    resource: Resource
+    model: RenderModel | None = None
+    max_wait: timedelta = timedelta()
+    idle: timedelta | None = None
+    label: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+def book(owner: User, wish: Wish, now: datetime) -> Session:
+    """A session that is READY, or PENDING if a renderer can be expected in time.
+
+    Raises NoCapacity with the reason and nothing left behind, Suspended, or TooMany.
+    """
+    session = _draft(owner, wish)
+    _refuse_when_closed(owner)
+    return _open(session, wish, now)
+
+
+def reserve(owner: User, wish: Wish) -> Session:
+    """A session that wants no renderer yet, to be opened later. Raises Suspended or TooMany."""
+    _refuse_when_closed(owner)
+    session = _draft(owner, wish)
+    _store(session)
+    return session
+
+
+def open_reserved(session: Session, wish: Wish, now: datetime) -> Session:
+    """Find a renderer for a session that was only reserved. Raises NoCapacity; the session then keeps the reason."""
+    if session.state != SessionState.PENDING or session.opened_at is not None:
+        raise StateConflict(f"Session {session.pk} was opened already.")
+    try:
+        return _open(session, wish, now)
+    except NoCapacity as refusal:
+        Session.objects.filter(pk=session.pk, opened_at=None).update(reason=refusal.detail[:500])
+        raise
+
+
+def _draft(owner: User, wish: Wish) -> Session:
+    idle = wish.idle or settings.RRM.session_idle
+    return Session(
+        owner=owner,
+        resource=wish.resource,
+        model=wish.model,
+        label=wish.label,
+        idle_seconds=round(idle.total_seconds()),
+        overrides=dict(wish.overrides),
+    )
+
+
+def _refuse_when_closed(owner: User) -> None:
+    switches = FarmSwitches.objects.filter(sessions_suspended=True).first()
+    if switches is not None:
+        raise Suspended(switches.reason or "No new sessions are taken at present.", retry_after=_SUSPENDED_RETRY)
+    most = settings.RRM.max_sessions
+    if Session.objects.filter(owner=owner, state__in=SESSION_OPEN).count() >= most:
+        raise TooMany(f"You have {most} open sessions; end one first.")
+
+
+def _open(session: Session, wish: Wish, now: datetime) -> Session:
+    session.opened_at, session.wait_until, session.reason = now, now + wish.max_wait, ""
+    session.overrides = dict(wish.overrides)
+    waiting = _waiting(wish.resource).exclude(pk=session.pk).count()
+    if not waiting and not wish.overrides and _take_free(session, now):
+        return session
+    expected = booking.outlook(prospects(wish.resource, now), waiting, wish.max_wait.total_seconds(), now)
+    if not expected.fits:
+        pause = booking.retry_after(expected.seconds, _CHANCE)
+        raise NoCapacity(
+            expected.reason, retry_after=pause, position=expected.position, eta_seconds=_rounded(expected.seconds)
+        )
+    session.reason = expected.reason
+    with transaction.atomic():
+        _store(session)
+        if wish.overrides:
+            _start_own(session)
+        wakeups.wake("rrm.autoscale")
+        wakeups.announce_work()
+    return session
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
+def _store(session: Session) -> None:
+    with transaction.atomic():
+        session.save()
+        record(session, "session", facts_of(session), actor=session.owner.get_username())
+
+
+def _start_own(session: Session) -> None:
+    """A node for this session alone. Raises NoCapacity where the limits do not allow one."""
+    try:
+        why = f"For session {session.pk}"
+        options = {**session.overrides, "session": str(session.pk)}
+        nodes.request_node(session.resource, None, session.owner.get_username(), why, options, session.pk)
+    except StateConflict as conflict:
+        pause = booking.retry_after(None, _CHANCE)
+        raise NoCapacity(conflict.detail, retry_after=pause, position=1, eta_seconds=None) from None
+
+
+def _waiting(resource: Resource) -> QuerySet[Session]:
+    """Sessions that wait for a node of the resource, in the order in which they asked."""
+    waiting = Session.objects.filter(resource=resource, state=SessionState.PENDING, opened_at__isnull=False)
+    return waiting.order_by("opened_at", "id")
+
+
+def _take_free(session: Session, now: datetime) -> bool:
+    """Claim an idle node for the session, if there is one."""
+    free = {str(node.pk): node for node in _bookable(session.resource, now).filter(state=NodeState.IDLE)}
+    for candidate in booking.best(list(_candidates(free, session))):
+        with contextlib.suppress(StateConflict):
+            _take(session, free[candidate.id], now, is_warm=candidate.is_warm)
+            return True
+    return False
+
+
+def _bookable(resource: Resource, now: datetime) -> QuerySet[Node]:
+    """Nodes that people could be sent to: they answer requests, and live long enough."""
+    long_enough = Q(ends_at=None) | Q(ends_at__gt=now + MARGIN)
+    found = Node.objects.filter(long_enough, resource=resource, reserved_for=None).exclude(address="")
+    return found.select_related("site", "resource")
+
+
+def _candidates(free: Mapping[str, Node], session: Session) -> Iterator[booking.Free]:
+    held: dict[str, set[Any]] = {}
+    for node, model in HeldModel.objects.filter(node__in=list(free)).values_list("node", "model"):
+        held.setdefault(str(node), set()).add(model)
+    positions = dict(session.resource.placements.values_list("site", "position"))
+    for id, place in free.items():
+        models = held.get(id, set())
+        yield booking.Free(id, session.model_id in models, len(models), positions.get(place.site_id, len(positions)))
+
+
+def _take(session: Session, node: Node, now: datetime, *, is_warm: bool) -> None:
+    """Give the node to the session; both change or neither. Raises StateConflict when a rival was faster."""
+    hard = now + settings.RRM.session_longest
+    if node.ends_at is not None:
+        hard = min(hard, node.ends_at - MARGIN / 2)
+    with transaction.atomic():
+        advance(node, NodeState.BOOKED, idle_since=None)
+        if session._state.adding:
+            _store(session)
+        advance(
+            session,
+            SessionState.READY,
+            node=node,
+            warm=is_warm,
+            ready_at=now,
+            opened_at=session.opened_at,
+            wait_until=session.wait_until,
+            expires_at=min(now + timedelta(seconds=session.idle_seconds), hard),
+            hard_expires_at=hard,
+        )
+        wakeups.announce_work()  # the node waits for work: it learns of its user now
+
+
+def serve(node: Node, now: datetime) -> bool:
+    """Whether the node is to take no leases, since people wait for it; an idle one is given to whoever is first."""
+    if node.state == NodeState.BOOKED:
+        return True
+    if node.reserved_for is not None:
+        _serve_reserved(node, now)
+        return True
+    waiting = list(_waiting(node.resource).filter(overrides={})[: settings.RRM.max_open_jobs])
+    if not waiting or not node.address:
+        return False
+    if node.state == NodeState.IDLE:
+        return any(_gives(node, session, now) for session in waiting)
+    busy = _bookable(node.resource, now).filter(state=NodeState.BUSY).order_by("id").values_list("pk", flat=True)
+    return node.pk in list(busy[: len(waiting)])
+
+
+def _gives(node: Node, session: Session, now: datetime) -> bool:
+    is_warm = HeldModel.objects.filter(node=node, model=session.model_id).exists()
+    with contextlib.suppress(StateConflict):
+        _take(session, node, now, is_warm=is_warm)
+        return True
+    return False
+
+
+def _serve_reserved(node: Node, now: datetime) -> None:
+    """A node that was started for one session: it gets that, or leaves."""
+    if node.state != NodeState.IDLE or node.reserved_for is None:
+        return
+    waiting = Session.objects.filter(pk=node.reserved_for, state=SessionState.PENDING)
+    session = waiting.select_related("resource").first()
+    with contextlib.suppress(StateConflict):
+        if session is None:
+            nodes.drain(node, "sessions", "The session that it was started for is over.")
+        else:
+            _take(session, node, now, is_warm=False)
+
+
+def session_of(node: Node) -> dict[str, Any] | None:
+    """What a node is told of the session that it serves: {"id", "params": those of the model, or None}."""
+    session = Session.objects.filter(node=node, state=SessionState.READY).select_related("model").first()
+    if session is None:
+        return None
+    return {"id": str(session.pk), "params": session.model.params if session.model else None}
+
+
+def settle(now: datetime) -> None:
+    """Give idle nodes to those who wait. Prompt calls make it quick; alone it is right."""
+    for resource in Resource.objects.filter(sessions__state=SessionState.PENDING).distinct():
+        idle = list(_bookable(resource, now).filter(state=NodeState.IDLE))
+        for session in list(_waiting(resource).filter(overrides={})[: len(idle)]):
+            _take_free(session, now)
+    reserved = Node.objects.filter(reserved_for__isnull=False, state=NodeState.IDLE).select_related("site", "resource")
+    for node in reserved:
+        _serve_reserved(node, now)
+
+
+def prospects(resource: Resource, now: datetime) -> booking.Prospects:
+    """Where the resource's next renderers could come from."""
+    live = list(Node.objects.filter(resource=resource, state__in=NODE_LIVE, reserved_for=None).select_related("site"))
+    booked = Session.objects.filter(resource=resource, state=SessionState.READY)
+    ends = [instant for instant in booked.values_list("expires_at", flat=True) if instant is not None]
+    obstacle = _obstacle(resource, now)
+    places = [*_coming(resource, live, now), *([] if obstacle else _startable(resource))]
+    return booking.Prospects(places, ends, obstacle or "the limits allow no further node")
+
+
+def _coming(resource: Resource, live: Collection[Node], now: datetime) -> Iterator[booking.Place]:
+    for node in live:
+        if node.state in NODE_STARTING and not node.site.problem:
+            left = _start_seconds(resource, node.site) - (now - node.requested_at).total_seconds()
+            yield booking.Place(max(1.0, left), "a node that is starting")
+        elif node.state == NodeState.BUSY and node.address:
+            yield booking.Place(booking.BUSY_SECONDS, "a node that finishes what it renders")
+
+
+def _startable(resource: Resource) -> Iterator[booking.Place]:
+    """A place for each node that the limits of the resource and of its sites still allow."""
+    taken = Counter(dict(Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site").annotate(Count("pk"))))
+    left = resource.max_nodes - Node.objects.filter(state__in=NODE_LIVE, resource=resource).count()
+    for site in _usable(resource):
+        for _ in range(min(left, site.max_nodes - taken[site.pk])):
+            left -= 1
+            yield booking.Place(_start_seconds(resource, site), f"a node to be started at {site.pk}")
+
+
+def _usable(resource: Resource) -> list[Site]:
+    return list(resource.sites.filter(enabled=True, problem="").order_by("placements__position"))
+
+
+def _start_seconds(resource: Resource, site: Site) -> float:
+    return resource.start_seconds or booking.UNKNOWN_START[site.kind]
+
+
+def _obstacle(resource: Resource, now: datetime) -> str:
+    """Why no further node would be started whatever the limits allow."""
+    if not resource.enabled:
+        return f"{resource.pk} is disabled"
+    if resource.launch_failures >= autoscaling.FAILURES_ALLOWED:
+        return f"{resource.launch_failures} nodes in a row could not be started: {resource.reason}"
+    if resource.retry_at is not None and resource.retry_at > now:
+        return f"the last node could not be started: {resource.reason}"
+    if not _usable(resource):
+        troubles = resource.sites.exclude(problem="").values_list("id", "problem")
+        return "; ".join(f"site {site}: {problem}" for site, problem in troubles) or "it has no enabled site"
+    return ""

@@ -1,0 +1,231 @@
+"""Sessions: kept alive by use, extended, ended; the way to their node; and the loop that ends what nobody ends."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from rrm.domain import booking as rules
+from rrm.domain.states import NODE_LIVE, NodeState, SessionState
+from rrm.errors import LauncherError, NotFound, StateConflict
+from rrm.farm import booking, nodes, sites, wakeups
+from rrm.farm.models import FarmSwitches, Node, Resource, Session
+from rrm.farm.transitions import advance, facts_of, iso, record
+from rrm.launchers.connection import Target
+
+logger = logging.getLogger(__name__)
+
+ROBOT = "sessions"
+_RESOLUTION = timedelta(seconds=1)
+Row = TypeVar("Row", Session, Node)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to reach the node of a session: its address, through which connection, and the key that it asks for."""
+
+    session: UUID
+    host: str
+    port: int
+    target: Target | None
+    key: str
+
+
+def find(session: UUID, user: User | None) -> Session:
+    """The session, if `user` owns it; None may see everybody's. Raises NotFound."""
+    found = Session.objects.select_related("node__site", "resource", "model", "owner").filter(pk=session)
+    row = (found if user is None else found.filter(owner=user)).first()
+    if row is None:
+        raise NotFound(f"There is no session {session}.")
+    return row
+
+
+def way_to(session: UUID, user: User | None) -> Way:
+    """Where the requests of a session go; `user` as for `find`.
+
+    Raises NotFound, or StateConflict while it is not READY.
+    """
+    row = find(session, user)
+    node = row.node
+    if row.state != SessionState.READY or node is None:
+        raise StateConflict(f"Session {session} is {row.state}. {row.reason}".strip())
+    if node.state != NodeState.BOOKED or not node.address:
+        raise StateConflict(f"The node of session {session} is {node.state}. {node.reason}".strip())
+    host, _, port = node.address.rpartition(":")
+    try:
+        target = sites.target_of(node.site) if sites.is_tunnelled(node.site) else None
+    except LauncherError as error:
+        raise StateConflict(f"Site {node.site_id} cannot be reached: {error.detail}") from None
+    key = nodes.session_key(node.name) if row.resource.renderer == Resource.Renderer.MANDELBROT else ""
+    return Way(row.pk, host.strip("[]"), int(port), target, key)
+
+
+def node_of(session: Session) -> Node:
+    """The node that serves the session, or did. Raises StateConflict while there is none."""
+    own = session.node or Node.objects.filter(reserved_for=session.pk).select_related("site").first()
+    if own is None:
+        raise StateConflict(f"Session {session.pk} is {session.state} and has no node. {session.reason}".strip())
+    return own
+
+
+def touch(session: UUID) -> None:
+    """Its user has done something: the session lives on. One that is over stays over."""
+    row = Session.objects.filter(pk=session, state=SessionState.READY).first()
+    if row is not None:
+        _renew(row, timezone.now())
+
+
+def keepalive(session: Session) -> None:
+    """The same on request. Raises StateConflict when the session is not READY."""
+    if session.state != SessionState.READY or not _renew(session, timezone.now()):
+        raise StateConflict(f"Session {session.pk} is {session.state}.")
+
+
+def _renew(session: Session, now: datetime) -> bool:
+    until = now + timedelta(seconds=session.idle_seconds)
+    session.expires_at = min(until, session.hard_expires_at or until)
+    ready = Session.objects.filter(pk=session.pk, state=SessionState.READY)
+    return bool(ready.update(expires_at=session.expires_at))
+
+
+def extend(session: Session, by: timedelta, actor: str) -> None:
+    """Move the hard end, as far as the longest session and the node's own end allow. Raises StateConflict."""
+    now = timezone.now()
+    if session.state != SessionState.READY or session.hard_expires_at is None:
+        raise StateConflict(f"Session {session.pk} is {session.state}.")
+    limits = [session.hard_expires_at + by, now + settings.RRM.session_longest]
+    if session.node is not None and session.node.ends_at is not None:
+        limits.append(session.node.ends_at - booking.MARGIN / 2)
+    until = min(limits)
+    if until - session.hard_expires_at < _RESOLUTION:
+        raise StateConflict(f"It cannot be longer: it ends at {iso(session.hard_expires_at)} at the latest.")
+    with transaction.atomic():
+        ready = Session.objects.filter(pk=session.pk, state=SessionState.READY)
+        if not ready.update(hard_expires_at=until, warned_seconds=None):
+            raise StateConflict(f"Session {session.pk} is over.")
+        session.hard_expires_at = until
+        _renew(session, now)
+        record(session, "session", {**facts_of(session), "hard_expires_at": iso(until)}, actor=actor)
+
+
+def end(session: Session, actor: str, reason: str = "") -> None:
+    """End the session; its node is free for others, or stopped if it was started for this one or keeps its data."""
+    _finish(session, SessionState.ENDED, reason or f"Ended by {actor}.", actor)
+
+
+def _finish(session: Session, state: SessionState, reason: str, actor: str) -> None:
+    with transaction.atomic():
+        advance(session, state, reason, actor=actor, finished_at=timezone.now())
+        _release(session, reason)
+        own = Node.objects.filter(reserved_for=session.pk, state__in=NODE_LIVE).select_related("site", "resource")
+        for node in own:
+            with contextlib.suppress(StateConflict):
+                nodes.stop(node, ROBOT, "The session that it was started for is over.")
+        wakeups.wake("rrm.autoscale")
+
+
+def _release(session: Session, reason: str) -> None:
+    node = Node.objects.select_related("site", "resource").filter(sessions=session).first()
+    if node is None or node.state != NodeState.BOOKED:
+        return
+    with contextlib.suppress(StateConflict):
+        if node.resource.renderer == Resource.Renderer.EXTERNAL or node.reserved_for is not None:
+            # What it holds is its user's: nobody else must come to see it.
+            nodes.stop(node, ROBOT, f"Its session is over: {reason}")
+        else:
+            advance(node, NodeState.IDLE, idle_since=timezone.now())
+            wakeups.announce_work()
+
+
+def suspend(actor: str, reason: str) -> None:
+    """Take no new sessions until `resume`; those that are open go on."""
+    _switch(actor, suspended=True, reason=reason or "An operator has suspended new sessions.")
+
+
+def resume(actor: str) -> None:
+    _switch(actor, suspended=False, reason="")
+
+
+def are_suspended() -> bool:
+    return FarmSwitches.objects.filter(sessions_suspended=True).exists()
+
+
+def _switch(actor: str, *, suspended: bool, reason: str) -> None:
+    with transaction.atomic():
+        switches, _ = FarmSwitches.objects.get_or_create(pk=1)
+        if switches.sessions_suspended == suspended and switches.reason == reason:
+            return
+        switches.sessions_suspended, switches.reason = suspended, reason
+        switches.save()
+        word = "suspended" if suspended else "resumed"
+        record(switches, "log", {"level": "info", "message": f"New sessions were {word} by {actor}."}, actor=actor)
+
+
+def turn(now: datetime) -> None:
+    """One turn of the loop: waiting that was in vain, nodes that are gone, sessions that are over, warnings."""
+    for state, look in ((SessionState.PENDING, _look_at_waiting), (SessionState.READY, _look_at_ready)):
+        _each(Session.objects.filter(state=state).select_related("node", "resource", "owner"), look, now)
+    _each(Node.objects.filter(state=NodeState.BOOKED).select_related("site", "resource"), _free_forgotten, now)
+    booking.settle(now)
+
+
+def _each(rows: Iterable[Row], look: Callable[[Row, datetime], None], now: datetime) -> None:
+    """One that cannot be dealt with never keeps the others from it."""
+    for row in list(rows):
+        try:
+            look(row, now)
+        except StateConflict:
+            continue  # somebody else was faster
+        except Exception:
+            logger.exception("%s %s could not be looked after", type(row).__name__, row.pk)
+
+
+def _look_at_waiting(session: Session, now: datetime) -> None:
+    if session.opened_at is None:
+        if now - session.created_at > timedelta(seconds=session.idle_seconds):
+            end(session, ROBOT, "It was never opened.")
+    elif session.wait_until is not None and now >= session.wait_until:
+        waited = (now - session.opened_at).total_seconds()
+        _finish(session, SessionState.FAILED, f"No renderer became free within {waited:.0f} s.", ROBOT)
+
+
+def _look_at_ready(session: Session, now: datetime) -> None:
+    node = session.node
+    if node is None or node.state != NodeState.BOOKED:
+        why = f"Its node is {node.state}: {node.reason}" if node is not None else "Its node is gone."
+        _finish(session, SessionState.FAILED, why.strip(": "), ROBOT)
+        return
+    if session.expires_at is None or session.hard_expires_at is None:
+        raise ValueError("a READY session has no end")
+    life = rules.Life(session.expires_at, session.hard_expires_at)
+    if over := rules.why_over(life, timedelta(seconds=session.idle_seconds), now):
+        end(session, ROBOT, over)
+        return
+    told = None if session.warned_seconds is None else timedelta(seconds=session.warned_seconds)
+    if due := rules.warning_due(life, told, now):
+        _warn(session, due)
+
+
+def _warn(session: Session, ahead: timedelta) -> None:
+    seconds = round(ahead.total_seconds())
+    with transaction.atomic():
+        if Session.objects.filter(pk=session.pk, warned_seconds=session.warned_seconds).update(warned_seconds=seconds):
+            message = f"The session ends in {seconds // 60} minutes at the latest."
+            record(session, "warning", {**facts_of(session), "message": message, "seconds": seconds})
+
+
+def _free_forgotten(node: Node, now: datetime) -> None:
+    """A node that is BOOKED by nobody."""
+    if not Session.objects.filter(node=node, state=SessionState.READY).exists():
+        advance(node, NodeState.IDLE, idle_since=now)
+        wakeups.announce_work()

@@ -1,0 +1,336 @@
+"""Booking a renderer for somebody who is there, and everything that may become of it."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.utils import timezone
+
+from rrm.domain.states import NodeState, SessionState
+from rrm.errors import NoCapacity, NotFound, StateConflict, Suspended, TooMany
+from rrm.farm import booking, nodes, sessions
+from rrm.farm.booking import Wish
+from rrm.farm.models import Event, HeldModel, Node, RenderModel, Resource, ResourceSite, Session
+from tests.integration.farm.conftest import Farm
+
+SOON = timedelta(seconds=30)
+
+
+def book(farm: Farm, max_wait: timedelta = timedelta(), **wish: object) -> Session:
+    return booking.book(farm.owner, Wish(farm.resource, max_wait=max_wait, **wish), timezone.now())  # type: ignore[arg-type]
+
+
+def later(seconds: float) -> None:
+    """The loop turns, so many seconds from now."""
+    sessions.turn(timezone.now() + timedelta(seconds=seconds))
+
+
+def now_is(session: Session) -> tuple[str, str]:
+    session.refresh_from_db()
+    return session.state, session.reason
+
+
+def told(session: Session) -> list[str]:
+    found = Event.objects.filter(subject_type="session", subject_id=str(session.pk)).order_by("id")
+    return [event.data["state"] if event.kind == "session" else event.data["message"] for event in found]
+
+
+def test_an_idle_node_is_booked_at_once_and_gets_no_leases_from_then_on(farm: Farm) -> None:
+    node = farm.node(answers=True)
+    farm.submit()
+    session = book(farm)
+    node.refresh_from_db()
+    assert (session.state, session.node, session.warm, node.state) == ("READY", node, False, "BOOKED")
+    answer = farm.ask(node)
+    assert (answer["lease"], answer["command"], answer["session"]["id"]) == (None, "run", str(session.pk))
+    assert told(session) == ["PENDING", "READY"]
+
+
+def test_a_node_that_holds_the_model_is_booked_before_others(farm: Farm) -> None:
+    model = RenderModel.objects.create(params={"a": 1}, digest="0" * 64)
+    farm.node(answers=True)
+    warm = farm.node(answers=True)
+    farm.node(answers=True)
+    HeldModel.objects.create(node=warm, model=model)
+    session = book(farm, model=model)
+    assert (session.node, session.warm) == (warm, True)
+    warm.refresh_from_db()
+    assert farm.ask(warm)["session"] == {"id": str(session.pk), "params": {"a": 1}}
+
+
+def test_where_nothing_is_free_the_answer_comes_at_once_and_nothing_is_left_behind(farm: Farm) -> None:
+    Resource.objects.update(max_nodes=1)
+    farm.resource.refresh_from_db()
+    farm.node(answers=True)
+    other = book(farm)
+    before = Event.objects.count()
+    with pytest.raises(NoCapacity, match="No renderer is free, and the limits allow no further node") as refused:
+        book(farm, SOON)
+    assert refused.value.members["position"] == 1
+    assert 290 <= float(str(refused.value.members["eta_seconds"])) <= 300
+    assert 200 <= (refused.value.retry_after or 0) <= 300
+    assert list(Session.objects.all()) == [other]
+    assert (Node.objects.count(), Event.objects.count()) == (1, before)
+
+
+def test_a_session_waits_only_for_what_comes_in_time(farm: Farm) -> None:
+    with pytest.raises(NoCapacity, match="in about 5 s, and you would not wait"):
+        book(farm)
+    session = book(farm, SOON)
+    assert now_is(session) == ("PENDING", "Waits for a node to be started at here.")
+    node = farm.node(answers=True)
+    later(0)
+    assert now_is(session)[0] == "READY"
+    assert session.node == node
+
+
+def test_a_node_at_work_gets_no_more_leases_until_who_waits_has_been_served(farm: Farm) -> None:
+    node = farm.node(answers=True)
+    farm.submit()
+    lease = farm.lease(node)
+    session = book(farm, SOON)
+    node.refresh_from_db()
+    assert farm.ask(node, lease["id"])["lease"] is None
+    farm.deliver(node, lease)
+    node.refresh_from_db()
+    assert node.state == NodeState.IDLE
+    assert farm.ask(node)["session"]["id"] == str(session.pk)
+    assert now_is(session)[0] == "READY"
+
+
+def test_only_as_many_nodes_are_held_back_as_people_wait(farm: Farm) -> None:
+    pair = [farm.node(answers=True) for _ in range(2)]
+    farm.submit(width=256, height=256)
+    leases = [farm.lease(node) for node in pair]
+    book(farm, SOON)
+    answers = []
+    for node, lease in zip(pair, leases, strict=True):
+        node.refresh_from_db()
+        answers.append(farm.ask(node, lease["id"])["lease"])
+    assert sorted(answer is None for answer in answers) == [False, True]
+
+
+def test_who_asked_first_is_served_first(farm: Farm) -> None:
+    first, second = book(farm, SOON), book(farm, SOON)
+    farm.node(answers=True)
+    later(0)
+    assert (now_is(first)[0], now_is(second)[0]) == ("READY", "PENDING")
+
+
+def test_who_comes_later_does_not_overtake(farm: Farm) -> None:
+    waiting = book(farm, SOON)
+    farm.node(answers=True)
+    late = book(farm, SOON)
+    later(0)
+    assert (now_is(waiting)[0], now_is(late)[0]) == ("READY", "PENDING")
+
+
+def test_waiting_in_vain_ends_with_a_reason(farm: Farm) -> None:
+    session = book(farm, SOON)
+    later(31)
+    assert now_is(session) == ("FAILED", "No renderer became free within 31 s.")
+
+
+def test_a_person_has_so_many_sessions_and_no_more(farm: Farm) -> None:
+    for _ in range(4):
+        book(farm, SOON)
+    with pytest.raises(TooMany, match="4 open sessions"):
+        book(farm, SOON)
+
+
+def test_while_sessions_are_suspended_none_begins_and_those_open_go_on(farm: Farm) -> None:
+    farm.node(answers=True)
+    session = book(farm)
+    sessions.suspend("ada", "Maintenance until noon.")
+    with pytest.raises(Suspended, match="Maintenance until noon"):
+        book(farm, SOON)
+    later(0)
+    assert now_is(session)[0] == "READY"
+    sessions.resume("ada")
+    assert book(farm, SOON).state == SessionState.PENDING
+
+
+def test_use_renews_a_session_and_without_it_ends(farm: Farm) -> None:
+    node = farm.node(answers=True)
+    session = book(farm, idle=timedelta(seconds=100))
+    soon = timezone.now() + timedelta(seconds=1)
+    Session.objects.update(expires_at=soon)
+    sessions.touch(session.pk)
+    later(50)
+    assert now_is(session)[0] == "READY"
+    later(101)
+    assert now_is(session) == ("ENDED", "Nobody used it for 100 s.")
+    node.refresh_from_db()
+    assert node.state == NodeState.IDLE
+    sessions.touch(session.pk)
+    assert now_is(session)[0] == "ENDED"
+
+
+def test_a_session_is_warned_of_its_hard_end_and_ends_then(farm: Farm) -> None:
+    farm.node(answers=True)
+    session = book(farm)
+    Session.objects.update(expires_at=timezone.now() + timedelta(hours=9))
+    for minutes in (400, 471, 472, 479, 480.5):
+        later(60 * minutes)
+    assert told(session)[2:] == [
+        "The session ends in 10 minutes at the latest.",
+        "The session ends in 2 minutes at the latest.",
+        "ENDED",
+    ]
+    assert now_is(session)[1] == "Its time is over."
+
+
+def test_a_session_can_be_extended_as_far_as_its_node_lives(farm: Farm) -> None:
+    node = farm.node(answers=True)
+    Node.objects.filter(pk=node.pk).update(ends_at=timezone.now() + timedelta(hours=1))
+    session = sessions.find(book(farm).pk, None)
+    assert session.hard_expires_at is not None
+    assert session.hard_expires_at < timezone.now() + timedelta(hours=1)
+    with pytest.raises(StateConflict, match="cannot be longer"):
+        sessions.extend(session, timedelta(hours=1), "ada")
+    Node.objects.filter(pk=node.pk).update(ends_at=None)
+    session = sessions.find(session.pk, None)
+    sessions.extend(session, timedelta(hours=1), "ada")
+    session.refresh_from_db()
+    assert session.hard_expires_at is not None
+    assert session.hard_expires_at > timezone.now() + timedelta(hours=1, minutes=50)
+
+
+def test_a_node_that_is_lost_takes_its_session_with_it_and_says_why(farm: Farm) -> None:
+    node = farm.node(answers=True)
+    session = book(farm)
+    node.refresh_from_db()
+    nodes.gone(node, NodeState.FAILED, "The machine lost power.")
+    later(0)
+    assert now_is(session) == ("FAILED", "Its node is FAILED: The machine lost power.")
+
+
+def test_ending_it_frees_the_node_for_jobs_and_twice_is_refused(farm: Farm) -> None:
+    node = farm.node(answers=True)
+    session = book(farm)
+    farm.submit()
+    sessions.end(session, "ada")
+    node.refresh_from_db()
+    assert farm.ask(node)["lease"] is not None
+    with pytest.raises(StateConflict):
+        sessions.end(session, "ada")
+
+
+def test_a_node_that_was_started_for_one_session_serves_it_alone_and_leaves_with_it(farm: Farm) -> None:
+    farm.submit()
+    session = book(farm, SOON, overrides={"nb_cpus": 3})
+    node = Node.objects.get(reserved_for=session.pk)
+    assert nodes.spec_of(node).batch.cpus == 3
+    report = {"node": node.name, "hostname": "h", "version": "1", "cores": 1, "address": "127.0.0.1:5000"}
+    nodes.register(nodes.launch_token(node.name), report)
+    other = farm.node(answers=True)
+    later(0)
+    node.refresh_from_db()
+    assert (now_is(session)[0], session.node, node.state) == ("READY", node, "BOOKED")
+    assert farm.ask(other)["lease"] is not None
+    sessions.end(session, "ada")
+    node.refresh_from_db()
+    assert node.state == NodeState.STOPPING
+
+
+def test_the_node_of_a_wait_that_ends_is_stopped(farm: Farm) -> None:
+    session = book(farm, SOON, overrides={"params": "--x"})
+    sessions.end(session, "ada")
+    assert Node.objects.get(reserved_for=session.pk).state == NodeState.STOPPED
+
+
+def test_a_program_that_keeps_its_users_data_is_stopped_after_each(farm: Farm) -> None:
+    program = Resource.objects.create(id="viewer", renderer="external", command_line="viewer", max_nodes=1)
+    ResourceSite.objects.create(resource=program, site=farm.site)
+    node = nodes.request_node(program, farm.site, "test")
+    report = {"node": node.name, "hostname": "h", "version": "1", "cores": 1, "address": "127.0.0.1:5000"}
+    nodes.register(nodes.launch_token(node.name), report)
+    session = booking.book(farm.owner, Wish(program), timezone.now())
+    assert sessions.way_to(session.pk, farm.owner).key == ""
+    sessions.end(session, "ada")
+    node.refresh_from_db()
+    assert node.state == NodeState.STOPPING
+
+
+def test_the_way_leads_to_the_node_for_its_owner_alone(farm: Farm) -> None:
+    node = farm.node(answers=True)
+    session = book(farm)
+    way = sessions.way_to(session.pk, farm.owner)
+    assert (way.host, way.port, way.target) == ("127.0.0.1", 5000, None)
+    assert way.key == nodes.session_key(node.name) != nodes.launch_token(node.name)
+    assert sessions.way_to(session.pk, None) == way
+    with pytest.raises(NotFound):
+        sessions.way_to(session.pk, User.objects.create_user("eve"))
+    sessions.end(session, "ada")
+    with pytest.raises(StateConflict, match="is ENDED"):
+        sessions.way_to(session.pk, farm.owner)
+
+
+def test_one_session_that_cannot_be_looked_after_keeps_no_other_from_it(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.node(answers=True)
+    broken, other = book(farm), book(farm, SOON)
+    end = sessions.end
+
+    def breaking(session: Session, *reason: str) -> None:
+        if session.pk == broken.pk:
+            raise RuntimeError("no")
+        end(session, *reason)
+
+    monkeypatch.setattr(sessions, "end", breaking)
+    later(3600)
+    assert (now_is(broken)[0], now_is(other)[0]) == ("READY", "FAILED")
+
+
+def test_a_reserved_session_that_is_never_opened_ends(farm: Farm) -> None:
+    session = booking.reserve(farm.owner, Wish(farm.resource, label="old"))
+    farm.node(answers=True)
+    later(10)
+    assert now_is(session)[0] == "PENDING"
+    later(301)
+    assert now_is(session) == ("ENDED", "It was never opened.")
+
+
+def test_a_reserved_session_is_opened_once_and_keeps_the_reason_of_a_refusal(farm: Farm) -> None:
+    session = booking.reserve(farm.owner, Wish(farm.resource))
+    with pytest.raises(NoCapacity):
+        booking.open_reserved(session, Wish(farm.resource), timezone.now())
+    session.refresh_from_db()
+    assert (session.state, session.opened_at) == ("PENDING", None)
+    assert "you would not wait" in session.reason
+    farm.node(answers=True)
+    assert booking.open_reserved(session, Wish(farm.resource), timezone.now()).state == SessionState.READY
+    with pytest.raises(StateConflict):
+        booking.open_reserved(session, Wish(farm.resource), timezone.now())
+
+
+def test_two_who_want_the_last_node_at_the_same_moment_do_not_both_get_it(shared_farm: Farm) -> None:
+    for _ in range(3):
+        shared_farm.node(answers=True)
+    Resource.objects.update(max_nodes=3)
+    shared_farm.resource.refresh_from_db()
+    users = [User.objects.create_user(f"user{number}") for number in range(8)]
+    outcomes: list[str] = []
+    ready = threading.Barrier(len(users))
+
+    def run(user: User) -> None:
+        ready.wait()
+        try:
+            outcomes.append(booking.book(user, Wish(shared_farm.resource), timezone.now()).state)
+        except NoCapacity:
+            outcomes.append("refused")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(user,)) for user in users]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["READY"] * 3 + ["refused"] * 5
+    assert Session.objects.count() == 3
