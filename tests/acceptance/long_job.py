@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from tests.acceptance.stack import Client, Stack
 
@@ -22,13 +25,36 @@ PATIENCE = 150.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """SHA-256 of each result."""
+    """The results of a job."""
 
-    digests: tuple[str, ...]
+    image: bytes
+    counts: bytes
+
+    def differences(self, other: Outcome) -> list[str]:
+        """How the results differ from those of another job; nothing where every byte is the same."""
+        found = []
+        if self.counts != other.counts:
+            mine, theirs = (np.load(io.BytesIO(each.counts)) for each in (self, other))
+            found.append(f"counts.npy: {_where(mine != theirs)}")
+        if self.image != other.image:
+            mine, theirs = (np.asarray(Image.open(io.BytesIO(each.image))) for each in (self, other))
+            found.append(
+                f"image.png, {len(self.image)} and {len(other.image)} bytes: {_where((mine != theirs).any(2))}"
+            )
+        return found
+
+
+def _where(differs: Any) -> str:
+    rows, columns = np.nonzero(differs)
+    if not len(rows):
+        return "the same values in other bytes"
+    return (
+        f"{len(rows)} pixels of rows {rows.min()} to {rows.max()} and columns {columns.min()} to {columns.max()} differ"
+    )
 
 
 def outcome(client: Client, job: str) -> Outcome:
-    return Outcome(tuple(hashlib.sha256(client.content(f"job/{job}/{name}")).hexdigest() for name in RESULTS))
+    return Outcome(*(client.content(f"job/{job}/{name}") for name in RESULTS))
 
 
 def progress(client: Client, job: str) -> float:
@@ -43,8 +69,9 @@ def flaws(stack: Stack, client: Client, job: str, expected: Outcome) -> list[str
     leases = client.get(f"job/{job}/timeline")["leases"]
     found = _coverage(leases, body["progress"]["tiles"])
     found += [f"lease {lease['id']} is still ACTIVE" for lease in leases if lease["state"] == "ACTIVE"]
-    if outcome(client, job) != expected:
-        found.append("the results differ from those of the undisturbed job")
+    if different := outcome(client, job).differences(expected):
+        places = [(lease["start"], lease["stop"]) for lease in leases if lease["state"] == "DONE"]
+        found += [*different, f"the ranges were {sorted(places)}"]
     checked = stack.manage("check_farm")
     if checked.returncode:
         found.append(f"check_farm: {checked.stdout} {checked.stderr}")
