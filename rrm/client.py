@@ -1,4 +1,7 @@
-"""A client of the v2 API over HTTP: submit a job, follow it, fetch its results. Knows no Django and no database."""
+"""A client of the v2 API over HTTP: submit a job, follow it, fetch its results; book a renderer and use it.
+
+Knows no Django and no database.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 RESULTS = {"png": "image.png", "counts": "counts.npy", "smooth": "smooth.npy", "webp": "image.webp"}
 
 _POLL_SECONDS = 1.0
+_SESSION_POLL_SECONDS = 0.2
 _TRIES = 5
 _TIMEOUT = httpx.Timeout(30, connect=5)
 _QUIET_SECONDS = 45.0  # a stream says something at least every 15 s
@@ -144,6 +149,43 @@ class Client:
                     raise
                 time.sleep(refused.retry_after)
 
+    def book(self, **order: Any) -> dict[str, Any]:
+        """The body of a new session, READY or PENDING; `order` has resource, model or params, max_wait, …
+
+        Raises Refused with status 503 when nothing is free in time. Sent once: nobody pays for two.
+        """
+        return self._json("POST", "session/", tries=1, json=order)
+
+    def session(self, session: str) -> dict[str, Any]:
+        return self._json("GET", f"session/{session}/")
+
+    def end(self, session: str) -> None:
+        """End a session; one that is over stays as it is."""
+        self._json("DELETE", f"session/{session}/")
+
+    @contextmanager
+    def booked(self, **order: Any) -> Iterator[dict[str, Any]]:
+        """A READY session for as long as the block runs. Raises Refused when no renderer came in time."""
+        body = self.book(**order)
+        try:
+            while body["state"] == "PENDING":
+                time.sleep(_SESSION_POLL_SECONDS)
+                body = self.session(body["id"])
+            if body["state"] != "READY":
+                raise Refused(httpx.codes.SERVICE_UNAVAILABLE, body["reason"])
+            yield body
+        finally:
+            self.end(body["id"])
+
+    def ask(self, session: str, method: str, path: str, **options: Any) -> httpx.Response:
+        """What the session's node answers to a request, with the options of `httpx.request`. Raises Refused."""
+        try:
+            response = self._http.request(method, f"session/{session}/proxy/{path}", **options)
+        except httpx.TransportError as error:
+            raise Unreachable(f"{self._http.base_url} does not answer: {error}") from None
+        _check(response)
+        return response
+
     def _fetch(self, job: str, output: str, target: Path) -> int:
         draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
         try:
@@ -158,12 +200,12 @@ class Client:
         finally:
             draft.unlink(missing_ok=True)
 
-    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        for attempt in range(_TRIES):
+    def _json(self, method: str, path: str, tries: int = _TRIES, **options: Any) -> dict[str, Any]:
+        for attempt in range(tries):
             try:
                 response = self._http.request(method, path, **options)
             except httpx.TransportError as error:
-                if attempt + 1 == _TRIES:
+                if attempt + 1 == tries:
                     raise Unreachable(f"{self._http.base_url} does not answer: {error}") from None
                 time.sleep(0.2 * 2**attempt)
                 continue
