@@ -2,7 +2,7 @@
 
 The whole output of a step is kept in test-results/; that of a failed one is printed as well. All steps run even when
 one fails, so that a run shows everything there is to mend. The last lines are pytest's own summaries. Two suites that
-keep to one core each run at once; those that start renderer nodes have the machine to themselves.
+mostly wait or keep to one core run at once; the last has the machine to itself.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def pytest_step(name: str, *folders: str, postgresql: bool = False, shares: bool
 def steps() -> list[Step]:
     """All steps in order, the quickest verdicts first."""
     suites = (
+        pytest_step("cluster", "tests/cluster", shares=True),
+        pytest_step("unit", "tests/unit", "tests/contracts", shares=True),
         pytest_step("integration-postgresql", "tests/integration", postgresql=True, shares=True),
         pytest_step("integration-sqlite", "tests/integration", shares=True),
-        pytest_step("unit", "tests/unit", "tests/contracts", shares=True),
-        pytest_step("cluster", "tests/cluster"),
         pytest_step("acceptance", "tests/acceptance", "tests/browser"),
     )
     return [
