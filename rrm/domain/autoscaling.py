@@ -2,9 +2,9 @@
 
 want = ceil(work in node-seconds / drain time), at most the number of ranges that could run at once, plus standby,
 within [min, max]. Differences within the tolerance change nothing. Up: after the want has exceeded what exists for two
-periods, at once from zero. Down: to the most that was wanted during the window, and only idle nodes past the idle
-timeout. What one plan must remember for the next goes in and comes out as `History`: instants, so that any process can
-make the next plan.
+periods; at once from zero, and for people who wait. Down: to the most that was wanted during the window, and only idle
+nodes past the idle timeout. What one plan must remember for the next goes in and comes out as `History`: instants, so
+that any process can make the next plan.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Work:
 class Demand:
     work: tuple[Work, ...] = ()
     sessions: int = 0
+    """Those that have a node and those that wait for one: people, so what they lack is started at once."""
     models: frozenset[str] = frozenset()
     """The models that queued and running work needs."""
 
@@ -173,6 +174,7 @@ class _Farm:
     supply: Sequence[SupplyNode]
     limits: Limits
     models: frozenset[str]
+    sessions: int
     needs: tuple[_Need, ...]
     want: int
     wanted: tuple[Wanted, ...]
@@ -213,7 +215,7 @@ def _weigh(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history
     needs = _needs(work, known, limits.drain_time) if limits.enabled else ()
     want = _want(work, needs, demand.sessions, limits)
     wanted = _remembered(history.wanted, want, now, limits.window if limits.enabled else timedelta())
-    farm = _Farm(supply, limits, demand.models, needs, want, wanted, None, now)
+    farm = _Farm(supply, limits, demand.models, demand.sessions, needs, want, wanted, None, now)
     return replace(farm, up_since=history.up_since or now) if farm.lacks else farm
 
 
@@ -263,8 +265,8 @@ def _blocked(history: History, limits: Limits, now: datetime) -> str:
 
 
 def _launch_count(farm: _Farm) -> int:
-    """At once what the minimum and sites without a node need; the rest after two periods, by doubling."""
-    at_once = max(farm.limits.min_nodes - farm.have, farm.unserved, 0)
+    """At once what the minimum, people and sites without a node need; the rest after two periods, by doubling."""
+    at_once = max(farm.limits.min_nodes - farm.have, farm.sessions - farm.have, farm.unserved, 0)
     if not farm.lacks or farm.up_since is None:
         return at_once
     held = farm.have == 0 or farm.now - farm.up_since >= UP_PERIODS * farm.limits.period

@@ -33,6 +33,19 @@ def best(free: Sequence[Free]) -> list[Free]:
     return sorted(free, key=lambda node: (not node.is_warm, node.position, node.models, node.id))
 
 
+def held_back(busy: Sequence[tuple[str, frozenset[str]]], wanted: Sequence[str | None]) -> frozenset[str]:
+    """Which of the busy nodes (id, models held) get no more tiles, so that they are free for those who wait.
+
+    One for each model that is `wanted`, in the order in which people asked; one that holds it, if there is one.
+    """
+    left, chosen = sorted(busy), set[str]()
+    for model in wanted[: len(left)]:
+        node = next((node for node in left if model in node[1]), left[0])
+        left.remove(node)
+        chosen.add(node[0])
+    return frozenset(chosen)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a renderer could come from, and in how many seconds."""

@@ -204,8 +204,10 @@ def serve(node: Node, now: datetime) -> bool:
         return False
     if node.state == NodeState.IDLE:
         return any(_gives(node, session, now) for session in waiting)
-    busy = _bookable(node.resource, now).filter(state=NodeState.BUSY).order_by("id").values_list("pk", flat=True)
-    return node.pk in list(busy[: len(waiting)])
+    busy = _bookable(node.resource, now).filter(state=NodeState.BUSY).prefetch_related("held")
+    models = [(str(each.pk), frozenset(str(held.model_id) for held in each.held.all())) for each in busy]
+    wanted = [str(session.model_id) if session.model_id else None for session in waiting]
+    return str(node.pk) in booking.held_back(models, wanted)
 
 
 def _gives(node: Node, session: Session, now: datetime) -> bool:

@@ -394,3 +394,10 @@ def test_steady_demand_is_reached_and_then_left_alone(demand: Demand, limits: Li
         history, now = made.history, now + seconds(15)
     if limits.sites:
         assert abs(made.want - len(supply)) <= 0.1 * len(supply)
+
+
+def test_people_who_wait_get_a_node_at_once_and_no_more_than_the_limit() -> None:
+    two_booked = nodes(2)
+    assert decide(Demand(sessions=3), two_booked).launch == ("here",)
+    assert decide(Demand(sessions=3), [*two_booked, *nodes(1, Phase.STARTING)]).launch == ()
+    assert decide(Demand(sessions=5), two_booked, replace(HERE, max_nodes=4)).launch == ("here", "here")

@@ -7,7 +7,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rrm.domain.booking import Free, Life, Place, Prospects, best, outlook, retry_after, warning_due, why_over
+from rrm.domain.booking import (
+    Free,
+    Life,
+    Place,
+    Prospects,
+    best,
+    held_back,
+    outlook,
+    retry_after,
+    warning_due,
+    why_over,
+)
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -68,3 +79,13 @@ def test_each_warning_is_given_once_and_a_late_look_gives_only_the_last() -> Non
     assert warning_due(life, ten, NOW + HOUR - two) == two
     assert warning_due(life, two, NOW + HOUR - two / 2) is None
     assert warning_due(life, None, NOW + HOUR - two) == two
+
+
+def test_a_node_that_holds_the_model_is_held_back_for_who_waits_for_it_and_no_more_than_needed() -> None:
+    busy = [("a", frozenset[str]()), ("b", frozenset({"m"})), ("c", frozenset({"m"}))]
+    assert held_back(busy, []) == frozenset()
+    assert held_back(busy, ["m"]) == {"b"}
+    assert held_back(busy, ["m", "m", "m"]) == {"a", "b", "c"}
+    assert held_back(busy, [None]) == {"a"}
+    assert held_back(busy, ["x", "m"]) == {"a", "b"}
+    assert held_back(busy[:1], ["m", "m"]) == {"a"}
