@@ -1,4 +1,4 @@
-"""Command line of a renderer node: `python -m renderers mandelbrot --manager URL`, and `external` and `warm`."""
+"""Command line of a renderer node: `python -m renderers mandelbrot --manager URL`, and `external`, `warm` and `view`."""
 
 import argparse
 import contextlib
@@ -38,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     lines = NODE_LINES if options.command == "external" else "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=options.log_level, format=lines, stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    if options.command == "view":
+        return _view(options)
     return _warm() if options.command == "warm" else _serve(options)
 
 
@@ -47,7 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     node = commands.add_parser("mandelbrot", help="render for a manager until told to leave")
     _add_node_options(node)
-    node.add_argument("--threads", type=int, default=0, metavar="N", help="cores to use (default: all it may use)")
     node.add_argument(
         "--model-memory", type=int, default=1024, metavar="MB", help="orbits of deep views to keep (default 1024)"
     )
@@ -57,7 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     warm = commands.add_parser(
         "warm", help="compile the kernel for this processor and keep it, so that nodes start fast"
     )
-    for command in (node, external, warm):
+    view = commands.add_parser("view", help="what people who book a node see, without a manager, on this machine alone")
+    view.add_argument("--port", type=int, default=0, metavar="N", help="where it answers (default: a free port)")
+    for command in (node, view):
+        command.add_argument(
+            "--threads", type=int, default=0, metavar="N", help="cores to use (default: all it may use)"
+        )
+    for command in (node, external, warm, view):
         command.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     return parser
 
@@ -97,6 +104,12 @@ def _warm() -> int:
     perturb()
     print(f"kernel ready in {time.perf_counter() - started:.2f} s, kept in {cache_folder()}")
     return 0
+
+
+def _view(options: argparse.Namespace) -> int:
+    from renderers.streaming.alone import view
+
+    return view(options.port, options.threads)
 
 
 def _serve(options: argparse.Namespace) -> int:

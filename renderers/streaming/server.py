@@ -1,0 +1,103 @@
+"""The server in a thread of its own: listens at once, and imports what it needs while the node goes on starting."""
+
+import asyncio
+import hashlib
+import hmac
+import importlib.util
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from renderers.streaming.desk import Desk
+
+if TYPE_CHECKING:
+    import uvicorn
+
+log = logging.getLogger(__name__)
+
+PURPOSE = b"session side"
+NEEDED = ("uvicorn", "websockets")
+BACKLOG = 64
+LONGEST_MESSAGE = 1 << 16
+KEEP_ALIVE_SECONDS = 30
+PING_SECONDS = 20.0
+END_SECONDS = 1
+
+
+def key_of(launch_token: str) -> str:
+    """What requests to a node have to carry: only the node and its manager can compute it."""
+    return hmac.new(launch_token.encode(), PURPOSE, hashlib.sha256).hexdigest()
+
+
+def missing() -> list[str]:
+    """What this installation lacks for a session side."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+
+
+class SessionServer:
+    """Listens from the beginning on; `start` answers. Raises OSError when there is no port."""
+
+    def __init__(self, desk: Desk, host: str, key: str | None, drain: Callable[[], None], port: int = 0) -> None:
+        self._desk, self._key, self._drain = desk, key, drain
+        self._socket = socket.create_server((host, port), backlog=BACKLOG, family=_family(host))
+        self._thread = threading.Thread(target=self._run, name="session-side", daemon=True)
+        self._server: uvicorn.Server | None = None
+        self._closed = False
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, timeout: float) -> None:
+        """Send everybody away and end the thread."""
+        self._closed = True
+        self._desk.close()
+        if self._server:
+            self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self._socket.close()
+
+    def _run(self) -> None:
+        """Serve until closed; without a session side the node still renders."""
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._serve())
+        except Exception:
+            log.exception("the session side has failed; the node renders on")
+            self._socket.close()
+
+    async def _serve(self) -> None:
+        import uvicorn
+
+        from renderers.streaming.app import Application
+
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        application: Any = Application(self._desk, self._key, self._drain)
+        config = uvicorn.Config(
+            application,
+            http="h11",
+            ws="websockets-sansio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws_max_size=LONGEST_MESSAGE,
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PING_SECONDS,
+            ws_per_message_deflate=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=END_SECONDS,
+        )
+        self._server = uvicorn.Server(config)
+        self._server.should_exit = self._closed
+        await self._server.serve(sockets=[self._socket])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
