@@ -1,4 +1,4 @@
-"""Command line of a renderer node: `python -m renderers mandelbrot --manager URL`, and `external`, `warm` and `view`."""
+"""Command line of a renderer node: `python -m renderers mandelbrot --manager URL`, and `external`, `warm`, `view`."""
 
 import argparse
 import contextlib
@@ -19,9 +19,11 @@ from renderers import __version__
 
 if TYPE_CHECKING:
     from renderers.agent import Agent
+    from renderers.client import ManagerClient
     from renderers.external import ExternalNode
     from renderers.models import HeldModels
     from renderers.node import Exit, Identity
+    from renderers.streaming.server import SessionServer
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MARGINS, LONGEST_MARGIN = (0.05, 0.15), 300.0  # of a lifetime, and seconds, before the end
@@ -134,7 +136,27 @@ def _agent(options: argparse.Namespace, token: str) -> "Agent":
 
     client = ManagerClient(options.manager or options.manager_file, token)
     cores = options.threads if options.threads > 0 else len(os.sched_getaffinity(0))
-    return Agent(client, _identity(options, cores), _models(options.model_memory * MEGABYTE))
+    identity, models = _identity(options, cores), _models(options.model_memory * MEGABYTE)
+    side = _session_side(client, identity, models, token)
+    return Agent(client, replace(identity, address=side.address if side else None), models, side)
+
+
+def _session_side(
+    client: "ManagerClient", identity: "Identity", models: "HeldModels", token: str
+) -> "SessionServer | None":
+    """What shows the node to people. Where it cannot be had the node renders all the same."""
+    from renderers.streaming.desk import Desk
+    from renderers.streaming.place import place_for
+    from renderers.streaming.server import SessionServer, key_of, missing
+
+    try:
+        if lacking := missing():
+            raise OSError(f"{' and '.join(lacking)} cannot be imported")
+        place = place_for(client.manager_host, identity.hostname)
+        return SessionServer(Desk(identity.cores, models), place, key_of(token))
+    except OSError as error:
+        logging.getLogger(__name__).warning("nobody can look at what this node draws: %s", error)
+        return None
 
 
 def _external_node(options: argparse.Namespace, token: str) -> "ExternalNode":

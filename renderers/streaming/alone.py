@@ -7,11 +7,11 @@ import threading
 
 from renderers.mandelbrot.native import load
 from renderers.streaming.desk import Desk
+from renderers.streaming.place import ALONE
 from renderers.streaming.server import SessionServer, missing
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 CLOSE_SECONDS = 2.0
 
 
@@ -24,9 +24,9 @@ def view(port: int, threads: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
     cores = threads if threads > 0 else len(os.sched_getaffinity(0))
-    server = SessionServer(Desk(cores), HOST, None, over.set, port)
-    server.start()
-    log.info("http://%s:%d/ answers without a key: camera, frame.jpg, stream, ws", HOST, server.port)
+    server = SessionServer(Desk(cores), ALONE, None, port)
+    server.start(over.set)
+    log.info("http://%s/ answers without a key: camera, frame.jpg, stream, ws", server.address)
     load()
     over.wait()
     server.close(CLOSE_SECONDS)

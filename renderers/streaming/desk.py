@@ -39,7 +39,7 @@ class Desk:
 
     def __init__(self, threads: int, others: Models | None = None) -> None:
         self._pool = Pool(threads)
-        self._references = References(others.deep if others else lambda: [])
+        self._references = References(others.deep if others else list)
         self._lock = threading.Lock()
         self._session = ""
         self._announced = ""

@@ -155,7 +155,7 @@ class Director:
                 return
             step, is_first = self._pace.next(step, pixels), False
 
-    def _draw(  # noqa: PLR0913
+    def _draw(
         self,
         subject: Subject,
         step: int,

@@ -48,7 +48,7 @@ class Drawn:
         camera = self.subject.camera
         is_final = self.step == 1
         kind = PNG if is_final and camera.format == "png" else JPEG
-        images = {}
+        images: dict[str, tuple[str, bytes]] = {}
         for form in sorted(forms):
             if form == WHOLE and is_final and SMALL in images and kind == JPEG:
                 images[form] = images[SMALL]

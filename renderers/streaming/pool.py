@@ -103,9 +103,9 @@ class Pool:
             self._changed.notify_all()
 
     def draw(self, drawing: Drawing, given_up: Callable[[float], bool], *, urgent: bool = True) -> bool:
-        """Wait until it is drawn; False when `given_up` said so of its share, which is asked whenever `nudge` is called.
+        """Wait until it is drawn; False when `given_up` said so of its share.
 
-        Raises what drawing it raised.
+        That is asked now and then, and whenever `nudge` is called. Raises what drawing it raised.
         """
         with self._changed:
             self._drawings.insert(0 if urgent else len(self._drawings), drawing)

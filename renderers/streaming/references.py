@@ -30,7 +30,7 @@ class References:
     `others` are models that the node holds for its batch work.
     """
 
-    def __init__(self, others: Callable[[], list[DeepModel]] = lambda: []) -> None:
+    def __init__(self, others: Callable[[], list[DeepModel]] = list) -> None:
         self._others = others
         self._lock = threading.Lock()
         self._kept: list[DeepModel] = []

@@ -5,12 +5,12 @@ import hashlib
 import hmac
 import importlib.util
 import logging
-import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from renderers.streaming.desk import Desk
+from renderers.streaming.place import Place
 
 if TYPE_CHECKING:
     import uvicorn
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 PURPOSE = b"session side"
 NEEDED = ("uvicorn", "websockets")
-BACKLOG = 64
 LONGEST_MESSAGE = 1 << 16
 KEEP_ALIVE_SECONDS = 30
 PING_SECONDS = 20.0
@@ -39,19 +38,26 @@ def missing() -> list[str]:
 class SessionServer:
     """Listens from the beginning on; `start` answers. Raises OSError when there is no port."""
 
-    def __init__(self, desk: Desk, host: str, key: str | None, drain: Callable[[], None], port: int = 0) -> None:
-        self._desk, self._key, self._drain = desk, key, drain
-        self._socket = socket.create_server((host, port), backlog=BACKLOG, family=_family(host))
-        self._thread = threading.Thread(target=self._run, name="session-side", daemon=True)
+    def __init__(self, desk: Desk, place: Place, key: str | None, port: int = 0) -> None:
+        self._desk, self._place, self._key = desk, place, key
+        self._socket = place.listen(port)
+        self._thread: threading.Thread | None = None
         self._server: uvicorn.Server | None = None
         self._closed = False
 
     @property
-    def port(self) -> int:
-        return int(self._socket.getsockname()[1])
+    def address(self) -> str:
+        """Where the manager finds it, "host:port"."""
+        return f"{self._place.told}:{self._socket.getsockname()[1]}"
 
-    def start(self) -> None:
+    def start(self, drain: Callable[[], None]) -> None:
+        """Answer in a thread; `drain` is called when somebody asks the node to leave."""
+        self._thread = threading.Thread(target=self._run, args=(drain,), name="session-side", daemon=True)
         self._thread.start()
+
+    def announce(self, session: Mapping[str, Any] | None) -> None:
+        """What the manager says about the node's session: {"id", "params"}, or None when there is none."""
+        self._desk.announce(session)
 
     def close(self, timeout: float) -> None:
         """Send everybody away and end the thread."""
@@ -59,26 +65,26 @@ class SessionServer:
         self._desk.close()
         if self._server:
             self._server.should_exit = True
-        if self._thread.is_alive():
+        if self._thread:
             self._thread.join(timeout)
         self._socket.close()
 
-    def _run(self) -> None:
+    def _run(self, drain: Callable[[], None]) -> None:
         """Serve until closed; without a session side the node still renders."""
         try:
             with asyncio.Runner() as runner:
-                runner.run(self._serve())
+                runner.run(self._serve(drain))
         except Exception:
             log.exception("the session side has failed; the node renders on")
             self._socket.close()
 
-    async def _serve(self) -> None:
-        import uvicorn
+    async def _serve(self, drain: Callable[[], None]) -> None:
+        import uvicorn  # 60 ms, which the node's start does not wait for
 
         from renderers.streaming.app import Application
 
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        application: Any = Application(self._desk, self._key, self._drain)
+        application: Any = Application(self._desk, self._key, drain)
         config = uvicorn.Config(
             application,
             http="h11",
@@ -97,7 +103,3 @@ class SessionServer:
         self._server = uvicorn.Server(config)
         self._server.should_exit = self._closed
         await self._server.serve(sockets=[self._socket])
-
-
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -157,7 +157,7 @@ class DeepModel:
                 self._tables.popitem(last=False)
             return self._tables[farthest]
 
-    def render_tile(  # noqa: PLR0913  (what, where, into what, until when)
+    def render_tile(
         self,
         view: DeepView,
         window: Window,
