@@ -11,7 +11,20 @@ from renderers import __version__
 from renderers.streaming.camera import Refused
 from renderers.streaming.desk import Desk, Ended
 from renderers.streaming.frames import WHOLE
-from renderers.streaming.http import Answer, Problem, Receive, Scope, Send, body, encoded, gone, header, query
+from renderers.streaming.http import (
+    Answer,
+    Problem,
+    Receive,
+    Scope,
+    Send,
+    body,
+    encoded,
+    first_of,
+    gone,
+    header,
+    query,
+    sent,
+)
 from renderers.streaming.pictures import JPEG, PNG
 from renderers.streaming.socket import Conversation
 from renderers.streaming.studio import Studio
@@ -149,9 +162,7 @@ class Application:
         if scope["method"] == "HEAD":
             await send({"type": "http.response.body", "body": b""})
             return None
-        sending = asyncio.create_task(_send_parts(studio, send))
-        leaving = asyncio.create_task(gone(receive))
-        await _first_of(sending, leaving)
+        await first_of(_send_parts(studio, send), gone(receive))
         return None
 
 
@@ -163,7 +174,7 @@ async def _send_parts(studio: Studio, send: Send) -> None:
             await viewer.wait()
             kind, image = viewer.take().images[WHOLE]
             about = b"--%s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, kind.encode(), len(image))
-            await send({"type": "http.response.body", "body": about + image + b"\r\n", "more_body": True})
+            await sent(send({"type": "http.response.body", "body": about + image + b"\r\n", "more_body": True}))
     except Gone:
         await send({"type": "http.response.body", "body": b"--%s--\r\n" % BOUNDARY})
     finally:
@@ -196,16 +207,6 @@ async def _painted(studio: Studio, subject: Subject, kind: str, receive: Receive
     finally:
         unwanted.set()
         leaving.cancel()
-
-
-async def _first_of(*tasks: "asyncio.Task[None]") -> None:
-    """Wait for one, and end the others."""
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _route(scope: Scope) -> str:

@@ -51,8 +51,14 @@ class Desk:
         return self._session
 
     def studio(self, session: str) -> Studio:
-        """That of a session; a new one sends the one before away. Raises Ended for one that had its turn."""
+        """That of a session, or the present one; a new one sends the one before away.
+
+        Raises Ended for one that had its turn.
+        """
+        session = session[:LONGEST_NAME]
         with self._lock:
+            if not session:
+                return self._studio
             if session in self._ended:
                 raise Ended(session)
             if session != self._session:
@@ -63,18 +69,13 @@ class Desk:
         """What the manager says about the node's session: {"id", "params"}, or None when there is none."""
         name = str(session["id"])[:LONGEST_NAME] if session else ""
         with self._lock:
-            if name == self._announced:
-                return
             before, self._announced = self._announced, name
-            if not name and before == self._session:
-                self._begin("")
-            if not session or name in self._ended:
+            if name == before or name in self._ended:
                 return
-            is_new = name != self._session
-            if is_new:
+            if name != self._session and (name or before == self._session):
                 self._begin(name)
             studio = self._studio
-        if is_new:
+        if session:
             _set_up(studio, session.get("params") or {})
 
     def close(self) -> None:
@@ -96,7 +97,7 @@ class Desk:
 def _set_up(studio: Studio, params: Mapping[str, Any]) -> None:
     """Begin with the view of a model, and have that loaded."""
     try:
-        studio.change(place(params))
+        studio.begin_with(place(params))
     except (Refused, ArithmeticError, TypeError, ValueError) as error:
         log.warning("the session's model cannot be shown: %s", error)
         return

@@ -1,12 +1,14 @@
 """HTTP as this server needs it: requests read whole within a bound, answers of one piece, problems as JSON."""
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 LONGEST_BODY = 1 << 16
+STALLED_SECONDS = 30.0
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -93,7 +95,27 @@ async def body(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
+async def sent(sending: Awaitable[None]) -> None:
+    """Raises TimeoutError when the client takes nothing for too long."""
+    async with asyncio.timeout(STALLED_SECONDS):
+        await sending
+
+
 async def gone(receive: Receive) -> None:
     """Until the client has closed the connection."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def first_of(*courses: Coroutine[Any, Any, None]) -> None:
+    """Run until one of them ends, and end the others; raises what the first raised, but for a client that left."""
+    tasks = [asyncio.create_task(course) for course in courses]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in ended:
+        if isinstance(outcome, Exception) and not isinstance(outcome, OSError):  # as servers tell of clients that left
+            raise outcome

@@ -23,6 +23,7 @@ LONGEST_MESSAGE = 1 << 16
 KEEP_ALIVE_SECONDS = 30
 PING_SECONDS = 20.0
 END_SECONDS = 1
+MOST_CONNECTIONS = 256
 
 
 def key_of(launch_token: str) -> str:
@@ -93,6 +94,7 @@ class SessionServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
             ws_max_size=LONGEST_MESSAGE,
             ws_ping_interval=PING_SECONDS,
             ws_ping_timeout=PING_SECONDS,

@@ -1,11 +1,8 @@
 """A client's WebSocket: cameras and acknowledgements come in, the newest frame goes out when there is room for it."""
 
-import asyncio
-import contextlib
-
 from renderers.streaming.camera import Refused
 from renderers.streaming.frames import SMALL
-from renderers.streaming.http import Receive, Send
+from renderers.streaming.http import Receive, Send, first_of, sent
 from renderers.streaming.studio import Studio
 from renderers.streaming.viewers import Gone, Viewer
 from renderers.streaming.wire import Ack, Change, Unreadable, error_json, read_message
@@ -23,22 +20,17 @@ class Conversation:
         self._viewer = Viewer(SMALL)
         self._acknowledged: int | None = None
         self._sent: list[int] = []  # frames that were not acknowledged
-        self._room = asyncio.Event()
 
     async def run(self) -> None:
         await self._receive()  # the request to connect
         await self._send({"type": "websocket.accept"})
-        sending = asyncio.create_task(self._send_frames())
+        self._studio.join(self._viewer)
         try:
-            await self._listen(sending)
+            await first_of(self._listen(), self._send_frames())
         finally:
             self._studio.leave(self._viewer)
-            sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await sending
 
-    async def _listen(self, sending: "asyncio.Task[None]") -> None:
-        self._studio.join(self._viewer)
+    async def _listen(self) -> None:
         refused = 0
         while (message := await self._receive())["type"] == "websocket.receive":
             understood = await self._understand(message.get("text"))
@@ -72,17 +64,17 @@ class Conversation:
     def _acknowledge(self, frame: int) -> None:
         self._acknowledged = max(frame, self._acknowledged or 0)
         self._sent = [number for number in self._sent if number > self._acknowledged]
-        self._room.set()
+        self._viewer.wake()
+
+    def _has_room(self) -> bool:
+        return self._acknowledged is None or len(self._sent) < AHEAD
 
     async def _send_frames(self) -> None:
         try:
             while True:
-                await self._viewer.wait()
-                while self._acknowledged is not None and len(self._sent) >= AHEAD:
-                    self._room.clear()
-                    await self._room.wait()
+                await self._viewer.wait(self._has_room)
                 frame = self._viewer.take()
                 self._sent = [*self._sent[-AHEAD:], frame.number]
-                await self._send({"type": "websocket.send", "bytes": frame.message()})
+                await sent(self._send({"type": "websocket.send", "bytes": frame.message()}))
         except Gone:
             await self._send({"type": "websocket.close", "code": GOING_AWAY, "reason": "the session has ended"})

@@ -29,6 +29,7 @@ class Studio:
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._director: Director | None = None
+        self._touched = False
         self._closed = False
 
     @property
@@ -40,9 +41,16 @@ class Studio:
         """Change the camera. Raises Refused, and then nothing has changed."""
         with self._lock:
             subject = self.seen_with(request)
+            self._touched = True
             self._stage.show(subject)
         self._pool.nudge()
         return subject
+
+    def begin_with(self, request: object) -> None:
+        """Begin with this camera, unless somebody has changed it already. Raises Refused."""
+        with self._lock:
+            if not self._touched:
+                self._stage.show(self.seen_with(request))
 
     def seen_with(self, request: object) -> Subject:
         """What the camera would show with some fields changed. Raises Refused."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 
 from renderers.streaming.frames import Frame
 
@@ -23,24 +24,25 @@ class Viewer:
         self._ended = False
 
     def offer(self, frame: Frame) -> None:
-        """Call from any thread; a frame that was not taken yet is forgotten."""
-        if self.form in frame.images:
+        """Call from any thread; a frame that was not taken yet is forgotten, and so is one that comes late."""
+        if self.form in frame.images and (self._newest is None or frame.number > self._newest.number):
             self._newest = frame
-            self._wake()
+            self.wake()
 
     def end(self) -> None:
         """There will be no more. Call from any thread."""
         self._ended = True
-        self._wake()
+        self.wake()
 
-    async def wait(self) -> None:
-        """Until there is a frame that was not taken. Raises Gone."""
-        while not self._ended and (self._newest is None or self._newest.number <= self._taken):
+    async def wait(self, has_room: Callable[[], bool] = lambda: True) -> None:
+        """Until there is a frame that was not taken, and room for it; `wake` has that looked at. Raises Gone."""
+        while not self._ended:
             self._news.clear()
-            if self._newest is None or self._newest.number <= self._taken:
+            if self._newest is not None and self._newest.number > self._taken and has_room():
+                return
+            if not self._ended:
                 await self._news.wait()
-        if self._ended:
-            raise Gone
+        raise Gone
 
     def take(self) -> Frame:
         """The newest frame, after `wait`."""
@@ -49,7 +51,8 @@ class Viewer:
         self._taken = self._newest.number
         return self._newest
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have whoever waits look again. Call from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             self._loop.call_soon_threadsafe(self._news.set)
 
@@ -61,16 +64,14 @@ class Audience:
         self._lock = threading.Lock()
         self._viewers: list[Viewer] = []
 
-    def join(self, viewer: Viewer) -> int:
-        """How many there are then."""
+    def join(self, viewer: Viewer) -> None:
         with self._lock:
             self._viewers.append(viewer)
-            return len(self._viewers)
 
     def leave(self, viewer: Viewer) -> int:
-        """How many are left."""
+        """How many are left; it may have left before."""
         with self._lock:
-            self._viewers.remove(viewer)
+            self._viewers = [other for other in self._viewers if other is not viewer]
             return len(self._viewers)
 
     def forms(self) -> set[str]:
