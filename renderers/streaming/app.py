@@ -167,16 +167,19 @@ class Application:
 
 
 async def _send_parts(studio: Studio, send: Send) -> None:
+    """Each part is followed by the boundary at once: browsers show a part when they see where it ends."""
     viewer = Viewer(WHOLE)
     studio.join(viewer)
     try:
+        await send({"type": "http.response.body", "body": b"--%s\r\n" % BOUNDARY, "more_body": True})
         while True:
             await viewer.wait()
             kind, image = viewer.take().images[WHOLE]
-            about = b"--%s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n" % (BOUNDARY, kind.encode(), len(image))
-            await sent(send({"type": "http.response.body", "body": about + image + b"\r\n", "more_body": True}))
+            about = b"Content-Type: %s\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), len(image))
+            part = b"%s%s\r\n--%s\r\n" % (about, image, BOUNDARY)
+            await sent(send({"type": "http.response.body", "body": part, "more_body": True}))
     except Gone:
-        await send({"type": "http.response.body", "body": b"--%s--\r\n" % BOUNDARY})
+        await send({"type": "http.response.body", "body": b""})
     finally:
         studio.leave(viewer)
 

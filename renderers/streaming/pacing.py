@@ -9,7 +9,7 @@ STEPS = (8, 4, 2, 1)
 FIRST_SECONDS = 0.018  # drawing the first frame of a camera should take no longer
 REFINING_SECONDS = 0.12  # nor should a refinement, unless there is none that takes less
 PATIENCE = 0.025  # a first frame is left for a newer camera when it takes longer than this
-LONGEST_BLANK = 0.25  # unless nothing was shown for so long: then it is worth waiting for
+LONGEST_BLANK = 0.25  # unless nothing was shown for so long: then it is worth waiting for, as long once more
 SMOOTHING = 0.4
 CAUTION = 1.2  # what lies ahead may take longer than what was drawn
 
@@ -53,4 +53,4 @@ def is_given_up(*, outdated: bool, is_first: bool, seconds: float, blank: float)
     """
     if not outdated:
         return False
-    return not is_first or (seconds > PATIENCE and blank < LONGEST_BLANK)
+    return not is_first or seconds > (PATIENCE if blank < LONGEST_BLANK else LONGEST_BLANK)

@@ -83,6 +83,7 @@ class SessionServer:
         import uvicorn  # 60 ms, which the node's start does not wait for
 
         from renderers.streaming.app import Application
+        from renderers.streaming.pictures import prepare
 
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         application: Any = Application(self._desk, self._key, drain)
@@ -104,4 +105,5 @@ class SessionServer:
         )
         self._server = uvicorn.Server(config)
         self._server.should_exit = self._closed
+        prepare()
         await self._server.serve(sockets=[self._socket])

@@ -74,7 +74,7 @@ class Subject:
 
     def paint(self) -> Paint:
         """How values become pixels."""
-        coloring, limits = self._coloring(), self.limits
+        coloring, limits = self.coloring, self.limits
         if coloring.method == "distance":
             fine = self.grid.doubles
             reach = REACH * min(self.grid.width * fine.dx, self.grid.height * fine.dy)
@@ -84,7 +84,9 @@ class Subject:
         painter = Painter(coloring, limits.max_iter)
         return lambda view, window, counts, smooth: painter.paint(counts, smooth)
 
-    def _coloring(self) -> Coloring:
+    @property
+    def coloring(self) -> Coloring:
+        """How its values become colours."""
         camera = self.camera
         palette = PALETTES[camera.palette] if camera.palette else None
         stops = palette.stops if palette else camera.stops or ()
