@@ -90,7 +90,8 @@ class Watcher:
 
     def until_final(self, camera: object, timeout: float = 20.0) -> list[Shown]:
         """All frames up to the final one of a camera."""
-        deadline, seen = time.monotonic() + timeout, []
+        deadline = time.monotonic() + timeout
+        seen: list[Shown] = []
         while not (seen and seen[-1].final and seen[-1].camera == camera):
             seen.append(self.hear(max(0.01, deadline - time.monotonic())))
         return seen
