@@ -145,7 +145,6 @@ def _session_side(
     client: "ManagerClient", identity: "Identity", models: "HeldModels", token: str
 ) -> "SessionServer | None":
     """What shows the node to people. Where it cannot be had the node renders all the same."""
-    from renderers.streaming.desk import Desk
     from renderers.streaming.place import place_for
     from renderers.streaming.server import SessionServer, key_of, missing
 
@@ -153,7 +152,7 @@ def _session_side(
         if lacking := missing():
             raise OSError(f"{' and '.join(lacking)} cannot be imported")
         place = place_for(client.manager_host, identity.hostname)
-        return SessionServer(Desk(identity.cores, models), place, key_of(token))
+        return SessionServer(place, key_of(token), identity.cores, models)
     except OSError as error:
         logging.getLogger(__name__).warning("nobody can look at what this node draws: %s", error)
         return None

@@ -4,9 +4,9 @@ import logging
 import os
 import signal
 import threading
+from dataclasses import replace
 
 from renderers.mandelbrot.native import load
-from renderers.streaming.desk import Desk
 from renderers.streaming.place import ALONE
 from renderers.streaming.server import SessionServer, missing
 
@@ -24,7 +24,7 @@ def view(port: int, threads: int) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
     cores = threads if threads > 0 else len(os.sched_getaffinity(0))
-    server = SessionServer(Desk(cores), ALONE, None, port)
+    server = SessionServer(replace(ALONE, port=port), None, cores)
     server.start(over.set)
     log.info("http://%s/ answers without a key: camera, frame.jpg, stream, ws", server.address)
     load()

@@ -42,7 +42,7 @@ Handler = Callable[[Scope, Receive, Send, Studio], Awaitable[Answer | None]]
 class Application:
     """Answers whoever has the key; without a key, everybody. `drain` is called when the node is asked to leave."""
 
-    def __init__(self, desk: Desk, key: str | None, drain: Callable[[], None]) -> None:
+    def __init__(self, desk: Callable[[], Desk], key: str | None, drain: Callable[[], None]) -> None:
         self._desk, self._key, self._drain = desk, key, drain
         self._stills = 0
         self._painting: asyncio.Semaphore | None = None
@@ -90,7 +90,7 @@ class Application:
         if self._key is not None and not hmac.compare_digest(told.encode("latin-1"), self._key.encode()):
             raise Problem(403, "forbidden")
         try:
-            return self._desk.studio(header(scope, SESSION))
+            return self._desk().studio(header(scope, SESSION))
         except Ended:
             raise Problem(409, "session-ended") from None
 
@@ -111,7 +111,7 @@ class Application:
             {
                 "renderer": "mandelbrot",
                 "version": __version__,
-                "session": self._desk.session or None,
+                "session": self._desk().session or None,
                 "routes": [*self._routes, "ws"],
             }
         )

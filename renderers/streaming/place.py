@@ -16,14 +16,15 @@ class Place:
 
     told: str
     on_loopback: bool
+    port: int = 0  # any that is free
 
-    def listen(self, port: int = 0) -> socket.socket:
-        """A listening socket; port 0 is one that is free. Raises OSError."""
+    def listen(self) -> socket.socket:
+        """A listening socket. Raises OSError."""
         if self.on_loopback:
-            return socket.create_server((LOOPBACK, port), backlog=BACKLOG)
+            return socket.create_server((LOOPBACK, self.port), backlog=BACKLOG)
         if socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
-        return socket.create_server(("", port), backlog=BACKLOG)
+            return socket.create_server(("", self.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+        return socket.create_server(("", self.port), backlog=BACKLOG)
 
 
 ALONE = Place(LOOPBACK, on_loopback=True)

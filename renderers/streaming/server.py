@@ -1,6 +1,5 @@
 """The server in a thread of its own: listens at once, and imports what it needs while the node goes on starting."""
 
-import asyncio
 import hashlib
 import hmac
 import importlib.util
@@ -9,11 +8,13 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from renderers.streaming.desk import Desk
 from renderers.streaming.place import Place
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from renderers.models import HeldModels
+    from renderers.streaming.desk import Desk
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,12 @@ def missing() -> list[str]:
 class SessionServer:
     """Listens from the beginning on; `start` answers. Raises OSError when there is no port."""
 
-    def __init__(self, desk: Desk, place: Place, key: str | None, port: int = 0) -> None:
-        self._desk, self._place, self._key = desk, place, key
-        self._socket = place.listen(port)
+    def __init__(self, place: Place, key: str | None, threads: int, models: "HeldModels | None" = None) -> None:
+        self._place, self._key = place, key
+        self._threads, self._models = threads, models
+        self._socket = place.listen()
+        self._making = threading.Lock()
+        self._desk: Desk | None = None
         self._thread: threading.Thread | None = None
         self._server: uvicorn.Server | None = None
         self._closed = False
@@ -51,6 +55,15 @@ class SessionServer:
         """Where the manager finds it, "host:port"."""
         return f"{self._place.told}:{self._socket.getsockname()[1]}"
 
+    @property
+    def desk(self) -> "Desk":
+        """Whose turn it is; made for the first who wants to know."""
+        from renderers.streaming.desk import Desk
+
+        with self._making:
+            self._desk = self._desk or Desk(self._threads, self._models)
+            return self._desk
+
     def start(self, drain: Callable[[], None]) -> None:
         """Answer in a thread; `drain` is called when somebody asks the node to leave."""
         self._thread = threading.Thread(target=self._run, args=(drain,), name="session-side", daemon=True)
@@ -58,26 +71,30 @@ class SessionServer:
 
     def announce(self, session: Mapping[str, Any] | None) -> None:
         """What the manager says about the node's session: {"id", "params"}, or None when there is none."""
-        self._desk.announce(session)
+        if session or self._desk:
+            self.desk.announce(session)
 
     def close(self, timeout: float) -> None:
-        """Send everybody away and end the thread."""
+        """Send everybody away and end the thread, which is waited for if there may be somebody."""
         self._closed = True
-        self._desk.close()
         if self._server:
             self._server.should_exit = True
-        if self._thread:
-            self._thread.join(timeout)
-        self._socket.close()
+        if self._desk:
+            self._desk.close()
+            if self._thread:
+                self._thread.join(timeout)
+        if self._thread is None:
+            self._socket.close()
 
     def _run(self, drain: Callable[[], None]) -> None:
         """Serve until closed; without a session side the node still renders."""
+        import asyncio
+
         try:
-            with asyncio.Runner() as runner:
+            with self._socket, asyncio.Runner() as runner:
                 runner.run(self._serve(drain))
         except Exception:
             log.exception("the session side has failed; the node renders on")
-            self._socket.close()
 
     async def _serve(self, drain: Callable[[], None]) -> None:
         import uvicorn  # 60 ms, which the node's start does not wait for
@@ -86,7 +103,7 @@ class SessionServer:
         from renderers.streaming.pictures import prepare
 
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        application: Any = Application(self._desk, self._key, drain)
+        application: Any = Application(lambda: self.desk, self._key, drain)
         config = uvicorn.Config(
             application,
             http="h11",

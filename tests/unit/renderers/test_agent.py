@@ -13,7 +13,6 @@ from renderers.agent import Agent
 from renderers.client import ManagerClient
 from renderers.mandelbrot.deep import model as deep_model
 from renderers.node import Exit, Identity
-from renderers.streaming.desk import Desk
 from renderers.streaming.place import ALONE
 from renderers.streaming.server import SessionServer, key_of
 from tests.unit.renderers.bundles import Bundle
@@ -345,9 +344,9 @@ def test_a_lease_whose_model_cannot_be_loaded_is_handed_back(monkeypatch: pytest
 
 
 @contextmanager
-def booked(desk: Desk, session: dict[str, Any] | None) -> Iterator[tuple[Manager, Life, httpx.Client]]:
+def booked(session: dict[str, Any] | None) -> Iterator[tuple[Manager, Life, httpx.Client]]:
     """A node with a session side, and what the manager would send there."""
-    side = SessionServer(desk, ALONE, key_of(LAUNCH_TOKEN))
+    side = SessionServer(ALONE, key_of(LAUNCH_TOKEN), 2)
     headers = {"X-RRM-Key": key_of(LAUNCH_TOKEN)}
     with serving(Manager(session=session)) as manager, living(manager.url, side=side) as life:
         manager.wait_for(manager.saw("lease"))
@@ -356,14 +355,13 @@ def booked(desk: Desk, session: dict[str, Any] | None) -> Iterator[tuple[Manager
 
 
 def test_a_node_tells_where_its_session_side_answers() -> None:
-    with booked(Desk(2), None) as (manager, _, http):
+    with booked(None) as (manager, _, http):
         assert manager.bodies("register")[0]["address"] == f"{http.base_url.host}:{http.base_url.port}"
         assert http.get("/registry").json()["session"] is None
 
 
 def test_a_booked_node_begins_with_the_model_of_its_session_and_forgets_it_afterwards() -> None:
-    desk = Desk(2)
-    with booked(desk, {"id": "s-1", "params": {"center": ["0.1", "0.2"], "radius": "1e-20"}}) as (manager, _, http):
+    with booked({"id": "s-1", "params": {"center": ["0.1", "0.2"], "radius": "1e-20"}}) as (manager, _, http):
         told = len(manager.bodies("lease"))
         manager.wait_for(lambda: len(manager.bodies("lease")) > told)
         assert http.get("/registry").json()["session"] == "s-1"
@@ -375,7 +373,7 @@ def test_a_booked_node_begins_with_the_model_of_its_session_and_forgets_it_after
 
 
 def test_a_node_that_is_asked_to_exit_leaves_in_order() -> None:
-    with booked(Desk(2), None) as (manager, life, http):
+    with booked(None) as (manager, life, http):
         assert http.put("/v1/exit").status_code == 200
         assert life.end() is Exit.DONE
         assert manager.bodies("goodbye") == [{"reason": "done"}]
@@ -386,6 +384,6 @@ def test_a_session_side_that_fails_does_not_keep_a_node_from_rendering(monkeypat
         raise RuntimeError("no session side")
 
     monkeypatch.setattr(SessionServer, "_serve", fail)
-    side = SessionServer(Desk(2), ALONE, "key")
+    side = SessionServer(ALONE, "key", 2)
     with serving(Manager(leases=[lease_document("a")])) as manager, living(manager.url, side=side):
         manager.wait_for(delivered(manager, "a"))

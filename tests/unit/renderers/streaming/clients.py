@@ -100,8 +100,8 @@ class Watcher:
 @contextmanager
 def serving(threads: int = 2) -> Iterator[Side]:
     """A session side with a key; nothing of it is left behind."""
-    desk = Desk(threads)
-    side = Side(SessionServer(desk, ALONE, KEY), desk)
+    server = SessionServer(ALONE, KEY, threads)
+    side = Side(server, server.desk)
     side.server.start(side.drained.set)
     try:
         yield side
