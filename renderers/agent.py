@@ -176,13 +176,13 @@ class Agent:
             answer = self._client.lease(
                 self._in_hand(), self._models.as_json(), self._identity.cores, wait=step is Step.POLL
             )
-            if self._side and "session" in answer:
-                self._side.announce(answer["session"])
             if answer.get("lease"):
                 self._accept(answer["lease"])
             elif deliveries == self._deliveries:
                 retry_after = max(SHORTEST_REST, float(answer.get("retry_after") or 0.0))
                 self._refused = Refusal(step, asked_at + retry_after)
+            if self._side and "session" in answer and not answer.get("lease"):
+                self._side.announce(answer["session"])
             self._obey(answer)
 
     def _send_loop(self) -> None:
