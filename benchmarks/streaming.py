@@ -36,6 +36,9 @@ JUMPS = [  # places to look at, none of which resembles the one before
     {"center": ["-1.25066", "0.02012"], "radius": "0.0017", "max_iter": 2000},
 ]
 
+SLOW = {"center": ["0.01", "0.02"], "radius": "0.05", "max_iter": 10_000_000, "formula": "tricorn"}  # takes minutes
+PLAIN = {"formula": "mandelbrot"}
+
 
 class Client:
     """One viewer, who notes when each camera was sent and when its first frame came."""
@@ -80,8 +83,20 @@ async def jumping(client: Client, rounds: int) -> dict[str, float]:
     client.start_again()
     for _ in range(rounds):
         for place in JUMPS:
-            await client.until_final(await client.look(**SIZE, **place))
+            await client.until_final(await client.look(**SIZE, **PLAIN, **place))
     return {"coarse_p50_ms": _ms(client.waits, 0.5), "coarse_p95_ms": _ms(client.waits, 0.95)}
+
+
+async def leaving(client: Client, rounds: int) -> dict[str, float]:
+    """Look at what takes minutes, for half a second, and then somewhere else."""
+    waits = []
+    for _ in range(rounds):
+        await client.look(**SIZE, **SLOW)
+        await asyncio.sleep(0.5)
+        client.start_again()
+        await client.until_final(await client.look(**SIZE, **PLAIN, **JUMPS[0]))
+        waits += client.waits
+    return {"leave_p50_ms": _ms(waits, 0.5), "leave_p95_ms": _ms(waits, 0.95)}
 
 
 async def panning(client: Client, seconds: float) -> dict[str, float]:
@@ -119,6 +134,7 @@ async def measure(url: str, headers: dict[str, str], *, quick: bool) -> dict[str
             pass
         results = {"first_frame_ms": round(1e3 * (time.perf_counter() - began), 1)}
         results |= await jumping(client, 1 if quick else 8)
+        results |= await leaving(client, 2 if quick else 10)
         return results | await panning(client, 1.0 if quick else 6.0)
 
 

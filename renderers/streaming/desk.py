@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 EXACT = Context(prec=4100)
 REMEMBERED = 64
 LONGEST_NAME = 64
+STILLS_NICENESS = 10  # frames that somebody moves come first
 PLACE = ("center", "radius", "max_iter", "escape_radius", "formula", "julia")
 
 
@@ -38,7 +39,7 @@ class Desk:
     """The present session and its studio. Safe to use from several threads."""
 
     def __init__(self, threads: int, others: Models | None = None) -> None:
-        self._pool = Pool(threads)
+        self._pool, self._stills = Pool(threads), Pool(threads, STILLS_NICENESS)
         self._references = References(others.deep if others else list)
         self._lock = threading.Lock()
         self._session = ""
@@ -91,7 +92,7 @@ class Desk:
         self._session, self._studio = session, self._empty()
 
     def _empty(self) -> Studio:
-        return Studio(self._pool, self._references)
+        return Studio(self._pool, self._stills, self._references)
 
 
 def _set_up(studio: Studio, params: Mapping[str, Any]) -> None:

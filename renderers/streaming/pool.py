@@ -1,5 +1,7 @@
-"""Drawings on all cores: a pool of threads takes bands of rows from the drawings in hand, urgent ones first."""
+"""Drawings on all cores: a pool of threads takes bands of rows from the drawings in hand, oldest first."""
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 
@@ -79,10 +81,14 @@ class Drawing:
 
 
 class Pool:
-    """The threads, which live while somebody needs them; `enter` and `leave` say so."""
+    """The threads, which live while somebody needs them; `enter` and `leave` say so.
 
-    def __init__(self, threads: int) -> None:
+    Those of a pool with `niceness` leave the cores to others.
+    """
+
+    def __init__(self, threads: int, niceness: int = 0) -> None:
         self.threads = threads
+        self._niceness = niceness
         self._changed = threading.Condition()
         self._drawings: list[Drawing] = []
         self._users = 0
@@ -102,13 +108,13 @@ class Pool:
             self._users -= 1
             self._changed.notify_all()
 
-    def draw(self, drawing: Drawing, given_up: Callable[[float], bool], *, urgent: bool = True) -> bool:
+    def draw(self, drawing: Drawing, given_up: Callable[[float], bool]) -> bool:
         """Wait until it is drawn; False when `given_up` said so of its share.
 
         That is asked now and then, and whenever `nudge` is called. Raises what drawing it raised.
         """
         with self._changed:
-            self._drawings.insert(0 if urgent else len(self._drawings), drawing)
+            self._drawings.append(drawing)
             self._changed.notify_all()
             while not drawing.ended:
                 if not drawing.stop[0] and given_up(drawing.share):
@@ -125,6 +131,8 @@ class Pool:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        if self._niceness and sys.platform == "linux":  # where it is of this thread alone
+            os.nice(self._niceness)
         while (claim := self._claim()) is not None:
             drawing, band = claim
             try:

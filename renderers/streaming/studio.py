@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class Studio:
     """Safe to use from several threads; only `still` takes long."""
 
-    def __init__(self, pool: Pool, references: References) -> None:
-        self._pool, self._references = pool, references
+    def __init__(self, pool: Pool, stills: Pool, references: References) -> None:
+        self._pool, self._stills, self._references = pool, stills, references
         self._stage = Stage(Subject.of(Camera()))
         self._audience = Audience()
         self._numbers = itertools.count(1)
@@ -92,11 +92,11 @@ class Studio:
 
     def still(self, subject: Subject, kind: str, unwanted: Callable[[], bool]) -> tuple[str, bytes] | None:
         """(type, image) of every pixel of a subject, as a job would draw it; None when `unwanted` meanwhile."""
-        self._pool.enter()
+        self._stills.enter()
         try:
             picture = self._picture(subject, lambda: self._closed or unwanted())
         finally:
-            self._pool.leave()
+            self._stills.leave()
         return None if picture is None else encoded(picture, kind, BEST_QUALITY)
 
     def _picture(self, subject: Subject, unwanted: Callable[[], bool]) -> Any:
@@ -106,6 +106,6 @@ class Studio:
             model = self._references.exact(subject) or self._references.load(subject, unwanted)
             if model is None:
                 return None
-        drawing = Drawing(subject, 1, model, self._pool.threads, known)
-        is_done = self._pool.draw(drawing, lambda _share: unwanted(), urgent=False)
+        drawing = Drawing(subject, 1, model, self._stills.threads, known)
+        is_done = self._stills.draw(drawing, lambda _share: unwanted())
         return drawing.picture if is_done else None
