@@ -1,4 +1,4 @@
-"""Command line of a renderer node: `python -m renderers mandelbrot --manager URL`, and `external` and `warm`."""
+"""Command line of a renderer node: `python -m renderers mandelbrot --manager URL`, and `external`, `warm`, `view`."""
 
 import argparse
 import contextlib
@@ -19,9 +19,11 @@ from renderers import __version__
 
 if TYPE_CHECKING:
     from renderers.agent import Agent
+    from renderers.client import ManagerClient
     from renderers.external import ExternalNode
     from renderers.models import HeldModels
     from renderers.node import Exit, Identity
+    from renderers.streaming.server import SessionServer
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 MARGINS, LONGEST_MARGIN = (0.05, 0.15), 300.0  # of a lifetime, and seconds, before the end
@@ -38,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     lines = NODE_LINES if options.command == "external" else "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=options.log_level, format=lines, stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    if options.command == "view":
+        return _view(options)
     return _warm() if options.command == "warm" else _serve(options)
 
 
@@ -47,7 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     node = commands.add_parser("mandelbrot", help="render for a manager until told to leave")
     _add_node_options(node)
-    node.add_argument("--threads", type=int, default=0, metavar="N", help="cores to use (default: all it may use)")
     node.add_argument(
         "--model-memory", type=int, default=1024, metavar="MB", help="orbits of deep views to keep (default 1024)"
     )
@@ -57,7 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     warm = commands.add_parser(
         "warm", help="compile the kernel for this processor and keep it, so that nodes start fast"
     )
-    for command in (node, external, warm):
+    view = commands.add_parser("view", help="what people who book a node see, without a manager, on this machine alone")
+    view.add_argument("--port", type=int, default=0, metavar="N", help="where it answers (default: a free port)")
+    for command in (node, view):
+        command.add_argument(
+            "--threads", type=int, default=0, metavar="N", help="cores to use (default: all it may use)"
+        )
+    for command in (node, external, warm, view):
         command.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     return parser
 
@@ -99,6 +108,12 @@ def _warm() -> int:
     return 0
 
 
+def _view(options: argparse.Namespace) -> int:
+    from renderers.streaming.alone import view
+
+    return view(options.port, options.threads)
+
+
 def _serve(options: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # before any thread exists: all of them leave signals to one
     token = _read_token(options.token_file)
@@ -121,7 +136,26 @@ def _agent(options: argparse.Namespace, token: str) -> "Agent":
 
     client = ManagerClient(options.manager or options.manager_file, token)
     cores = options.threads if options.threads > 0 else len(os.sched_getaffinity(0))
-    return Agent(client, _identity(options, cores), _models(options.model_memory * MEGABYTE))
+    identity, models = _identity(options, cores), _models(options.model_memory * MEGABYTE)
+    side = _session_side(client, identity, models, token)
+    return Agent(client, replace(identity, address=side.address if side else None), models, side)
+
+
+def _session_side(
+    client: "ManagerClient", identity: "Identity", models: "HeldModels", token: str
+) -> "SessionServer | None":
+    """What shows the node to people. Where it cannot be had the node renders all the same."""
+    from renderers.streaming.place import place_for
+    from renderers.streaming.server import SessionServer, key_of, missing
+
+    try:
+        if lacking := missing():
+            raise OSError(f"{' and '.join(lacking)} cannot be imported")
+        place = place_for(client.manager_host, identity.hostname)
+        return SessionServer(place, key_of(token), identity.cores, models)
+    except OSError as error:
+        logging.getLogger(__name__).warning("nobody can look at what this node draws: %s", error)
+        return None
 
 
 def _external_node(options: argparse.Namespace, token: str) -> "ExternalNode":

@@ -7,9 +7,9 @@ no call to the manager is made. `run` only waits for the end, so that leaving ne
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from renderers.client import Interrupted, ManagerClient, ManagerError, ManagerGone, NotAuthorized, StaleLease
 from renderers.lease import BadLease, Lease, parse_lease
@@ -49,10 +49,29 @@ class Refusal:
 NOTHING_REFUSED = Refusal(Step.REST, 0.0)
 
 
+class SessionSide(Protocol):
+    """What shows the node to a person who has booked it."""
+
+    def start(self, drain: Callable[[], None]) -> None:
+        """Answer; `drain` is called when somebody asks the node to leave."""
+
+    def announce(self, session: Mapping[str, Any] | None) -> None:
+        """What the manager says about the node's session."""
+
+    def close(self, timeout: float) -> None:
+        """Send everybody away."""
+
+
 class Agent:
     """One node's life. `run` returns the exit code; `drain` and `abandon` may be called from any thread."""
 
-    def __init__(self, client: ManagerClient, identity: Identity, models: HeldModels | None = None) -> None:
+    def __init__(
+        self,
+        client: ManagerClient,
+        identity: Identity,
+        models: HeldModels | None = None,
+        side: SessionSide | None = None,
+    ) -> None:
         self._client = client
         self._identity = identity
         self._changed = threading.Condition()
@@ -61,6 +80,7 @@ class Agent:
         self._sending: list[Delivery] = []
         self._models = models or HeldModels()
         self._models.depot = client
+        self._side = side
         self._deliveries = 0
         self._refused = NOTHING_REFUSED
         self._draining = False
@@ -85,6 +105,8 @@ class Agent:
         """Release threads and connections; False when a thread is still computing after so many seconds."""
         self._client.close()
         self._models.close()
+        if self._side:
+            self._side.close(timeout)
         return self._renderer.close(timeout)
 
     def drain(self, reason: str) -> None:
@@ -146,6 +168,8 @@ class Agent:
         self._register()
         self._start(self._heartbeat_loop)
         self._start(self._send_loop)
+        if self._side:
+            self._side.start(lambda: self.drain("asked by whoever has booked it"))
         load()
         while (step := self._await_step()) is not Step.LEAVE:
             asked_at, deliveries = time.monotonic(), self._deliveries
@@ -157,6 +181,8 @@ class Agent:
             elif deliveries == self._deliveries:
                 retry_after = max(SHORTEST_REST, float(answer.get("retry_after") or 0.0))
                 self._refused = Refusal(step, asked_at + retry_after)
+            if self._side and "session" in answer and not answer.get("lease"):
+                self._side.announce(answer["session"])
             self._obey(answer)
 
     def _send_loop(self) -> None:

@@ -114,6 +114,11 @@ class ManagerClient:
         self._lease_timeout = timeout
         self._use(token)
 
+    @property
+    def manager_host(self) -> str:
+        """The host of the manager's address."""
+        return self._http.base_url.host
+
     def _find_manager(self) -> None:
         """Use the address that is told now; an unreadable file changes nothing."""
         try:
@@ -158,7 +163,7 @@ class ManagerClient:
     def lease(
         self, leases: Iterable[str], models: Iterable[Mapping[str, Any]], cores: int, *, wait: bool
     ) -> dict[str, Any]:
-        """Ask for work; answers {"command", "lease", "retry_after"}, later when `wait` allows it."""
+        """Ask for work; answers {"command", "lease", "retry_after", "session"}, later when `wait` allows it."""
         body = {"leases": [*leases], "models": [*models], "cores": cores, "wait": wait}
         return self._call("POST", "lease", json=body, timeout=self._lease_timeout)
 

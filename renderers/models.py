@@ -91,6 +91,11 @@ class HeldModels:
         with self._lock:
             return list(self._models)
 
+    def deep(self) -> list[DeepModel]:
+        """Those that are deep, which whoever looks at a view nearby can use."""
+        with self._lock:
+            return [held.deep for held in self._models.values() if held.deep]
+
     def as_json(self) -> list[dict[str, Any]]:
         """What a request for work says about them."""
         with self._lock:

@@ -50,32 +50,41 @@ class Reference:
 
 @dataclass(frozen=True)
 class DeepView:
-    """Pixel (row r, column c) samples centre + (c - width/2)·dx + i·(r - height/2)·dy."""
+    """Pixel (row r, column c) samples centre + (c - width/2 + across)·dx + i·(r - height/2 + up)·dy.
+
+    The centre is that of the reference orbit; `shift` is (across, up), how many pixels the view's own is from it.
+    """
 
     dx: Scaled
     dy: Scaled
     width: int
     height: int
+    shift: tuple[float, float] = (0.0, 0.0)
 
     def finer(self, factor: int) -> "DeepView":
         """The view of an image so many times as large."""
-        return DeepView(self.dx.over(factor), self.dy.over(factor), factor * self.width, factor * self.height)
+        across, up = self.shift
+        width, height, shift = factor * self.width, factor * self.height, (factor * across, factor * up)
+        return DeepView(self.dx.over(factor), self.dy.over(factor), width, height, shift)
 
     def columns(self, window: Window) -> tuple[Doubles, int]:
         """How far each column is from the centre: doubles, and the power of two that they are to be multiplied by."""
         numbers = np.arange(window.col0, window.col0 + window.cols, dtype=np.float64) - 0.5 * self.width
+        numbers += self.shift[0]
         return numbers * self.dx.mantissa, self.dx.exponent
 
     def rows(self, window: Window) -> tuple[Doubles, int]:
         """The same of the rows."""
         numbers = np.arange(window.row0, window.row0 + window.rows, dtype=np.float64) - 0.5 * self.height
+        numbers += self.shift[1]
         return numbers * self.dy.mantissa, self.dy.exponent
 
     @property
     def farthest(self) -> Scaled:
         """The power of two next above the distance of the corners."""
-        across = math.frexp(0.5 * self.width * self.dx.mantissa)[1] + self.dx.exponent
-        up = math.frexp(0.5 * self.height * self.dy.mantissa)[1] + self.dy.exponent
+        columns, rows = 0.5 * self.width + abs(self.shift[0]), 0.5 * self.height + abs(self.shift[1])
+        across = math.frexp(columns * self.dx.mantissa)[1] + self.dx.exponent
+        up = math.frexp(rows * self.dy.mantissa)[1] + self.dy.exponent
         return Scaled(0.5, max(across, up) + 2)
 
 
@@ -148,15 +157,28 @@ class DeepModel:
                 self._tables.popitem(last=False)
             return self._tables[farthest]
 
-    def render_tile(self, view: DeepView, window: Window, counts_out: Counts, smooth_out: Smooth, stop: Flag) -> bool:
-        """Fill the two contiguous rows x cols arrays; False when `stop[0]` was set from another thread meanwhile."""
+    def render_tile(
+        self,
+        view: DeepView,
+        window: Window,
+        counts_out: Counts,
+        smooth_out: Smooth,
+        stop: Flag,
+        *,
+        max_iter: int | None = None,
+    ) -> bool:
+        """Fill the two contiguous rows x cols arrays; False when `stop[0]` was set from another thread meanwhile.
+
+        Another `max_iter` than the reference's may not be larger, unless its orbit ends by escaping.
+        """
         tables, orbit, reference = self.tables(view.farthest), self.orbit, self.reference
         offsets = _Offsets(view, window, wide=len(tables.wide_entries) > 0)
         state = _aligned(state_slots(native.lanes(), native.GROUPS))
         arrays: list[NDArray[Any]] = [orbit.twice, tables.bounds, tables.entries, tables.starts, offsets.xs, offsets.ys]
         arrays += [counts_out, smooth_out, stop, state]
         arrays += [orbit.tiny, tables.wide_entries, offsets.wide_xs, offsets.wide_ys]
-        sizes = (len(orbit.tiny), orbit.last, reference.max_iter, len(tables.starts) - 1, window.cols, window.rows)
+        limit = max_iter or reference.max_iter
+        sizes = (len(orbit.tiny), orbit.last, limit, len(tables.starts) - 1, window.cols, window.rows)
         numbers = (reference.escape_radius, *orbit.center, offsets.floor)
         pointers = (array.ctypes.data for array in arrays)
         return bool(native.perturb()(*pointers, *sizes, offsets.exponent, *numbers))

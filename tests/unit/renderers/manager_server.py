@@ -83,6 +83,7 @@ class Manager:
     retry_after: float = 0.05
     max_upload: int = 1 << 26
     known_token: bool = True
+    session: dict[str, Any] | None = None
     faults: Callable[[str], Answer | str | None] = lambda route: None  # "cut" closes the connection unanswered
     calls: list[tuple[str, Any]] = field(default_factory=list)
     offered: list[dict[str, Any]] = field(default_factory=list)
@@ -139,7 +140,7 @@ class Manager:
         if not lost and self.leases:
             self.offered.append(self.leases.pop(0))
             lost = self.offered[-1]
-        return {"lease": lost, "retry_after": self.retry_after}
+        return {"lease": lost, "retry_after": self.retry_after, "session": self.session}
 
     def settle(self, route: str) -> None:
         """A lease that was delivered or failed is not offered again; nor is one that was taken back."""

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 
 from renderers.agent import Agent
 from renderers.client import ManagerClient
 from renderers.mandelbrot.deep import model as deep_model
 from renderers.node import Exit, Identity
+from renderers.streaming.place import ALONE
+from renderers.streaming.server import SessionServer, key_of
 from tests.unit.renderers.bundles import Bundle
 from tests.unit.renderers.manager_server import (
     LAUNCH_TOKEN,
@@ -28,9 +31,11 @@ from tests.unit.renderers.manager_server import (
 class Life:
     """An agent running in a thread."""
 
-    def __init__(self, url: str, token: str = LAUNCH_TOKEN, give_up: float = 20.0) -> None:
-        identity = Identity("rrm-test", "host", "0.1.0", 2, 4711)
-        self.agent = Agent(ManagerClient(url, token, give_up), identity)
+    def __init__(
+        self, url: str, token: str = LAUNCH_TOKEN, give_up: float = 20.0, side: SessionServer | None = None
+    ) -> None:
+        identity = Identity("rrm-test", "host", "0.1.0", 2, 4711, side.address if side else None)
+        self.agent = Agent(ManagerClient(url, token, give_up), identity, side=side)
         self.outcome: Exit | None = None
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
@@ -333,3 +338,52 @@ def test_a_lease_whose_model_cannot_be_loaded_is_handed_back(monkeypatch: pytest
         manager.wait_for(manager.saw("lease/d/fail"))
         assert "no room for the orbit" in manager.bodies("lease/d/fail")[0]["error"]
         manager.wait_for(delivered(manager, "good"))
+
+
+# --- people who look at it
+
+
+@contextmanager
+def booked(session: dict[str, Any] | None) -> Iterator[tuple[Manager, Life, httpx.Client]]:
+    """A node with a session side, and what the manager would send there."""
+    side = SessionServer(ALONE, key_of(LAUNCH_TOKEN), 2)
+    headers = {"X-RRM-Key": key_of(LAUNCH_TOKEN)}
+    with serving(Manager(session=session)) as manager, living(manager.url, side=side) as life:
+        manager.wait_for(manager.saw("lease"))
+        with httpx.Client(base_url=f"http://{side.address}", headers=headers, trust_env=False, timeout=10.0) as http:
+            yield manager, life, http
+
+
+def test_a_node_tells_where_its_session_side_answers() -> None:
+    with booked(None) as (manager, _, http):
+        assert manager.bodies("register")[0]["address"] == f"{http.base_url.host}:{http.base_url.port}"
+        assert http.get("/registry").json()["session"] is None
+
+
+def test_a_booked_node_begins_with_the_model_of_its_session_and_forgets_it_afterwards() -> None:
+    with booked({"id": "s-1", "params": {"center": ["0.1", "0.2"], "radius": "1e-20"}}) as (manager, _, http):
+        told = len(manager.bodies("lease"))
+        manager.wait_for(lambda: len(manager.bodies("lease")) > told)
+        assert http.get("/registry").json()["session"] == "s-1"
+        assert http.get("/camera").json()["center"] == ["0.1", "0.2"]
+        manager.session = None
+        told = len(manager.bodies("lease"))
+        manager.wait_for(lambda: len(manager.bodies("lease")) > told + 1)
+        assert http.get("/registry").json()["session"] is None
+
+
+def test_a_node_that_is_asked_to_exit_leaves_in_order() -> None:
+    with booked(None) as (manager, life, http):
+        assert http.put("/v1/exit").status_code == 200
+        assert life.end() is Exit.DONE
+        assert manager.bodies("goodbye") == [{"reason": "done"}]
+
+
+def test_a_session_side_that_fails_does_not_keep_a_node_from_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("no session side")
+
+    monkeypatch.setattr(SessionServer, "_serve", fail)
+    side = SessionServer(ALONE, "key", 2)
+    with serving(Manager(leases=[lease_document("a")])) as manager, living(manager.url, side=side):
+        manager.wait_for(delivered(manager, "a"))
