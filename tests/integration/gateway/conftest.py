@@ -51,13 +51,35 @@ class Gate:
 
 
 @pytest.fixture
-def gate(transactional_db: None) -> Iterator[Gate]:
+def stranger(gate: Gate) -> Caller:
+    return caller(person("eve"))
+
+
+@pytest.fixture
+def operator(gate: Gate) -> Caller:
+    return caller(person("olga", is_operator=True))
+
+
+@pytest.fixture
+def reader(gate: Gate) -> Caller:
+    """A token of the owner that only looks at things."""
+    return caller(gate.user, "read")
+
+
+@pytest.fixture
+def pings() -> float:
+    """The seconds between the manager's pings, and those that an answer may take."""
+    return 20.0
+
+
+@pytest.fixture
+def gate(transactional_db: None, pings: float) -> Iterator[Gate]:
     user, sessions, node = person("ada"), BookedSessions(), Node()
     config = uvicorn.Config(node, http="httptools", ws="websockets-sansio", lifespan="off", log_level="critical")
     config.timeout_graceful_shutdown = 1
     with ExitStack() as stack:
         node_port = stack.enter_context(serving(config))
-        port = stack.enter_context(front(SessionProxy(BodyLimit(ThreadedHandler()), sessions)))
+        port = stack.enter_context(front(SessionProxy(BodyLimit(ThreadedHandler()), sessions), pings))
         session = sessions.add(user, node_port)
         yield Gate(port, sessions, node, node_port, user, caller(user), session)
         until(lambda: not +traffic.open)

@@ -44,9 +44,11 @@ def serving(config: uvicorn.Config) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def front(application: Any) -> Iterator[int]:
-    """The application behind a server with the settings of real life."""
+def front(application: Any, pings: float) -> Iterator[int]:
+    """The application behind a server with the settings of real life, but for how often it pings."""
     config = configuration(application)
+    assert (config.ws_ping_interval, config.ws_ping_timeout) == (20, 20)
+    config.ws_ping_interval = config.ws_ping_timeout = pings
     config.log_level = "critical"
     config.configure_logging()
     with serving(config) as port:
@@ -217,6 +219,8 @@ class RawNode:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for connections
         self._listener.close()
 
     def _serve(self) -> None:

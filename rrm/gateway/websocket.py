@@ -34,7 +34,7 @@ _UNSAID = frozenset({1005, 1006, 1015})  # these never travel
 
 _LONGEST_REASON = 123  # bytes, RFC 6455 section 5.5
 
-_quiet = logging.getLogger("rrm.gateway.relay")
+_quiet = logging.getLogger("rrm.gateway.websocket")
 _quiet.setLevel(logging.CRITICAL)  # a connection that breaks is no news
 
 
