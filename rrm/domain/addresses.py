@@ -64,6 +64,12 @@ def _is_machine(address: _IPv) -> bool:
     return not (address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved)
 
 
+def is_loopback(host: str) -> bool:
+    """Whether it says "this machine" on every machine; an IPv6 address may be in brackets or not."""
+    address = _address(f"[{host}]" if ":" in host and not host.startswith("[") else host)
+    return address.is_loopback if address else _is_localhost(host)
+
+
 def may_connect(host: str, resolved: str, own_names: Collection[str]) -> bool:
     """Whether the manager may connect to the address `resolved` that the registered `host` stands for at this moment.
 
@@ -73,6 +79,5 @@ def may_connect(host: str, resolved: str, own_names: Collection[str]) -> bool:
     if address is None:
         return False
     if address.is_loopback:
-        literal = _address(host if ":" not in host or host.startswith("[") else f"[{host}]")
-        return bool(literal and literal.is_loopback) or _is_localhost(host) or host in own_names
+        return is_loopback(host) or host in own_names
     return _is_machine(address)
