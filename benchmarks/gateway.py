@@ -144,7 +144,7 @@ def pairs(direct: Callable[[], object], through: Callable[[], object], count: in
 
 def added(name: str, direct: list[float], through: list[float]) -> Figures:
     """What the gateway adds at the median and at the 95th percentile of each."""
-    figures = {}
+    figures: Figures = {}
     for part, rank in (("p50", 0.5), ("p95", 0.95)):
         one, other = (times[int(rank * len(times))] for times in (direct, through))
         figures |= {f"{name}direct_{part}_ms": one, f"{name}through_{part}_ms": other}

@@ -41,6 +41,10 @@ class Link:
     )
     _next: Any = h11.NEED_DATA
 
+    @property
+    def _is_tcp(self) -> bool:
+        return self.socket.family != socket.AF_UNIX
+
     async def send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
         """Raises NodeFailed when the node has closed the connection, NodeTimeout when it does not read."""
         data = self._http.send(event)
@@ -78,6 +82,8 @@ class Link:
         event, self._next = self._next, h11.NEED_DATA
         while event is h11.NEED_DATA and (event := self._parsed()) is h11.NEED_DATA:
             try:
+                if self._is_tcp:  # else a node that sends head and body apart waits 40 ms for our acknowledgement
+                    self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 data = await asyncio.get_running_loop().sock_recv(self.socket, READ_BYTES)
             except OSError as error:
                 raise NodeFailed(f"The node closed the connection: {error.strerror or error}.") from None

@@ -273,7 +273,7 @@ def test_the_way_leads_to_the_node_for_its_owner_alone(farm: Farm) -> None:
 def test_a_loopback_address_of_another_host_is_reached_at_that_host(farm: Farm) -> None:
     node = farm.node(answers=True)
     session = book(farm)
-    for kind, connection, address, through in (
+    for kind, reached, address, through in (
         ("ssh", "direct", "127.0.0.1:5000", True),
         ("ssh", "direct", "[::1]:5000", True),
         ("ssh", "tunnel", "n1:5000", True),
@@ -281,10 +281,10 @@ def test_a_loopback_address_of_another_host_is_reached_at_that_host(farm: Farm) 
         ("slurm", "tunnel", "n1:5000", True),
         ("local", "tunnel", "127.0.0.1:5000", False),
     ):
-        Site.objects.filter(pk=farm.site.pk).update(kind=kind, connection=connection, host="h", username="u")
+        Site.objects.filter(pk=farm.site.pk).update(kind=kind, connection=reached, host="h", username="u")
         Node.objects.filter(pk=node.pk).update(address=address)
         way = sessions.way_to(session.pk, farm.owner)
-        assert (way.target is not None and way.target.host == "h") == through, (kind, connection, address)
+        assert (way.target is not None and way.target.host == "h") == through, (kind, reached, address)
 
 
 def test_one_session_that_cannot_be_looked_after_keeps_no_other_from_it(
