@@ -19,6 +19,7 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 from websockets.sync.client import ClientConnection, connect
 
+from rrm.farm.models import Token
 from rrm.gateway import websocket
 from rrm.gateway.slots import MOST_OF_A_SESSION, traffic
 from tests.factories import Caller
@@ -232,6 +233,14 @@ def test_a_websocket_ends_with_its_session(gate: Gate, monkeypatch: pytest.Monke
     with socket_to(gate) as opened:
         del gate.sessions.ways[gate.session]
         assert ending(opened) == (1008, f"There is no session {gate.session}.")
+    until(lambda: gate.node.sockets == 0)
+
+
+def test_a_websocket_ends_with_its_token(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(websocket, "CHECK_SECONDS", 0.1)
+    with socket_to(gate) as opened:
+        Token.objects.all().delete()
+        assert ending(opened) == (1008, "The token is unknown, revoked or expired.")
     until(lambda: gate.node.sockets == 0)
 
 
