@@ -1,4 +1,4 @@
-"""The ASGI application: one process serves the API, the pages, the streams and the nodes."""
+"""The ASGI application: one process serves the API, the pages, the streams, the nodes and the ways to them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from django.http.response import HttpResponseBase
 django.setup(set_prefix=False)
 
 from rrm.api.limits import BodyLimit  # noqa: E402
+from rrm.api.v2.proxy import SessionProxy  # noqa: E402
+from rrm.farm import sessions  # noqa: E402
 
 _THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="rrm-requests")
 
@@ -48,4 +50,4 @@ class ThreadedHandler(ASGIHandler):
 signals.request_started.disconnect(reset_queries)
 signals.request_started.disconnect(close_old_connections)
 
-application = BodyLimit(ThreadedHandler())
+application = SessionProxy(BodyLimit(ThreadedHandler()), sessions)

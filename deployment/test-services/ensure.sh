@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes sure that the programs the tests talk to are installed: Redis, PostgreSQL, Chromium, an SSH server, Slurm.
+# Makes sure that the programs the tests talk to are installed: Redis, PostgreSQL, Chromium, an SSH server,
+# Slurm, nginx.
 # Installs what is missing from Debian's packages when it may, and otherwise says what to install.
 # Starts nothing: each test run starts its own private servers (tests/services.py).
 # Exit status: 0 all there; 1 something is missing.
@@ -16,6 +17,7 @@ missing() {
     has_postgresql || printf ' postgresql'
     has_chromium || printf ' chromium fonts-dejavu-core'
     has_sbin sshd || printf ' openssh-server'
+    has_sbin nginx || printf ' nginx'
     { has_sbin munged && has_sbin slurmctld && has_sbin slurmd && has_sbin squeue; } ||
         printf ' munge slurmctld slurmd slurm-client'
 }

@@ -13,6 +13,7 @@ from rrm.api import hub
 from rrm.domain.states import JobState, LeaseState
 from rrm.farm.models import Job, Lease, Node, Site
 from rrm.farm.snapshot import loops
+from rrm.gateway.slots import traffic
 
 
 class FarmCollector(Collector):
@@ -25,8 +26,23 @@ class FarmCollector(Collector):
             "rrm_leases_active", "Ranges that nodes hold.", Lease.objects.filter(state=LeaseState.ACTIVE).count()
         )
         yield GaugeMetricFamily("rrm_sse_listeners", "Open event streams of this process.", hub.listeners())
+        yield from _gateway()
         yield from _sites()
         yield from _loops()
+
+
+def _gateway() -> Iterator[Metric]:
+    """What this process has carried between people and the nodes of their sessions."""
+    requests = CounterMetricFamily("rrm_gateway_requests", "Exchanges with nodes that began.", labels=["kind"])
+    streams = GaugeMetricFamily("rrm_gateway_open_streams", "Exchanges with nodes under way.", labels=["kind"])
+    for kind in ("http", "websocket"):
+        requests.add_metric([kind], traffic.requests[kind])
+        streams.add_metric([kind], traffic.open[kind])
+    carried = CounterMetricFamily("rrm_gateway_bytes", "Content of requests and answers.", labels=["direction"])
+    for direction in ("to_node", "to_client"):
+        carried.add_metric([direction], traffic.bytes[direction])
+    yield from (requests, streams, carried)
+    yield CounterMetricFamily("rrm_gateway_refused", "Exchanges for which there was no room.", traffic.refused)
 
 
 def _sites() -> Iterator[Metric]:

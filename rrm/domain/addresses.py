@@ -62,3 +62,22 @@ def _is_localhost(host: str) -> bool:
 
 def _is_machine(address: _IPv) -> bool:
     return not (address.is_link_local or address.is_multicast or address.is_unspecified or address.is_reserved)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it says "this machine" on every machine; an IPv6 address may be in brackets or not."""
+    address = _address(f"[{host}]" if ":" in host and not host.startswith("[") else host)
+    return address.is_loopback if address else _is_localhost(host)
+
+
+def may_connect(host: str, resolved: str, own_names: Collection[str]) -> bool:
+    """Whether the manager may connect to the address `resolved` that the registered `host` stands for at this moment.
+
+    A name that was accepted as another machine's must not lead to this one, or to what is no machine.
+    """
+    address = _address(resolved if ":" not in resolved else f"[{resolved.partition('%')[0]}]")
+    if address is None:
+        return False
+    if address.is_loopback:
+        return is_loopback(host) or host in own_names
+    return _is_machine(address)

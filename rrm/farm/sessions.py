@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -15,11 +15,12 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
+from rrm.domain import addresses
 from rrm.domain import booking as rules
 from rrm.domain.states import NODE_LIVE, NodeState, SessionState
 from rrm.errors import LauncherError, NotFound, StateConflict
 from rrm.farm import booking, nodes, sites, wakeups
-from rrm.farm.models import FarmSwitches, Node, Resource, Session
+from rrm.farm.models import FarmSwitches, Node, Resource, Session, Site
 from rrm.farm.transitions import advance, facts_of, iso, record
 from rrm.launchers.connection import Target
 
@@ -53,21 +54,40 @@ def find(session: UUID, user: User | None) -> Session:
 def way_to(session: UUID, user: User | None) -> Way:
     """Where the requests of a session go; `user` as for `find`.
 
-    Raises NotFound, or StateConflict while it is not READY.
+    Raises NotFound, or StateConflict while it is not READY. Asked for each request: only what is needed is read.
     """
-    row = find(session, user)
-    node = row.node
-    if row.state != SessionState.READY or node is None:
-        raise StateConflict(f"Session {session} is {row.state}. {row.reason}".strip())
-    if node.state != NodeState.BOOKED or not node.address:
-        raise StateConflict(f"The node of session {session} is {node.state}. {node.reason}".strip())
-    host, _, port = node.address.rpartition(":")
+    rows = Session.objects.filter(pk=session) if user is None else Session.objects.filter(pk=session, owner=user)
+    row = next(iter(rows.values(*_ON_THE_WAY)[:1]), None)
+    if row is None:
+        raise NotFound(f"There is no session {session}.")
+    if row["state"] != SessionState.READY or row["node__state"] is None:
+        raise StateConflict(f"Session {session} is {row['state']}. {row['reason']}".strip())
+    if row["node__state"] != NodeState.BOOKED or not row["node__address"]:
+        raise StateConflict(f"The node of session {session} is {row['node__state']}. {row['node__reason']}".strip())
+    host, _, port = row["node__address"].rpartition(":")
+    is_ours = row["resource__renderer"] == Resource.Renderer.MANDELBROT
+    key = nodes.session_key(row["node__name"]) if is_ours else ""
+    return Way(session, host.strip("[]"), int(port), _through(row, host), key)
+
+
+_ON_THE_WAY = (
+    *("state", "reason", "resource__renderer", "node__state", "node__reason", "node__name", "node__address"),
+    *("node__site", "node__site__kind", "node__site__connection"),
+)
+
+
+def _through(row: Mapping[str, Any], host: str) -> Target | None:
+    """The site whose connection leads to the node; None where it is reached straight.
+
+    A loopback address means the site's own host there, and must never mean this machine.
+    """
+    is_tunnelled = row["node__site__connection"] == Site.Connection.TUNNEL or addresses.is_loopback(host)
+    if row["node__site__kind"] == Site.Kind.LOCAL or not is_tunnelled:
+        return None
     try:
-        target = sites.target_of(node.site) if sites.is_tunnelled(node.site) else None
+        return sites.target_of(Site.objects.get(pk=row["node__site"]))
     except LauncherError as error:
-        raise StateConflict(f"Site {node.site_id} cannot be reached: {error.detail}") from None
-    key = nodes.session_key(node.name) if row.resource.renderer == Resource.Renderer.MANDELBROT else ""
-    return Way(row.pk, host.strip("[]"), int(port), target, key)
+        raise StateConflict(f"Site {row['node__site']} cannot be reached: {error.detail}") from None
 
 
 def node_of(session: Session) -> Node:

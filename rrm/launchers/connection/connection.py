@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from rrm.errors import LauncherError, SiteUnavailable
 from rrm.launchers.connection import command as commands
 from rrm.launchers.connection.circuit import Circuit
 from rrm.launchers.connection.command import Completed, Dead
-from rrm.launchers.connection.forward import Address, Forward
+from rrm.launchers.connection.forward import Address, Forward, carried
 from rrm.launchers.connection.target import Target
 from rrm.launchers.connection.transport import BROKEN, Refused, SafeTransport, open_transport
 
@@ -100,6 +101,10 @@ class Connection:
             raise SiteUnavailable(f"{self.target.host} does not lead to {host}:{port}: {error}.") from None
         self.traffic.channels += 1
         return channel
+
+    def stream(self, host: str, port: int) -> socket.socket:
+        """The same as a socket, of which either end may be closed at any time."""
+        return carried(self.open(host, port))
 
     def listen(self, address: str, port: int, to: Address) -> Forward:
         """Have the site's host listen, and lead what connects to `to`, seen from here; stays over reconnections."""

@@ -1,8 +1,9 @@
-"""Streams through a site's connection: a port there that leads to the manager, carried by two threads a stream."""
+"""Streams through a site's connection, two threads each: from a port there to the manager, and to a port there."""
 
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 
@@ -12,6 +13,7 @@ from rrm.launchers.connection.transport import BROKEN, SafeTransport
 
 _PIECE = 2**17
 _CONNECT_SECONDS = 5.0
+_BLOCKED_SECONDS = 5.0
 
 Address = tuple[str, int]
 
@@ -73,3 +75,50 @@ def _pump(source: socket.socket | paramiko.Channel, sink: socket.socket | parami
     finally:
         with contextlib.suppress(OSError, EOFError):
             sink.shutdown(1)
+
+
+def carried(channel: paramiko.Channel) -> socket.socket:
+    """The near end of the channel as a socket. When it is closed the channel is too, if blocked within five seconds."""
+    ours, theirs = socket.socketpair()
+    channel.settimeout(_BLOCKED_SECONDS)
+    there = threading.Thread(target=_send_all, args=(theirs, channel), name="rrm-ssh-stream", daemon=True)
+    there.start()
+    threading.Thread(target=_receive_all, args=(channel, theirs, there), name="rrm-ssh-stream", daemon=True).start()
+    return ours
+
+
+def _send_all(near: socket.socket, channel: paramiko.Channel) -> None:
+    try:
+        while piece := near.recv(_PIECE):
+            while piece:
+                try:
+                    piece = piece[channel.send(piece) :]
+                except TimeoutError:
+                    if _is_abandoned(near):
+                        return
+    except (OSError, EOFError):
+        pass
+    finally:
+        channel.close()
+
+
+def _receive_all(channel: paramiko.Channel, near: socket.socket, there: threading.Thread) -> None:
+    try:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                if not (piece := channel.recv(_PIECE)):
+                    break
+                near.sendall(piece)
+    except (OSError, EOFError):
+        channel.close()
+    with contextlib.suppress(OSError):
+        near.shutdown(socket.SHUT_WR)
+    there.join()
+    near.close()
+
+
+def _is_abandoned(near: socket.socket) -> bool:
+    """Whether the other end of the pair was closed, though there may be something of it left to read."""
+    watch = select.poll()
+    watch.register(near, 0)
+    return bool(watch.poll(0))

@@ -126,7 +126,7 @@ async def asked(
     async def send(message: dict[str, Any]) -> None:
         await exchange.sent.put(message)
 
-    task = asyncio.create_task(application(scope, receive, send))  # type: ignore[arg-type]
+    task = asyncio.create_task(application(scope, receive, send))
     try:
         yield await exchange.start()
     finally:

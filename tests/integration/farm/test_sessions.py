@@ -14,7 +14,7 @@ from rrm.domain.states import NodeState, SessionState
 from rrm.errors import NoCapacity, NotFound, StateConflict, Suspended, TooMany
 from rrm.farm import booking, nodes, sessions
 from rrm.farm.booking import Wish
-from rrm.farm.models import Event, HeldModel, Node, RenderModel, Resource, ResourceSite, Session
+from rrm.farm.models import Event, HeldModel, Node, RenderModel, Resource, ResourceSite, Session, Site
 from tests.integration.farm.conftest import Farm
 
 SOON = timedelta(seconds=30)
@@ -268,6 +268,23 @@ def test_the_way_leads_to_the_node_for_its_owner_alone(farm: Farm) -> None:
     sessions.end(session, "ada")
     with pytest.raises(StateConflict, match="is ENDED"):
         sessions.way_to(session.pk, farm.owner)
+
+
+def test_a_loopback_address_of_another_host_is_reached_at_that_host(farm: Farm) -> None:
+    node = farm.node(answers=True)
+    session = book(farm)
+    for kind, reached, address, through in (
+        ("ssh", "direct", "127.0.0.1:5000", True),
+        ("ssh", "direct", "[::1]:5000", True),
+        ("ssh", "tunnel", "n1:5000", True),
+        ("ssh", "direct", "n1:5000", False),
+        ("slurm", "tunnel", "n1:5000", True),
+        ("local", "tunnel", "127.0.0.1:5000", False),
+    ):
+        Site.objects.filter(pk=farm.site.pk).update(kind=kind, connection=reached, host="h", username="u")
+        Node.objects.filter(pk=node.pk).update(address=address)
+        way = sessions.way_to(session.pk, farm.owner)
+        assert (way.target is not None and way.target.host == "h") == through, (kind, reached, address)
 
 
 def test_one_session_that_cannot_be_looked_after_keeps_no_other_from_it(

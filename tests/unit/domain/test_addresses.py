@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rrm.domain.addresses import endpoint
+from rrm.domain.addresses import endpoint, may_connect
 from rrm.errors import Invalid
 
 
@@ -70,3 +70,25 @@ def test_a_node_of_this_machine_names_no_other() -> None:
     for told in ("there:5000", "10.0.0.7:5000"):
         with pytest.raises(Invalid):
             endpoint(told, loopback=True, names=["here"])
+
+
+@pytest.mark.parametrize(
+    ("host", "resolved"),
+    [
+        *(("n1", "10.0.0.7"), ("10.0.0.7", "10.0.0.7"), ("2001:db8::7", "2001:db8::7"), ("127.0.0.1", "127.0.0.1")),
+        *(("localhost", "::1"), ("::1", "::1"), ("here", "127.0.1.1"), ("n1", "2001:db8::7")),
+    ],
+)
+def test_names_that_lead_to_machines_may_be_connected_to(host: str, resolved: str) -> None:
+    assert may_connect(host, resolved, ["here"])
+
+
+@pytest.mark.parametrize(
+    ("host", "resolved"),
+    [
+        *(("n1", "127.0.0.1"), ("n1", "::1"), ("n1", "::ffff:127.0.0.1"), ("10.0.0.7", "127.0.0.1"), ("n1", "0.0.0.0")),  # noqa: S104
+        *(("n1", "169.254.169.254"), ("n1", "fe80::1%eth0"), ("n1", "224.0.0.1"), ("here", "169.254.1.1"), ("n1", "")),
+    ],
+)
+def test_a_name_that_leads_here_or_to_no_machine_is_not_followed(host: str, resolved: str) -> None:
+    assert not may_connect(host, resolved, ["here"])

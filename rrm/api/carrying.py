@@ -1,0 +1,79 @@
+"""From an ASGI route to the gateway: permission first, and again while it lasts; every refusal is answered.
+
+The routes of all versions share it: each says who may go where, and this does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError
+from rest_framework.exceptions import APIException
+
+from rrm.api.answers import refuse
+from rrm.api.threads import in_database
+from rrm.errors import NotFound, Unauthorised
+from rrm.gateway import Visit, Way, forward, relay
+from rrm.gateway.targets import wanted
+
+_TOUCH_SECONDS = 5.0
+_MOST_REMEMBERED = 1000
+
+
+class Carrier:
+    """`touch` is called on a thread that may use the database when a session is used, at most once in five seconds."""
+
+    def __init__(self, touch: Callable[[UUID], object]) -> None:
+        self._touch = touch
+        self._touched: dict[UUID, float] = {}
+        self._touching: set[asyncio.Task[object]] = set()
+
+    async def carry(
+        self, scope: Any, receive: Any, send: Any, permitted: Callable[[], Way], prefix: str, rest: bytes
+    ) -> None:
+        """Carry a request or WebSocket to the node that `permitted` leads to, or refuse it.
+
+        `permitted` is called on a thread that may use the database, now and every few seconds; it raises whatever the
+        caller is to be told. `prefix` is the path of the node's root as the client sees it, `rest` the raw path below.
+        """
+        if scope["type"] == "websocket":
+            await receive()  # the handshake itself
+        try:
+            way = await in_database(permitted)
+            asked = wanted(rest, scope["query_string"])
+            self._heard(way.session)
+
+            async def check() -> None:
+                await _recheck(permitted, way)
+
+            visit = Visit(way, asked, prefix, scope, receive, send, lambda: self._heard(way.session), check)
+            await (forward(visit) if scope["type"] == "http" else relay(visit))
+        except Exception as error:
+            await refuse(scope, send, error)
+
+    def _heard(self, session: UUID) -> None:
+        now = time.monotonic()
+        if now - self._touched.get(session, -_TOUCH_SECONDS) < _TOUCH_SECONDS:
+            return
+        if len(self._touched) > _MOST_REMEMBERED:
+            self._touched = {id: when for id, when in self._touched.items() if now - when < _TOUCH_SECONDS}
+        self._touched[session] = now
+        task = asyncio.create_task(in_database(self._touch, session))
+        self._touching.add(task)
+        task.add_done_callback(self._touching.discard)
+
+
+async def _recheck(permitted: Callable[[], Way], way: Way) -> None:
+    """Raises RrmError when the visit has to end. A database that cannot be asked ends nothing."""
+    try:
+        now = await in_database(permitted)
+    except DatabaseError:
+        return
+    except APIException as refusal:  # the token was revoked, or the login ended
+        raise Unauthorised(str(refusal.detail)) from None
+    if (now.host, now.port, now.target) != (way.host, way.port, way.target):
+        raise NotFound("The session has another node now.")
