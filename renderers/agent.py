@@ -81,6 +81,7 @@ class Agent:
         self._models = models or HeldModels()
         self._models.depot = client
         self._side = side
+        self._session: str | None = None
         self._deliveries = 0
         self._refused = NOTHING_REFUSED
         self._draining = False
@@ -174,16 +175,26 @@ class Agent:
         while (step := self._await_step()) is not Step.LEAVE:
             asked_at, deliveries = time.monotonic(), self._deliveries
             answer = self._client.lease(
-                self._in_hand(), self._models.as_json(), self._identity.cores, wait=step is Step.POLL
+                self._in_hand(),
+                self._models.as_json(),
+                self._identity.cores,
+                wait=step is Step.POLL,
+                session=self._session,
             )
             if answer.get("lease"):
                 self._accept(answer["lease"])
             elif deliveries == self._deliveries:
                 retry_after = max(SHORTEST_REST, float(answer.get("retry_after") or 0.0))
                 self._refused = Refusal(step, asked_at + retry_after)
-            if self._side and "session" in answer and not answer.get("lease"):
-                self._side.announce(answer["session"])
+            if not answer.get("lease"):
+                self._meet(answer.get("session"))
             self._obey(answer)
+
+    def _meet(self, session: Mapping[str, Any] | None) -> None:
+        """Serve this session from now on, or none."""
+        self._session = session["id"] if session else None
+        if self._side:
+            self._side.announce(session)
 
     def _send_loop(self) -> None:
         while (delivery := self._next_delivery()) is not None:

@@ -161,10 +161,19 @@ class ManagerClient:
         return self._call("POST", "heartbeat", json=body)
 
     def lease(
-        self, leases: Iterable[str], models: Iterable[Mapping[str, Any]], cores: int, *, wait: bool
+        self,
+        leases: Iterable[str],
+        models: Iterable[Mapping[str, Any]],
+        cores: int,
+        *,
+        wait: bool,
+        session: str | None = None,
     ) -> dict[str, Any]:
-        """Ask for work; answers {"command", "lease", "retry_after", "session"}, later when `wait` allows it."""
-        body = {"leases": [*leases], "models": [*models], "cores": cores, "wait": wait}
+        """Ask for work; answers {"command", "lease", "retry_after", "session"}, later when `wait` allows it.
+
+        `session` is the one that the node knows of: of another it is told at once.
+        """
+        body = {"leases": [*leases], "models": [*models], "cores": cores, "wait": wait, "session": session}
         return self._call("POST", "lease", json=body, timeout=self._lease_timeout)
 
     def upload(self, lease_id: str, bundle: bytes) -> dict[str, Any]:

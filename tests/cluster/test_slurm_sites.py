@@ -150,3 +150,37 @@ def test_any_program_that_answers_http_runs_as_a_job_with_its_number_and_port(cl
     assert ended(client, node, 30)["state"] == "STOPPED"
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"http://{node['address']}/", trust_env=False)
+
+
+def ready(client: Client, resource: str) -> dict[str, Any]:
+    """A session on a node of the cluster, once it has one."""
+    asked = client.call("POST", "session/", json={"resource": resource, "max_wait": 120}).json()["id"]
+    found: dict[str, Any] = client.until(
+        lambda: client.get(f"session/{asked}/"), lambda body: body["state"] != "PENDING", 90
+    )
+    assert found["state"] == "READY", found["reason"]
+    return found
+
+
+def test_a_person_looks_at_what_a_node_behind_the_login_host_draws(client: Client) -> None:
+    clear(client, "slurm")
+    session = ready(client, "batch")
+    proxy = f"session/{session['id']}/proxy"
+    camera = {"center": ["-0.5", "0"], "radius": "1.2", "width": 320, "height": 200}
+    assert client.call("PUT", f"{proxy}/camera", json=camera).json()["width"] == 320
+    assert client.content(f"{proxy}/frame.jpg").startswith(b"\xff\xd8")
+    assert "JobState=RUNNING" in client.content(f"session/{session['id']}/job").decode()
+    client.call("DELETE", f"session/{session['id']}/")
+    client.until(lambda: client.get(f"node/{session['node']}/"), lambda body: body["state"] == "IDLE", 30)
+
+
+def test_a_program_that_somebody_has_booked_ends_with_the_session(client: Client, cluster: MiniCluster) -> None:
+    clear(client, "slurm")
+    client.call("PATCH", "resource/pages/", json={"max_nodes": 1})
+    session = ready(client, "pages")
+    assert b"<html" in client.content(f"session/{session['id']}/proxy/").lower()
+    job = job_of(client.get(f"node/{session['node']}/"))
+    client.call("DELETE", f"session/{session['id']}/")
+    over = ended(client, {"id": session["node"]}, 40)
+    assert over["state"] == "STOPPED"
+    assert job not in cluster.slurm.ask("squeue", "-h", "-o", "%i", "-t", "RUNNING,PENDING").split()
