@@ -186,8 +186,8 @@ class Agent:
             elif deliveries == self._deliveries:
                 retry_after = max(SHORTEST_REST, float(answer.get("retry_after") or 0.0))
                 self._refused = Refusal(step, asked_at + retry_after)
-            if not answer.get("lease"):
-                self._meet(answer.get("session"))
+            if "session" in answer and not answer.get("lease"):
+                self._meet(answer["session"])
             self._obey(answer)
 
     def _meet(self, session: Mapping[str, Any] | None) -> None:

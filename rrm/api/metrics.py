@@ -10,8 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from rrm.api import hub
-from rrm.domain.states import JobState, LeaseState
-from rrm.farm.models import Job, Lease, Node, Site
+from rrm.domain.states import JobState, LeaseState, SessionState
+from rrm.farm.models import Job, Lease, Node, Session, Site
 from rrm.farm.snapshot import loops
 from rrm.gateway.slots import traffic
 
@@ -26,9 +26,18 @@ class FarmCollector(Collector):
             "rrm_leases_active", "Ranges that nodes hold.", Lease.objects.filter(state=LeaseState.ACTIVE).count()
         )
         yield GaugeMetricFamily("rrm_sse_listeners", "Open event streams of this process.", hub.listeners())
+        yield from _sessions()
         yield from _gateway()
         yield from _sites()
         yield from _loops()
+
+
+def _sessions() -> Iterator[Metric]:
+    sessions = GaugeMetricFamily("rrm_sessions", "Sessions by state.", labels=["state"])
+    counts = dict(Session.objects.order_by().values_list("state").annotate(Count("id")))
+    for state in SessionState:
+        sessions.add_metric([state], counts.get(state, 0))
+    yield sessions
 
 
 def _gateway() -> Iterator[Metric]:

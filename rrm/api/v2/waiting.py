@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _KEEP_ALIVE_SECONDS = 5.0
 _LOOK_SECONDS = 2.0
-_LATER: Mapping[str, Any] = {"command": "run", "lease": None, "retry_after": 1, "session": None}
+_LATER: Mapping[str, Any] = {"command": "run", "lease": None, "retry_after": 1}  # and no word of sessions
 
 
 def wait_for_work(node: UUID, report: Mapping[str, Any]) -> StreamingHttpResponse:

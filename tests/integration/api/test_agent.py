@@ -280,7 +280,7 @@ def test_an_error_while_a_node_waits_becomes_an_answer(
 
     async def story() -> None:
         async with asked(waiting_node[1], "POST", "node-agent/lease", WAIT, Content_Type="application/json") as call:
-            assert await call.json() == {"command": "run", "lease": None, "retry_after": 1, "session": None}
+            assert await call.json() == {"command": "run", "lease": None, "retry_after": 1}
 
     run(story)
 
