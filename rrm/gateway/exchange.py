@@ -6,7 +6,6 @@ Nothing is kept but the piece at hand: who does not read is not read for. Either
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 import h11
@@ -185,6 +184,4 @@ def _is_of_node(part: asyncio.Future[None]) -> bool:
 async def _end(*parts: asyncio.Future[None]) -> None:
     for part in parts:
         part.cancel()
-    for part in parts:
-        with contextlib.suppress(asyncio.CancelledError, RrmError, _ClientGone):
-            await part
+    await asyncio.gather(*parts, return_exceptions=True)
