@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -95,18 +96,19 @@ class Node:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = [(name.decode(), value.decode("latin-1")) for name, value in scope["headers"]]
         query = scope["query_string"].decode()
-        seen = {"raw_path": scope["raw_path"].decode(), "query": query, "headers": headers}
-        self.requests.append(seen | {"method": scope.get("method"), "client": scope["client"]})
+        seen: dict[str, Any] = {"raw_path": scope["raw_path"].decode(), "query": query, "headers": headers}
+        seen |= {"method": scope.get("method"), "client": scope["client"]}
+        self.requests.append(seen)
         if scope["type"] == "websocket":
             await self._socket(scope, receive, send)
             return
-        act = getattr(self, f"_{scope['path'].strip('/').replace('-', '_') or 'echo'}", self._echo)
+        act = getattr(self, f"_{scope['path'].strip('/').replace('-', '_')}", partial(self._echo, seen))
         try:
             await act(receive, send)
         finally:
             self.ended.set()
 
-    async def _echo(self, receive: Any, send: Any) -> None:
+    async def _echo(self, seen: dict[str, Any], receive: Any, send: Any) -> None:
         body = b""
         while True:
             message = await receive()
@@ -114,9 +116,8 @@ class Node:
             if not message.get("more_body"):
                 break
         self.bodies.append(body)
-        seen = self.requests[-1] | {"length": len(body)}
         await _start(send, 201, (b"content-type", b"application/json"), (b"set-cookie", b"a=b"))
-        await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+        await send({"type": "http.response.body", "body": json.dumps(seen | {"length": len(body)}).encode()})
 
     async def _upload(self, receive: Any, send: Any) -> None:
         """Takes note of each piece when it comes."""
