@@ -143,9 +143,9 @@ def _measure(pixels: Doubles, first: int, limits: Limits) -> None:
         e = pixels[FLAG * STACK + k]
         size = x * x + y * y
         size = size if size < LARGEST else LARGEST
-        value = np.float32(pixels[N * STACK + k] + (e - _log2(0.5 * _log2(size)) * limits[2]))
-        apart = below if value == inside else value
-        pixels[VALUE * STACK + k] = apart if e > 0.0 else inside
+        smooth = np.float32(pixels[N * STACK + k] + (e - _log2(0.5 * _log2(size)) * limits[2]))
+        value = below if smooth == inside else smooth
+        pixels[VALUE * STACK + k] = float(value if e > 0.0 else inside)
 
 
 @njit(error_model="numpy")
