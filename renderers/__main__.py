@@ -99,11 +99,15 @@ def _add_program_options(external: argparse.ArgumentParser) -> None:
 def _warm() -> int:
     from renderers.mandelbrot.cache import cache_folder
     from renderers.mandelbrot.deep.native import perturb
-    from renderers.mandelbrot.native import load
+    from renderers.mandelbrot.native import UnknownPath, load
 
     started = time.perf_counter()
-    load()
-    perturb()
+    try:
+        load()
+        perturb()
+    except UnknownPath as error:
+        print(error, file=sys.stderr)
+        return 1
     print(f"kernel ready in {time.perf_counter() - started:.2f} s, kept in {cache_folder()}")
     return 0
 

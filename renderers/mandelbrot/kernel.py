@@ -6,8 +6,8 @@ pixel with a constant c. `formulas` has the steps, operation by operation, in pl
 
 Smooth value of an outside pixel: count + fraction, fraction = e - log_p(log2 |z|), p the power of the formula, where z
 is the orbit e - 1 steps after the escape and e ≤ 12 the first for which |z| ≥ 1e5. The limit for large e is continuous
-across the counts and does not depend on the escape radius; this is within about 1e-10 of it. Inside pixels get
-max_iter. An |z|² that overflows counts as the largest double.
+across the counts and does not depend on the escape radius; this is within about 1e-10 of it. An |z|² that overflows
+counts as the largest double. Inside pixels get max_iter, and no others: what rounds to it becomes the float below.
 """
 
 from dataclasses import dataclass

@@ -117,7 +117,8 @@ def geometry(params: Mapping[str, Any], width: int, height: int) -> View | DeepV
     """The sample grid of canonical parameters for a `width` x `height` image.
 
     It is in doubles where their precision suffices. Raises Invalid when the viewport has another shape than the image
-    and does not say how to fit, when it is too small, and when the formula is rendered in double precision only.
+    and does not say how to fit, when it is too small, or so stretched that doubles cannot tell its pixels' distances
+    from a centre apart, and when the formula is rendered in double precision only.
     """
     field, shape = ("params.viewport", _fitted) if "viewport" in params else ("params.radius", _around_center)
     shown = shape(params, width, height)
@@ -136,7 +137,10 @@ def geometry(params: Mapping[str, Any], width: int, height: int) -> View | DeepV
             "Only the Mandelbrot set itself can be rendered this deep; others need a radius of"
             f" {float(DOUBLE_RADIUS):g} or more, and not too many pixels for double precision.",
         )
-    return DeepView(_exact_center(params), _rounded(shown.width / width), _rounded(shown.height / height))
+    dx, dy = shown.width / width, shown.height / height
+    if min(dx, dy) < _ULPS_PER_PIXEL * Fraction(math.ulp(1.0)) * max(shown.width, shown.height):
+        raise Invalid(field, "So deep, the longer side may be at most 2^50 times as long as a pixel's shorter side.")
+    return DeepView(_exact_center(params), _rounded(dx), _rounded(dy))
 
 
 def _doubles(shown: _Rectangle, width: int, height: int) -> View:

@@ -75,6 +75,7 @@ def metadata(job: Job) -> dict[str, Any]:
         "width": job.width,
         "height": job.height,
         "supersample": job.supersample,
+        "adaptive": job.adaptive,
         "coloring": job.coloring,
     }
 

@@ -76,7 +76,7 @@ def _earlier(owner: User, key: str, fingerprint: str) -> Job | None:
 def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
     """The unsaved job and shares. Every check that can be made is made, so that all complaints come at once."""
     limits = orders.Limits(settings.RRM.max_pixels, settings.RRM.max_tiles)
-    order = orders.parse(body, limits, timezone.now())
+    order = _order(body, limits)
     with Invalid.collected() as check:
         look = check(lambda: coloring.parse(order.coloring, colormaps.palettes()))
         check(lambda: coloring.check_sampling(look, order.supersample) if look else None)
@@ -112,6 +112,31 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
         deadline=order.deadline,
     )
     return draft, _shares(draft, sites)
+
+
+def _order(body: object, limits: orders.Limits) -> orders.Order:
+    """The order. Raises Invalid with every bad field, those of its parts included."""
+    try:
+        return orders.parse(body, limits, timezone.now())
+    except Invalid as refused:
+        raise Invalid(refused.errors | _complaints(body)) from None
+
+
+def _complaints(body: object) -> dict[str, list[str]]:
+    """What is wrong within the parts of an order, whatever is wrong beside them."""
+    parts = body if isinstance(body, Mapping) else {}
+    readers: dict[str, Callable[[Any], object]] = {
+        "coloring": lambda part: coloring.parse(part, colormaps.palettes()),
+        "params": mandelbrot.canonical,
+    }
+    complaints: dict[str, list[str]] = {}
+    for field in readers.keys() & parts.keys():
+        try:
+            if isinstance(parts[field], Mapping):
+                readers[field](parts[field])
+        except Invalid as refused:
+            complaints |= refused.errors
+    return complaints
 
 
 def resource_for(wanted: str | None) -> Resource:

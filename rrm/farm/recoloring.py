@@ -6,11 +6,14 @@ told of it. Its values stay with the job that it names as `source`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.contrib.auth.models import User
 
 from rrm.domain import coloring, orders
 from rrm.domain.states import JobState
-from rrm.errors import StateConflict
+from rrm.errors import Invalid, StateConflict
 from rrm.farm import colormaps, jobs
 from rrm.farm.models import Job
 
@@ -44,8 +47,7 @@ def _with_values(job: Job) -> Job:
 
 
 def _draft(owner: User, source: Job, body: object) -> Job:
-    name, request = orders.parse_recolor(body)
-    look = coloring.parse(request, colormaps.palettes())
+    name, request, look = _parsed(body)
     coloring.check_kept(look, source.rendered)
     return Job(
         kind=Job.Kind.RECOLOR,
@@ -58,3 +60,12 @@ def _draft(owner: User, source: Job, body: object) -> Job:
         tiles_done=source.tiles,
         **{field: getattr(source, field) for field in _SHARED},
     )
+
+
+def _parsed(body: object) -> tuple[str, Mapping[str, Any], coloring.Look]:
+    """The name, the colouring as it was asked for and as it is painted with. Raises Invalid with every bad field."""
+    given = body.get("coloring") if isinstance(body, Mapping) else None
+    with Invalid.collected() as check:
+        name, request = check(lambda: orders.parse_recolor(body)) or ("", {})
+        look = check(lambda: coloring.parse(given, colormaps.palettes())) if isinstance(given, Mapping) else None
+    return name, request, look or {}

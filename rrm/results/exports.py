@@ -128,7 +128,7 @@ def _write_fine_png(origin: Origin, path: Path) -> None:
         image = ImageFile(file, width, height, origin.metadata, bits=16)
         for top in range(0, height, step):
             lines = np.ascontiguousarray(values[top : top + step])
-            pixels = paint(lines, lines >= origin.max_iter).astype(">u2").view(np.uint8)
+            pixels = paint(lines, lines == origin.max_iter).astype(">u2").view(np.uint8)
             image.add(strips_of(pixels.reshape(len(lines), width, _FINE_PIXEL), step))
         image.finish()
 

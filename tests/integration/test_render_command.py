@@ -212,7 +212,14 @@ def test_what_cannot_work_is_refused_before_anything_is_submitted(
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [("--size=big", "is not a size like"), ("--params={", "not JSON"), ("--params=@gone.json", "cannot read")],
+    [
+        ("--size=big", "is not a size like"),
+        ("--params={", "not JSON"),
+        ('--params={"radius": NaN}', "NaN is not a JSON number"),
+        ("--params=@gone.json", "cannot read"),
+        ("--scale=nan", "'nan' is not a number"),
+        ("--offset=far", "'far' is not a number"),
+    ],
 )
 def test_options_that_cannot_be_read_are_named(option: str, message: str) -> None:
     with pytest.raises(CommandError, match=message):

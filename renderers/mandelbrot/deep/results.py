@@ -17,7 +17,7 @@ class Results(Lanes):
         with code.each_bit(code.bits(escaped)) as number:
             lane = v * self.width + number
             count = code.load(self._lane(GOES, lane), 0, INTEGER)
-            self._write(lane, count, code.convert("sitofp", count, DOUBLE) + self._fraction(lane))
+            self._write(lane, count, self._told_apart(code.convert("sitofp", count, DOUBLE) + self._fraction(lane)))
 
     def _fraction(self, lane: Value) -> Value:
         """e - log2(log2 |z|), where z is e - 1 steps after the escape and far outside."""
@@ -34,6 +34,17 @@ class Results(Lanes):
             e.value = e.value + 1
         magnitude = x.value * x.value + y.value * y.value
         return code.convert("sitofp", e.value, DOUBLE) - log2(log2(magnitude) * 0.5)
+
+    def _told_apart(self, value: Value) -> Value:
+        """The smooth value of an escaped pixel, which is that of no pixel inside even as a float."""
+        code = self.code
+        inside, found = (code.convert("fptrunc", number, FLOAT) for number in (self._limit, value))
+        below = code.convert("bitcast", code.convert("bitcast", inside, WHOLE) - 1, FLOAT)
+        return code.convert("fpext", code.select(found.equals(inside), below, found), DOUBLE)
+
+    @property
+    def _limit(self) -> Value:
+        return self.code.convert("sitofp", self.max_iter, DOUBLE)
 
     def _write(self, lane: Value, count: Value, value: Value) -> None:
         """Store a pixel's result and free its lane."""

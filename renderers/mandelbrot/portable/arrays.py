@@ -80,7 +80,9 @@ class _Orbits:
         if self._tile.formula.power != 2:
             depth *= logarithm_factor(self._tile.formula.power)
         self._tile.counts.reshape(-1)[pixels] = count
-        self._tile.smooth.reshape(-1)[pixels] = float(count) + (e - depth)
+        smooth, inside = (float(count) + (e - depth)).astype(np.float32), np.float32(self._tile.max_iter)
+        smooth[smooth == inside] = np.nextafter(inside, np.float32(0.0))
+        self._tile.smooth.reshape(-1)[pixels] = smooth
 
 
 def _is_known(x: Doubles, y: Doubles) -> NDArray[np.bool_]:

@@ -134,15 +134,18 @@ def _replay(step: Any, pixels: Doubles, first: int, limit: float, radius2: float
 
 @njit(error_model="numpy")
 def _measure(pixels: Doubles, first: int, limits: Limits) -> None:
-    """Set VALUE of a group to the smooth value (limit where the pixel did not escape)."""
+    """Set VALUE of a group to the smooth value (limit where the pixel did not escape, and nowhere else)."""
+    inside = np.float32(limits[0])
+    below = np.nextafter(inside, np.float32(0.0))
     for k in range(first, first + GROUP):
         x = pixels[k]
         y = pixels[Y * STACK + k]
         e = pixels[FLAG * STACK + k]
         size = x * x + y * y
         size = size if size < LARGEST else LARGEST
-        value = pixels[N * STACK + k] + (e - _log2(0.5 * _log2(size)) * limits[2])
-        pixels[VALUE * STACK + k] = value if e > 0.0 else limits[0]
+        smooth = np.float32(pixels[N * STACK + k] + (e - _log2(0.5 * _log2(size)) * limits[2]))
+        value = below if smooth == inside else smooth
+        pixels[VALUE * STACK + k] = float(value if e > 0.0 else inside)
 
 
 @njit(error_model="numpy")

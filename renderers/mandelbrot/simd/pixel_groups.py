@@ -43,7 +43,7 @@ class _Group:
     def write(self, vector: int, mask: Value, counts: Value, smooth: Value) -> None:
         place = self.start + self.offset(vector)
         self.counts.set_where(mask, place, counts.to("i32", "fptosi"))
-        self.smooth.set_where(mask, place, smooth.to("float", "fptrunc"))
+        self.smooth.set_where(mask, place, smooth)
 
     def ids(self, vector: int) -> Value:
         index = self.body.sequence(self.plan.numbers)
@@ -74,7 +74,7 @@ def _write_known(group: _Group, wanted: list[MaskVariable]) -> None:
         inside = (q * (q + shifted) <= yy * 0.25) | (beside * beside + yy <= 0.0625)
         mask = wanted[k].get()
         limit = group.body.value(group.plan.numbers, group.limit)
-        group.write(k, mask & inside, limit, limit)
+        group.write(k, mask & inside, limit, limit.to("float", "fptrunc"))
         wanted[k].set(mask & ~inside)
 
 
@@ -166,9 +166,8 @@ class _Last:
         body, plan = self.body, self.plan
         counts, smooth = body.array("i32", plan.group), body.array("float", plan.group)
         for k, pixels in enumerate(self.vectors):
-            value = smooth_value(body, formula, pixels, self.limit)
             counts.set(k * plan.lanes, pixels.n.get().to("i32", "fptosi"))
-            smooth.set(k * plan.lanes, value.to("float", "fptrunc"))
+            smooth.set(k * plan.lanes, smooth_value(body, formula, pixels, self.limit))
         counts_out, smooth_out = self.job.array("counts", "i32"), self.job.array("smooth", "float")
         with body.counted(0, self.waiting - self.first) as index:
             pixel = self.state.done["id"].get(self.first + index).to("i64", "fptosi")

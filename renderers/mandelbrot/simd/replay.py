@@ -77,13 +77,16 @@ def _tested_step(step: Step, pixels: Pixels, limit: Operand, radius2: Value) -> 
 
 
 def smooth_value(body: Body, formula: Formula, pixels: Pixels, limit: Value) -> Value:
-    """The smooth values; `limit` where the pixel did not escape."""
+    """The smooth values as floats; `limit` where the pixel did not escape, and nowhere else."""
     x, y = pixels.x.get(), pixels.y.get()
     size = body.smaller(x * x + y * y, LARGEST)
     depth = logarithm(logarithm(size) * 0.5)
     if formula.power != 2:
         depth = depth * logarithm_factor(formula.power)
-    return pixels.has_escaped.select(pixels.n.get() + (pixels.e.get() - depth), limit)
+    value = (pixels.n.get() + (pixels.e.get() - depth)).to("float", "fptrunc")
+    inside = body.value(depth.type, limit).to("float", "fptrunc")
+    below = (inside.to("i32", "bitcast") - 1).to("float", "bitcast")
+    return pixels.has_escaped.select(value.equals(inside).select(below, value), inside)
 
 
 def logarithm(value: Value) -> Value:

@@ -21,12 +21,15 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from rrm.domain import coloring
 from rrm.errors import NotReady
 from rrm.farm import composing, derived, jobs
 from rrm.farm.models import Job
 from rrm.results import exports
 from rrm.results.bundle import Bundle
-from rrm.results.exports import Origin
+from rrm.results.colors import fine_painter
+from rrm.results.exports import EXPORTS, Origin
+from rrm.results.layout import JobFiles
 from tests.factories import Caller, problem
 from tests.integration.api.conftest import picture_of, whole
 from tests.integration.farm.conftest import VIEW, Farm
@@ -49,7 +52,8 @@ def test_smooth_values_can_be_had_as_tiff_and_openexr(job: Job, owner: Caller, t
     tiff = whole(owner, f"job/{job.pk}/smooth.tiff")
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(tiff))), smooth)
     with tifffile.TiffFile(io.BytesIO(tiff)) as file:
-        assert json.loads(file.pages.first.description)["width"] == 64
+        description = json.loads(file.pages.first.description)
+        assert (description["width"], description["supersample"], description["adaptive"]) == (64, 1, False)
     exr = tmp_path / "smooth.exr"
     exr.write_bytes(whole(owner, f"job/{job.pk}/smooth.exr"))
     with OpenEXR.File(str(exr)) as opened:
@@ -70,6 +74,19 @@ def test_the_picture_can_be_had_with_sixteen_bits_a_channel(job: Job, owner: Cal
     # the finer gradient is the coarse one to within its own steps
     assert np.abs(fine / 257.0 - plain).max() < 2.0
     assert len(np.unique(fine)) > len(np.unique(plain))
+
+
+def test_only_what_is_inside_has_its_colour_in_sixteen_bits(tmp_path: Path) -> None:
+    files = JobFiles(tmp_path, "job")
+    files.folder.mkdir()
+    values = np.array([[1.5, 3.7, 3.0, 13.2]], np.float32)  # an outside point may lie above the limit, never on it
+    np.save(files.smooth, values)
+    look = coloring.parse({"palette": "ocean", "interior": "#ff0000"})
+
+    EXPORTS["image16.png"].write(Origin(files, {}, look, max_iter=3), tmp_path / "fine.png")
+
+    found = sixteen_bits((tmp_path / "fine.png").read_bytes())
+    assert np.array_equal(found, fine_painter(look)(values, np.array([[False, False, True, False]])))
 
 
 def sixteen_bits(data: bytes) -> NDArray[np.float64]:

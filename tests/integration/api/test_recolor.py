@@ -140,6 +140,7 @@ def test_a_job_without_the_values_says_what_to_order_instead(
         ({"coloring": {"scale": 0, "offset": "x"}}, {"coloring.scale", "coloring.offset"}),
         ({"coloring": {}, "width": 5}, {"width"}),
         ({"coloring": {}, "name": 5}, {"name"}),
+        ({"coloring": {"palette": "grey"}, "name": 5, "width": 5}, {"coloring.palette", "name", "width"}),
     ],
 )
 def test_bad_fields_are_named(job: Job, owner: Caller, body: dict[str, Any], fields: set[str]) -> None:

@@ -139,6 +139,10 @@ BAD_JOBS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "sites for a policy that takes any": ({"sites": {"policy": "any", "ids": ["here"]}}, {"sites"}),
     "a deadline without a zone": ({"deadline": "2099-01-01T00:00:00"}, {"deadline"}),
     "several at once": ({"width": 0, "priority": 1, "x": 2}, {"width", "priority", "x"}),
+    "several in its parts": (
+        {"width": 0, "coloring": {"scale": 0}, "params": {**VIEW, "radius": "x", "zoom": 2}},
+        {"width", "coloring.scale", "params.radius", "params.zoom"},
+    ),
 }
 
 

@@ -274,6 +274,13 @@ def test_the_grid_of_a_deep_viewport_is_exact_at_its_centre_and_near_enough_at_i
         assert abs(Fraction(step) * count - wanted) <= wanted / 10**38
 
 
+@pytest.mark.parametrize("edges", [["-1.8", "-1.7", "1e-400", "3e-400"], ["1e-30", "3e-30", "-1.8", "-1.7"]])
+def test_a_deep_view_stretched_beyond_what_doubles_can_tell_apart_is_refused(edges: list[str]) -> None:
+    with pytest.raises(Invalid, match=r"may be at most 2\^50 times as long") as caught:
+        geometry(canonical({"viewport": edges, "max_iter": 9, "fit": "stretch"}), 16, 16)
+    assert list(caught.value.errors) == ["params.viewport"]
+
+
 def test_other_formulas_are_refused_where_doubles_end() -> None:
     params = canonical(_centered(radius="1e-20")) | {"formula": "tricorn"}
     with pytest.raises(Invalid, match="deep") as caught:

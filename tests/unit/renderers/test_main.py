@@ -103,6 +103,19 @@ def test_warm_makes_the_kernel_ready() -> None:
     assert result.stdout.startswith("kernel ready in 0.")
 
 
+def test_warm_says_what_this_machine_does_not_have() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "renderers", "warm"],
+        cwd=ROOT,
+        env={**os.environ, "RRM_KERNEL": "vax"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("RRM_KERNEL=vax: this machine has auto, ")
+
+
 def test_a_node_that_is_ended_after_a_while_leaves_in_order_before(manager: Manager, tmp_path: Path) -> None:
     told = tmp_path / "exit.json"
     with node(manager, "--lifetime", "2", "--exit-file", str(told)) as process:

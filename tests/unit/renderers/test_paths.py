@@ -56,6 +56,16 @@ def test_all_instruction_sets_and_numpy_give_the_same_bytes(
     assert len(results) == 1
 
 
+@pytest.mark.parametrize("name", names())
+def test_an_outside_pixel_never_has_the_smooth_value_of_the_inside(name: str) -> None:
+    beside_minus_two = np.nextafter(-2.0, -3.0)  # its orbit takes all the steps that are allowed to get far: 12
+
+    data = rendered(name, np.array([beside_minus_two, 0.0, -2.0]), np.zeros(1), 12)
+
+    assert np.frombuffer(data[:12], np.uint32).tolist() == [0, 12, 12]
+    assert np.frombuffer(data[12:], np.float32).tolist() == [np.nextafter(np.float32(12), np.float32(0)), 12.0, 12.0]
+
+
 @pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is optional")
 @pytest.mark.parametrize("formula", [MANDELBROT, Formula("multibrot", 5, (-0.4, 0.6))], ids=str)
 def test_numba_gives_the_same_bytes(formula: Formula) -> None:

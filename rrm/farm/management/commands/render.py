@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,8 @@ class Command(BaseCommand):
         parser.add_argument("--tile", type=int, help="side of a tile in pixels (default 256; 512 for large images)")
         parser.add_argument("--palette")
         parser.add_argument("--method", choices=METHODS)
-        parser.add_argument("--offset", type=float)
-        parser.add_argument("--scale", type=float)
+        parser.add_argument("--offset", type=_number)
+        parser.add_argument("--scale", type=_number)
         parser.add_argument("--interior", metavar="#RRGGBB", help="colour of the inside")
         parser.add_argument(
             "--supersample", type=int, default=1, metavar="N", help="N x N samples for each pixel, up to 4"
@@ -229,10 +230,24 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ArgumentTypeError(f"{text!r} is not a number")
+    return number
+
+
 def _json(text: str) -> Any:
     try:
-        return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+        return json.loads(Path(text[1:]).read_text() if text.startswith("@") else text, parse_constant=_no_json)
     except OSError as error:
         raise ArgumentTypeError(f"cannot read {text[1:]}: {error.strerror}") from None
     except ValueError as error:
         raise ArgumentTypeError(f"not JSON: {error}") from None
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is not a JSON number")

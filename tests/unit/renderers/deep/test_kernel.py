@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,17 @@ def test_a_minibrot_beyond_the_exponents_of_doubles_is_drawn() -> None:
     counts, _ = draw(loaded(reference), view)
     assert 20 < (counts == reference.max_iter).sum() < 2000
     assert wrong((reference, view), counts, 4, "wide") == 0
+
+
+def test_an_outside_pixel_never_has_the_smooth_value_of_the_inside() -> None:
+    reference, view = PLACES["spirals"]
+    counts, smooth = draw(loaded(reference), view)
+    whole = smooth[(smooth == np.rint(smooth)) & (counts < smooth)]  # as floats round them
+    limited = replace(reference, max_iter=int(whole.min()))
+
+    counts, smooth = draw(loaded(limited), view)
+
+    assert np.array_equal(smooth == limited.max_iter, counts == limited.max_iter)
 
 
 @pytest.mark.parametrize("name", ["spirals", "a minibrot", "a dendrite, wide", "just past double"])
