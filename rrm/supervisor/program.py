@@ -159,10 +159,11 @@ class Program:
         nodes = embedded.nodes(self._config.data_dir)
         for node in processes.find(nodes):
             processes.send(node, signal.SIGTERM)  # once: a second one tells a node to give up the work in its hands
+        self._table.ask("worker", "sites", "beat")
         self._table.stop("worker", in_a_hurry)
         processes.wait_gone(nodes, 0.0 if in_a_hurry() else _NODE_STOP_SECONDS, self._table.reap)
         processes.end(nodes, 0.0, self._table.reap)
-        for name in ("web", "broker"):
+        for name in ("sites", "beat", "web", "broker"):
             if name in self._table.rows:
                 self._table.stop(name, in_a_hurry)
         processes.end(embedded.of_run(self._run), 0.0, self._table.reap)

@@ -83,14 +83,21 @@ class ProcessTable:
                     if row.pid == pid:
                         self._ended(row, status)
 
+    def ask(self, *names: str) -> None:
+        """TERM some children, once, and start them no more."""
+        for row in (self.rows[name] for name in names if name in self.rows):
+            if row.due != float("inf"):
+                row.due = float("inf")
+                if row.pid:
+                    signal_group(row.pid, signal.SIGTERM)
+
     def stop(self, name: str, hurry: Callable[[], bool] = lambda: False) -> None:
         """TERM one child, KILL its whole session when `stop_seconds` are over or `hurry()` says so."""
         row = self.rows[name]
-        row.due = float("inf")
+        self.ask(name)
         if not row.pid:
             return
         pid = row.pid
-        signal_group(pid, signal.SIGTERM)
         limit = time.monotonic() + row.spec.stop_seconds
         while row.pid and time.monotonic() < limit and not hurry():
             time.sleep(_PAUSE_SECONDS)
