@@ -26,7 +26,7 @@ from rrm.api.v2.locations import at
 from rrm.api.v2.nodes import lines_of
 from rrm.api.views import ApiView, ListView, refuse_fields, valid
 from rrm.domain.states import SessionState
-from rrm.errors import Invalid
+from rrm.errors import Invalid, RrmError
 from rrm.farm import booking, jobs, nodes, sessions
 from rrm.farm.models import Resource, Session
 from rrm.farm.transitions import iso
@@ -38,6 +38,12 @@ _CONFLICT = OpenApiResponse(description="`state-conflict`: the present state doe
 _PAUSE = OpenApiParameter(
     "Retry-After", int, OpenApiParameter.HEADER, response=[202, 503], description="Seconds after which to look again."
 )
+
+
+class NoGateway(RrmError):
+    status = 501
+    code = "no-gateway"
+    title = "This process carries no requests to nodes; ask one that runs under ASGI"
 
 
 class SessionOrderSerializer(StrictSerializer):
@@ -278,3 +284,46 @@ class SessionEvents(ApiView):
     def get(self, request: Request, id: UUID) -> StreamingHttpResponse:
         """Follow a session, from its beginning or from the last event seen (Server-Sent Events)."""
         return streams.session_events(request, session_of(request, id).pk)
+
+
+_CARRIED = {
+    (200, "*/*"): OpenApiTypes.BINARY,
+    409: _CONFLICT,
+    501: OpenApiResponse(description="`no-gateway`: this process carries nothing; ask one that runs under ASGI."),
+    502: OpenApiResponse(description="`node-unreachable` or `node-failed`, with the reason."),
+    504: OpenApiResponse(description="`node-timeout`."),
+}
+
+
+class SessionProxyPlace(ApiView):
+    """Describes what `rrm.api.v2.proxy` does before Django is asked; a server without it answers from here."""
+
+    scopes = dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), Scope.RENDER)
+
+    def check_query(self, request: Request) -> None:
+        """The node's affair."""
+
+    @extend_schema(operation_id="session_proxy_get", responses=_CARRIED)
+    def get(self, request: Request, id: UUID, path: str) -> Response:
+        """Ask the session's node: headers, body and answer pass as they are. A WebSocket upgrade passes too."""
+        raise NoGateway
+
+    @extend_schema(operation_id="session_proxy_post", request=OpenApiTypes.BINARY, responses=_CARRIED)
+    def post(self, request: Request, id: UUID, path: str) -> Response:
+        """Send something to the session's node."""
+        raise NoGateway
+
+    @extend_schema(operation_id="session_proxy_put", request=OpenApiTypes.BINARY, responses=_CARRIED)
+    def put(self, request: Request, id: UUID, path: str) -> Response:
+        """Put something at the session's node."""
+        raise NoGateway
+
+    @extend_schema(operation_id="session_proxy_patch", request=OpenApiTypes.BINARY, responses=_CARRIED)
+    def patch(self, request: Request, id: UUID, path: str) -> Response:
+        """Change something at the session's node."""
+        raise NoGateway
+
+    @extend_schema(operation_id="session_proxy_delete", responses=_CARRIED)
+    def delete(self, request: Request, id: UUID, path: str) -> Response:
+        """Delete something at the session's node."""
+        raise NoGateway

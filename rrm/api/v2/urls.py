@@ -91,6 +91,7 @@ urlpatterns = [
     path("session/<id:id>/log", sessions.SessionLog.as_view()),
     path("session/<id:id>/job", sessions.SessionJob.as_view()),
     path("session/<id:id>/events", sessions.SessionEvents.as_view()),
+    path("session/<id:id>/proxy/<path:path>", sessions.SessionProxyPlace.as_view()),
     path("token/", tokens.Tokens.as_view()),
     path("token/<id:id>/", tokens.TokenDetail.as_view()),
     path("event/", events.Events.as_view()),

@@ -87,6 +87,7 @@ ROUTES: list[Row] = [
     ("POST", "session/{session}/extend", {"seconds": 60}, 403, 404, 200, 200),
     ("GET", "session/{session}/log", None, 403, 404, 200, 200),
     ("GET", "session/{session}/job", None, 403, 404, 200, 200),
+    *((method, "session/{session}/proxy/id", None, 403, 501, 501, 501) for method in ("GET", "POST", "PUT", "DELETE")),
     ("GET", "session/{session}/events", None, 200, 404, 200, 200),
     ("GET", "token/", None, 200, 200, 200, 200),
     ("POST", "token/", {"name": "t", "scopes": ["read"]}, 403, 403, 403, 201),
