@@ -96,7 +96,7 @@ def _refuse_when_closed(owner: User) -> None:
 def _open(session: Session, wish: Wish, now: datetime) -> Session:
     session.opened_at, session.wait_until, session.reason = now, now + wish.max_wait, ""
     session.overrides = dict(wish.overrides)
-    waiting = _waiting(wish.resource).exclude(pk=session.pk).count()
+    waiting = _waiting(wish.resource.pk).exclude(pk=session.pk).count()
     if not waiting and not wish.overrides and _take_free(session, now):
         return session
     expected = booking.outlook(prospects(wish.resource, now), waiting, wish.max_wait.total_seconds(), now)
@@ -136,7 +136,7 @@ def _start_own(session: Session) -> None:
         raise NoCapacity(conflict.detail, retry_after=pause, position=1, eta_seconds=None) from None
 
 
-def _waiting(resource: Resource) -> QuerySet[Session]:
+def _waiting(resource: str) -> QuerySet[Session]:
     """Sessions that wait for a node of the resource, in the order in which they asked."""
     waiting = Session.objects.filter(resource=resource, state=SessionState.PENDING, opened_at__isnull=False)
     return waiting.order_by("opened_at", "id")
@@ -199,7 +199,7 @@ def serve(node: Node, now: datetime) -> bool:
     if node.reserved_for is not None:
         _serve_reserved(node, now)
         return True
-    waiting = list(_waiting(node.resource).filter(overrides={})[: settings.RRM.max_open_jobs])
+    waiting = list(_waiting(node.resource_id).filter(overrides={})[: settings.RRM.max_open_jobs])
     if not waiting or not node.address:
         return False
     if node.state == NodeState.IDLE:
@@ -243,7 +243,7 @@ def settle(now: datetime) -> None:
     """Give idle nodes to those who wait. Prompt calls make it quick; alone it is right."""
     for resource in Resource.objects.filter(sessions__state=SessionState.PENDING).distinct():
         idle = list(_bookable(resource, now).filter(state=NodeState.IDLE))
-        for session in list(_waiting(resource).filter(overrides={})[: len(idle)]):
+        for session in list(_waiting(resource.pk).filter(overrides={})[: len(idle)]):
             _take_free(session, now)
     reserved = Node.objects.filter(reserved_for__isnull=False, state=NodeState.IDLE).select_related("site", "resource")
     for node in reserved:
