@@ -82,7 +82,7 @@ def route(request: "dict[str, Any]") -> "dict[str, Any]":
     fetch = ["-c", FETCH, request["address"], str(request["limit"])]
     if request["options"] is not None:
         patience = ["--quiet", "--immediate=3", "--ntasks=1", "--nodes=1", "--time=1", "--job-name=rrm-check"]
-        command = ["srun", *patience, *request["options"], request["python"], *fetch]
+        command = ["srun", *request["options"], *patience, request["python"], *fetch]
         there = said_by(command, request["limit"] + 4)
         if "trouble" not in there or "Error" in there["trouble"]:
             return dict(there, where="a compute node")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rrm.farm.checking.letter import Examination, Wrong
 from rrm.farm.checking.remote import Visit
-from rrm.farm.models import Resource
+from rrm.farm.models import Resource, Site
+from rrm.farm.specs import spec_for
+from rrm.launchers.slurm.directives import directives
 
 _ANSWER_SECONDS = 6.0
 _MOST_TRIED = 4
+_OF_NO_WEIGHT = (
+    "--job-name", "--comment", "--output", "--error", "--open-mode", "--no-requeue", "--export", "--signal",
+    "--nodes=1", "--ntasks-per-node",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,12 @@ def _resources(visit: Visit) -> list[Resource]:
 def _orders(visit: Visit) -> Sequence[_Order]:
     found: dict[tuple[str, ...], list[str]] = {}
     for resource in _resources(visit):
-        found.setdefault(_options(resource), []).append(resource.pk)
+        found.setdefault(_options(resource, visit.site), []).append(resource.pk)
     return [_Order(options, tuple(names)) for options, names in found.items()] or [_Order((), ("No resource yet",))]
 
 
-def _options(resource: Resource) -> tuple[str, ...]:
-    asked = {"partition": resource.queue, "account": resource.project, "nodes": resource.nb_nodes}
-    asked |= {"cpus-per-task": resource.nb_cpus, "gres": f"gpu:{resource.nb_gpus}" if resource.nb_gpus else ""}
-    asked |= {"mem": f"{resource.memory}M" if resource.memory else ""}
-    return tuple(f"--{name}={value}" for name, value in asked.items() if value)
+def _options(resource: Resource, site: Site) -> tuple[str, ...]:
+    """Those of its jobs, the extra ones too, that decide whether and where one may run. Raises LauncherError."""
+    name = "rrm-check"
+    lines = directives(name, name, spec_for(resource, site, name, token="").batch)
+    return tuple(word for line in lines if not line.startswith(_OF_NO_WEIGHT) for word in shlex.split(line))
