@@ -211,7 +211,9 @@ def test_renderers_that_cannot_be_brought_are_the_problem_of_the_site(
 
     site = Site.objects.get(pk="cluster")
     monkeypatch.setattr(bootstrap, "ensure_renderers", refuse)
-    monkeypatch.setattr(cluster, "launch", lambda _spec: sites._renderers_at(site, connection_to(sites.target_of(site))))
+    monkeypatch.setattr(
+        cluster, "launch", lambda _spec: sites._renderers_at(site, connection_to(sites.target_of(site)))
+    )
     node = far_node(farm)
     assert "/scratch" in now_is(node)[1]
     turn(20)
