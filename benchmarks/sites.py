@@ -1,5 +1,7 @@
 """What reaching a site costs: the SSH connection, commands and streams on it, and nodes on a host and as Slurm jobs.
 
+Also how soon such nodes work: from a render job that wakes the whole service to the node's start and its first lease.
+
 python -m benchmarks sites [--json FILE] [--quick] [--repeats 200]
 
 Against real daemons on the loopback (deployment/minicluster; as root), side by side with OpenSSH's own client. Times
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pwd
 import shutil
 import socket
 import statistics
@@ -19,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ from rrm.launchers.bootstrap import Renderers
 from rrm.launchers.connection import Connection, Target
 from rrm.launchers.slurm.launcher import SlurmLauncher
 from rrm.launchers.ssh import SshLauncher
+from tests.acceptance.stack import Client, running_rrm
+from tests.cluster.sites import clear, register
 
 PYTHON = "/usr/bin/python3"
 STREAM_BYTES = 256 * 2**20
@@ -134,6 +139,37 @@ def _one_node(launcher: Launcher, number: int) -> Figures:
     }
 
 
+def of_service(cluster: MiniCluster, folder: Path, repeats: int) -> Figures:
+    """How soon nodes work that the whole service starts because there is a job; the renderers are there already."""
+    found: Figures = {}
+    with running_rrm(folder / "rrm") as stack, stack.client() as client:
+        for kind, site, host in (("ssh", "one", cluster.hosts[0]), ("slurm", "slurm", cluster.login)):
+            place = Path(pwd.getpwnam(host.account).pw_dir) / target_of(host).directory / kind
+            reach = {"kind": kind, "gateway": "127.0.0.1", "connection": "tunnel"}
+            register(stack, client, site, host, directory=f"{target_of(host).directory}/{kind}", **reach)
+            resource = {"id": kind, "sites": [site], "max_nodes": 1, "queue": "batch", "memory": 500}
+            client.call("POST", "resource/", json=resource)
+            # The first brings the renderers and fills their cache.
+            rows = [_woken(client, kind, site, place) for _ in range(repeats + 1)][1:]
+            found |= {f"{kind}_{name}": statistics.median(row[name] for row in rows) for name in rows[0]}
+    return found
+
+
+def _woken(client: Client, kind: str, site: str, place: Path) -> Figures:
+    """One node for one picture. Its folder at the site tells when it was accepted and when it began to run."""
+    asked = time.time()
+    job = client.finished(client.submit(resource=kind, model="burst", width=512, height=512), 120)
+    node = client.get(f"node/?site={site}")["results"][0]
+    (folder,) = place.glob(f"*/nodes/{node['name']}")
+    began = (folder / ("claim" if kind == "slurm" else "pid.json")).stat().st_mtime
+    accepted = json.loads((folder / "job.json").read_text())["at"] if kind == "slurm" else began
+    log = client.content(f"node/{node['id']}/log?stream=err&tail=1000").decode()
+    first = next(line for line in log.splitlines() if f"of job {job['id']}" in line)
+    leased = datetime.strptime(first[:23], "%Y-%m-%d %H:%M:%S,%f").astimezone().timestamp()
+    clear(client, site)
+    return {"accepted_ms": 1e3 * (accepted - asked), "first_lease_ms": 1e3 * (leased - began)}
+
+
 def figures_of(cluster: MiniCluster, repeats: int) -> Figures:
     found = of_connection(cluster.hosts[0], repeats)
     nowhere = Renderers("none", "/nowhere", PYTHON)
@@ -156,6 +192,9 @@ def show(found: Figures) -> None:
     for kind in ("ssh", "slurm"):
         row = (found[f"{kind}_{name}_ms"] for name in ("launch", "running", "survey", "stop"))
         print(f"{kind:8}" + "".join(f"{value:7.0f} ms" for value in row))
+    print(f"\n{'':8}{'from a job to the node accepted':>36}{'from its start to its first lease':>36}")
+    for kind in ("ssh", "slurm"):
+        print(f"{kind:8}{found[f'{kind}_accepted_ms']:33.0f} ms{found[f'{kind}_first_lease_ms']:33.0f} ms")
 
 
 def main() -> None:
@@ -168,7 +207,9 @@ def main() -> None:
     folder.chmod(0o755)
     try:
         with running_cluster(folder) as cluster:
-            found = figures_of(cluster, options.repeats // 10 if options.quick else options.repeats)
+            repeats = options.repeats // 10 if options.quick else options.repeats
+            found = figures_of(cluster, repeats)
+            found |= of_service(cluster, folder, max(2, repeats // 40))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(found)

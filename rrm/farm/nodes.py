@@ -21,10 +21,10 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from rrm.domain import addresses, autoscaling
+from rrm.domain import addresses
 from rrm.domain.states import NODE_CHECKED_IN, NODE_GONE, NODE_LIVE, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict, Unauthorised
-from rrm.farm import ranges, sites, tokens, tunnels, wakeups
+from rrm.farm import patience, ranges, sites, tokens, tunnels, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.specs import spec_for
 from rrm.farm.transitions import advance, facts_of, record
@@ -184,12 +184,7 @@ def launch_failed(node: Node, reason: str) -> None:
     """The node never checked in: it fails, and its resource waits longer before the next attempt."""
     with contextlib.suppress(StateConflict), transaction.atomic():
         advance(node, NodeState.FAILED, reason, finished_at=timezone.now(), launch_digest="")
-        resource = Resource.objects.select_for_update().get(pk=node.resource_id)
-        history = autoscaling.History((), None, resource.launch_failures, resource.retry_at)
-        after = autoscaling.launch_failed(history, timezone.now())
-        Resource.objects.filter(pk=resource.pk).update(
-            launch_failures=after.launch_failures, retry_at=after.retry_at, reason=reason[:500]
-        )
+        patience.failed(node.resource_id, reason, timezone.now())
 
 
 def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -250,12 +245,9 @@ def _cores(report: Mapping[str, Any], known: int) -> int:
 def _learn_start_time(node: Node, now: datetime) -> None:
     took = (now - node.requested_at).total_seconds()
     known = node.resource.start_seconds
-    Resource.objects.filter(pk=node.resource_id).update(
-        start_seconds=took if known is None else known + _SMOOTHING * (took - known),
-        launch_failures=0,
-        retry_at=None,
-        reason="",
-    )
+    average = took if known is None else known + _SMOOTHING * (took - known)
+    Resource.objects.filter(pk=node.resource_id).update(start_seconds=average)
+    patience.checked_in(node.resource_id)
 
 
 def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None) -> dict[str, Any]:

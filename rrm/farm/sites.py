@@ -16,14 +16,16 @@ from rrm.farm.models import Site
 from rrm.farm.transitions import record
 from rrm.launchers import bootstrap
 from rrm.launchers.base import Launcher
-from rrm.launchers.bootstrap import Report
-from rrm.launchers.connection import Target, connection_to, fetch_host_key, fingerprint
+from rrm.launchers.bootstrap import Renderers, Report
+from rrm.launchers.connection import Connection, Target, connection_to, fetch_host_key, fingerprint
 from rrm.launchers.local import LocalLauncher
 from rrm.launchers.shipping.stream import Progress
 from rrm.launchers.slurm.launcher import SlurmLauncher
 from rrm.launchers.ssh import SshLauncher
 
 logger = logging.getLogger(__name__)
+
+NO_RENDERERS = "The renderers cannot be brought there: "
 
 
 def launcher_for(site: Site) -> Launcher:
@@ -32,9 +34,23 @@ def launcher_for(site: Site) -> Launcher:
         return LocalLauncher(settings.RRM.data_dir)
     connection = connection_to(target_of(site))
     if site.kind == Site.Kind.SSH:
-        return SshLauncher(connection, bootstrap.ensure_renderers)
+        return SshLauncher(connection, lambda found: _renderers_at(site, found))
     interval = timedelta(seconds=site.poll_interval)
-    return SlurmLauncher(connection, bootstrap.ensure_renderers, poll_interval=interval)
+    return SlurmLauncher(connection, lambda _: _renderers_at(site, connection), poll_interval=interval)
+
+
+def _renderers_at(site: Site, connection: Connection) -> Renderers:
+    """What a launch needs there, brought if need be; that it cannot be is the site's problem. Raises LauncherError."""
+    known = Site.objects.values_list("problem", flat=True).get(pk=site.pk)
+    try:
+        found = bootstrap.ensure_renderers(connection)
+    except LauncherError as error:
+        if not known:
+            note_problem(site, f"{NO_RENDERERS}{error.detail}")
+        raise
+    if known.startswith(NO_RENDERERS):
+        note_problem(site, "")
+    return found
 
 
 def is_tunnelled(site: Site) -> bool:

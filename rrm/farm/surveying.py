@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from django.conf import settings
 
 from rrm.domain.states import NODE_CHECKED_IN, NODE_LIVE, NODE_STARTING, NodeState
 from rrm.errors import LauncherError, StateConflict
-from rrm.farm import loops, nodes, sites, tunnels, wakeups
+from rrm.farm import loops, nodes, patience, sites, tunnels, wakeups
 from rrm.farm.models import Node, Site
 from rrm.launchers.base import Handle, Launcher, Liveness, Observation
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 LAUNCH_AGAIN = timedelta(seconds=20)
 SILENT = timedelta(seconds=60)
 HOPELESS_FOR = timedelta(minutes=1)
+RENDERERS_AGAIN = timedelta(minutes=2)
 IDLE_POLL = timedelta(minutes=5)
 _RESUMED = timedelta(minutes=1)
 _UNSEEN = Observation(Liveness.UNKNOWN)
@@ -64,7 +65,7 @@ def _survey(site: Site, now: datetime) -> None:
         sites.note_problem(site, error.detail)
         return
     found = launcher.survey([node.handle for node in live if node.handle])
-    problem = found.problem or (_tunnel_problem(site) if live else "")
+    problem = found.problem or (_tunnel_problem(site) if live else "") or _renderers_problem(site, live, now)
     sites.note_problem(site, problem)
     if site.is_remote:
         sites.note_traffic(site)
@@ -85,6 +86,15 @@ def _tunnel_problem(site: Site) -> str:
     except LauncherError as error:
         return error.detail
     return ""
+
+
+def _renderers_problem(site: Site, live: Iterable[Node], now: datetime) -> str:
+    """Why no node could be started there, for as long as one waits for it, or for a while: then it is tried again."""
+    site.refresh_from_db(fields=["problem", "problem_since"])
+    if not site.problem.startswith(sites.NO_RENDERERS) or site.problem_since is None:
+        return ""
+    waits = any(node.state == NodeState.REQUESTED for node in live)
+    return site.problem if waits or now - site.problem_since < RENDERERS_AGAIN else ""
 
 
 def _end_strays(site: Site, launcher: Launcher, strays: Mapping[str, Handle]) -> None:
@@ -111,11 +121,13 @@ def _reconcile_node(node: Node, seen: Observation, now: datetime, *, resumed: bo
     elif node.state == NodeState.STOPPING:
         _see_off(node, seen, age)
     elif seen.liveness is Liveness.GONE:
-        _lost(node, seen.reason)
+        _lost(node, seen.reason, now)
     elif node.state in NODE_STARTING:
         _await_check_in(node, seen, now)
     elif node.state in NODE_CHECKED_IN and node.last_heartbeat and not resumed and now - node.last_heartbeat > SILENT:
         _silent(node, now)
+    elif node.state in NODE_CHECKED_IN:
+        patience.lasts(node, now)
 
 
 def _see_off(node: Node, seen: Observation, age: timedelta) -> None:
@@ -145,15 +157,16 @@ def _await_check_in(node: Node, seen: Observation, now: datetime) -> None:
         nodes.launch_failed(node, f"Did not check in within {limit.total_seconds():.0f} s")
 
 
-def _lost(node: Node, reason: str) -> None:
+def _lost(node: Node, reason: str, now: datetime) -> None:
     """The site confirms that the process is gone, though nobody ended it."""
     if node.state in NODE_STARTING:
         nodes.launch_failed(node, " ".join(filter(None, ("Ended before it checked in.", reason, _last_words(node)))))
     elif node.state == NodeState.DRAINING:
         nodes.gone(node, NodeState.STOPPED, node.reason)
     else:
-        why = reason or "Its process ended unexpectedly."
-        nodes.gone(node, NodeState.FAILED, f"{why} {_last_words(node)}".strip())
+        why = f"{reason or 'Its process ended unexpectedly.'} {_last_words(node)}".strip()
+        patience.ended_early(node, why, now)
+        nodes.gone(node, NodeState.FAILED, why)
         wakeups.wake("rrm.autoscale")
 
 

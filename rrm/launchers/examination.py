@@ -58,17 +58,29 @@ def scheduler(request: "dict[str, Any]") -> "dict[str, Any]":
     if shutil.which("sinfo") is None or shutil.which("sbatch") is None:
         return {"trouble": "sinfo and sbatch are not on the PATH of a login without a terminal"}
     version = said_by(["sinfo", "--version"], request["limit"])
-    listed = said_by(["sinfo", "--noheader", "--format=%R|%a|%F|%P"], request["limit"])
+    listed = said_by(["sinfo", "--noheader", "--format=%R|%a|%F|%P|%l"], request["limit"])
     for answer in (version, listed):
         if "trouble" in answer:
             return answer
     partitions, default = {}, ""
     for line in listed["said"].splitlines():
-        name, state, nodes, flagged = line.split("|")
+        name, state, nodes, flagged, longest = line.split("|")
         _, idle, _, total = (int(number) for number in re.findall(r"\d+", nodes)[:4])
-        partitions[name] = [state, total, idle]
+        partitions[name] = [state, total, idle, seconds_of(longest)]
         default = name if flagged.endswith("*") else default
     return {"version": version["said"], "partitions": partitions, "default": default}
+
+
+def seconds_of(text: str) -> "int | None":
+    """A duration as Slurm prints it, "1-02:03:04", "02:03:04" or "3:04"; None where there is no limit."""
+    days, _, clock = text.rpartition("-")
+    numbers = clock.split(":")
+    if not all(number.isdigit() for number in (days or "0", *numbers)):
+        return None
+    seconds = 0
+    for number in numbers:
+        seconds = 60 * seconds + int(number)
+    return 86400 * int(days or 0) + seconds
 
 
 def submission(request: "dict[str, Any]") -> "dict[str, Any]":
@@ -82,7 +94,7 @@ def route(request: "dict[str, Any]") -> "dict[str, Any]":
     fetch = ["-c", FETCH, request["address"], str(request["limit"])]
     if request["options"] is not None:
         patience = ["--quiet", "--immediate=3", "--ntasks=1", "--nodes=1", "--time=1", "--job-name=rrm-check"]
-        command = ["srun", *patience, *request["options"], request["python"], *fetch]
+        command = ["srun", *request["options"], *patience, request["python"], *fetch]
         there = said_by(command, request["limit"] + 4)
         if "trouble" not in there or "Error" in there["trouble"]:
             return dict(there, where="a compute node")

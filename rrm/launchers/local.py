@@ -23,11 +23,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from rrm.errors import LauncherError
-from rrm.launchers import detach
+from rrm.launchers import detach, logs
 from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey, agent_command
 from rrm.launchers.detach import PROC, boot_id, stat_fields, state_and_start
+from rrm.launchers.logs import LOG_BYTES
 
-LOG_BYTES = 4 * 2**20
 FOLDERS_KEPT = 200
 
 _DETACH = detach.source()
@@ -79,7 +79,7 @@ class LocalLauncher(Launcher):
             known = self._known(handle)
             seen[handle["name"]] = Observation(Liveness.GONE if known is None else self._look(known))
             with suppress(OSError):
-                self._trim(handle["name"])
+                logs.trim(self._nodes / handle["name"], self._log_bytes)
         try:
             return Survey(seen, {name: handle for name, handle in self._running().items() if name not in seen})
         except LauncherError as error:
@@ -97,12 +97,7 @@ class LocalLauncher(Launcher):
         return True
 
     def logs(self, handle: Handle, stream: Stream, tail: int) -> str:
-        path = self._nodes / handle["name"] / f"{stream}.log"
-        try:
-            lines = path.read_bytes().decode(errors="replace").splitlines()
-        except FileNotFoundError:
-            return ""
-        return "".join(f"{line}\n" for line in lines[-tail:]) if tail > 0 else ""
+        return logs.tail(self._nodes / handle["name"] / f"{stream}.log", tail)
 
     def account(self, handle: Handle) -> str:
         known = self._known(handle)
@@ -226,17 +221,6 @@ class LocalLauncher(Launcher):
             if str(handle["pid"]) == fields[_SESSION] and fields[0] not in _EXITED:
                 return mark in (self._proc / str(pid) / "environ").read_bytes().split(b"\0")
         return False
-
-    def _trim(self, name: str) -> None:
-        """Cut logs that have outgrown their limit to their last half; the node appends, so it writes on at the end."""
-        for path in (self._nodes / name).glob("*.log"):
-            if path.stat().st_size > self._log_bytes:
-                with path.open("r+b") as file:
-                    file.seek(-(self._log_bytes // 2), os.SEEK_END)
-                    kept = file.read()
-                    file.truncate(0)
-                with path.open("ab") as file:
-                    file.write(kept)
 
     def _sweep(self) -> None:
         """Forget the folders of nodes long gone, so that they do not pile up."""

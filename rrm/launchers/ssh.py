@@ -10,7 +10,7 @@ from typing import Any
 
 from rrm import errors
 from rrm.errors import LauncherError, SiteUnavailable
-from rrm.launchers import base, detach, far, host, local
+from rrm.launchers import base, detach, far, host, local, logs
 from rrm.launchers.base import (
     Handle,
     Launcher,
@@ -42,7 +42,8 @@ class SshLauncher(Launcher):
         environment, command = dict(spec.environment), spec.command
         if not command:
             renderers = self._installed(self._connection)
-            environment["PYTHONPATH"] = renderers.lib
+            theirs = environment.get("PYTHONPATH")
+            environment["PYTHONPATH"] = ":".join(filter(None, (renderers.lib, theirs)))
             command = agent_command(spec, renderers.python)
         told = {
             "name": spec.name,
@@ -90,4 +91,4 @@ class SshLauncher(Launcher):
 
 @cache
 def _far_end() -> str:
-    return far.bundle(host, local, base, detach, errors)
+    return far.bundle(host, local, base, detach, logs, errors)

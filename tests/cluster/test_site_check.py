@@ -126,6 +126,18 @@ def test_a_partition_that_is_not_there_is_named_with_those_that_are(
     assert not_tried(found) == ["partition and account"]
 
 
+def test_a_time_limit_that_no_job_of_the_partition_may_have_is_told(
+    cluster: MiniCluster, manager: Any, operator: Caller
+) -> None:
+    site = registered(cluster.login, manager, kind="slurm")
+    make.resource(site, queue="short", time_limit=3600)
+
+    found = letter(operator)
+
+    assert "scheduler" in wrong(found)
+    assert "asks for 3600 s, and the partition short allows 60 s" in found["scheduler"]["detail"]
+
+
 def test_a_job_that_the_scheduler_would_refuse_is_shown_with_its_words(
     cluster: MiniCluster, manager: Any, operator: Caller
 ) -> None:
@@ -277,6 +289,28 @@ def test_an_identity_is_a_private_file_of_the_key_directory(manager: Any, operat
     assert "chmod 600" in refusal("open")
     kept = operator.post("site/", {"id": "new", "kind": "ssh", "host": "127.0.0.1", "port": 1, "identity": "mine"})
     assert kept.status_code == 201
+
+
+def test_a_key_that_is_none_or_missing_is_told_with_what_to_do(
+    ssh_host: SshHost, manager: Any, operator: Caller
+) -> None:
+    registered(ssh_host, manager)
+    Site.objects.update(identity="none")
+    detail = letter(operator)["login"]["detail"]
+    assert str(manager.keys_dir) in detail
+    (manager.keys_dir / "none").write_text("hello")
+    (manager.keys_dir / "none").chmod(0o600)
+    assert "ssh-keygen" in letter(operator)["login"]["detail"]
+
+
+def test_one_cause_is_told_once(ssh_host: SshHost, manager: Any, operator: Caller) -> None:
+    registered(ssh_host, manager, python="python9")
+
+    found = letter(operator)
+
+    assert wrong(found) == ["clock"]
+    assert "Set the site's `python`" in found["clock"]["detail"]
+    assert not_tried(found) == ["folder", "python and renderers", "route to the manager"]
 
 
 def test_the_command_prints_the_letter(ssh_host: SshHost, manager: Any) -> None:

@@ -101,8 +101,8 @@ def test_the_scheduler_is_asked_once_in_an_interval(client: Client, cluster: Min
 
 
 def test_a_batch_job_of_two_machines_has_a_renderer_on_each(client: Client, cluster: MiniCluster) -> None:
-    wide = {"id": "wide", "sites": ["slurm"], "max_nodes": 2, "queue": "batch", "nb_cpus": 1, "nb_nodes": 2}
-    client.call("POST", "resource/", json=wide)
+    wide = {"id": "wide", "sites": ["slurm"], "max_nodes": 2, "queue": "batch", "nb_cpus": 1, "memory": 400}
+    client.call("POST", "resource/", json={**wide, "nb_nodes": 2})
     clear(client, "slurm")
     client.call("POST", "node/", json={"resource": "wide"})
 

@@ -54,6 +54,9 @@ def written(examinations: Iterable[Examination], deadline: float = DEADLINE) -> 
             check = Check(examination.name, False, f"{_NOT_TRIED}: the check took its {deadline:.0f} s. Try it again.")
         else:
             check = _made(examination, min(left, examination.seconds))
+            same = next((other.name for other in checks.values() if other.detail == check.detail), "")
+            if same and not check.ok:
+                check = Check(examination.name, False, f"{_NOT_TRIED} to its end, because of: {same}.", check.seconds)
         checks[examination.name] = check
     return list(checks.values())
 

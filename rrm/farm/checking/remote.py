@@ -91,13 +91,20 @@ def _address(visit: Visit, seconds: float) -> str:
     host, port, others = way_in(visit.connection.target)
     through = f", the first of {others + 1} on the way to {visit.site.host}," if others else ""
     began = time.monotonic()
+    connected = False
     try:
         with socket.create_connection((host, port), timeout=seconds) as stream:
+            connected = True
             stream.settimeout(seconds)
             banner = stream.recv(255).decode(errors="replace").strip()
     except socket.gaierror as error:
         raise Wrong(f"The name {host} is not known here ({error.strerror}). Is it spelled right?") from None
     except TimeoutError:
+        if connected:
+            raise Wrong(
+                f"Something accepts connections at {host}:{port}{through} and said nothing for {seconds:.0f} s,"
+                " as no SSH server would. Is the port right?"
+            ) from None
         raise Wrong(
             f"{host}:{port}{through} did not answer within {seconds:.0f} s. Is a firewall in between, or the host down?"
         ) from None

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from rrm.errors import LauncherError
 from rrm.farm.checking.letter import Examination, Wrong
 from rrm.farm.checking.remote import Visit
-from rrm.farm.models import Resource
+from rrm.farm.models import Resource, Site
+from rrm.farm.specs import spec_for
+from rrm.launchers.slurm.directives import directives
 
 _ANSWER_SECONDS = 6.0
 _MOST_TRIED = 4
+_OF_NO_WEIGHT = (
+    "--job-name", "--comment", "--output", "--error", "--open-mode", "--no-requeue", "--export", "--signal",
+    "--nodes=1", "--ntasks-per-node",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,23 @@ def _scheduler(visit: Visit, seconds: float) -> str:
     wanted = {resource.queue for resource in _resources(visit) if resource.queue} - partitions.keys()
     have = "; ".join(
         f"{name}{' (default)' if name == found['default'] else ''} {state}, {idle} of {total} nodes idle"
-        for name, (state, total, idle) in sorted(partitions.items())
+        for name, (state, total, idle, _) in sorted(partitions.items())
     )
     if wanted:
         raise Wrong(f"There is no partition {', '.join(sorted(wanted))}. {found['version']} has: {have}.")
+    for resource in _resources(visit):
+        _compare_time(resource, resource.queue or found["default"], partitions)
     return f"{found['version']} answers; its partitions: {have}."
+
+
+def _compare_time(resource: Resource, queue: str, partitions: Mapping[str, Sequence[Any]]) -> None:
+    """Slurm takes jobs that are longer than any of their partition may be, and never starts them. Raises Wrong."""
+    longest = partitions[queue][3] if queue in partitions else None
+    if longest is not None and resource.time_limit > longest:
+        raise Wrong(
+            f"{resource.pk} asks for {resource.time_limit} s, and the partition {queue} allows {longest} s: its jobs"
+            " would wait for ever. Lower its `time_limit`, or choose another `queue`."
+        )
 
 
 def _submissions(visit: Visit, seconds: float) -> str:
@@ -77,12 +98,15 @@ def _resources(visit: Visit) -> list[Resource]:
 def _orders(visit: Visit) -> Sequence[_Order]:
     found: dict[tuple[str, ...], list[str]] = {}
     for resource in _resources(visit):
-        found.setdefault(_options(resource), []).append(resource.pk)
+        found.setdefault(_options(resource, visit.site), []).append(resource.pk)
     return [_Order(options, tuple(names)) for options, names in found.items()] or [_Order((), ("No resource yet",))]
 
 
-def _options(resource: Resource) -> tuple[str, ...]:
-    asked = {"partition": resource.queue, "account": resource.project, "nodes": resource.nb_nodes}
-    asked |= {"cpus-per-task": resource.nb_cpus, "gres": f"gpu:{resource.nb_gpus}" if resource.nb_gpus else ""}
-    asked |= {"mem": f"{resource.memory}M" if resource.memory else ""}
-    return tuple(f"--{name}={value}" for name, value in asked.items() if value)
+def _options(resource: Resource, site: Site) -> tuple[str, ...]:
+    """Those of its jobs, the extra ones too, that decide whether and where one may run. Raises Wrong."""
+    name = "rrm-check"
+    try:
+        lines = directives(name, name, spec_for(resource, site, name, token="").batch)
+    except LauncherError as error:
+        raise Wrong(f"{resource.pk}: {error.detail}") from None
+    return tuple(word for line in lines if not line.startswith(_OF_NO_WEIGHT) for word in shlex.split(line))

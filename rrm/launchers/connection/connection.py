@@ -89,7 +89,10 @@ class Connection:
         if done.status == 0 and answer:
             return json.loads(answer)
         if done.status in _NO_SUCH_PROGRAM:
-            raise LauncherError(f"There is no {self.target.python} at {self.target.host}: {done.complaint}.")
+            raise LauncherError(
+                f"There is no {self.target.python} at {self.target.host} ({done.complaint}). Set the site's `python` to"
+                " the path of Python 3.11 to 3.13 there."
+            )
         raise LauncherError(f"A program at {self.target.host} failed: {done.complaint}.")
 
     def open(self, host: str, port: int) -> paramiko.Channel:

@@ -235,7 +235,9 @@ def _from_file(path: Path, agent: tuple[paramiko.PKey, ...]) -> paramiko.PKey:
             raise Refused(f"The key file {path.name} can be read by others. Run chmod 600 on it.")
         return paramiko.PKey.from_path(str(path))
     except FileNotFoundError:
-        raise Refused(f"There is no key file {path.name} in the key directory.") from None
+        raise Refused(
+            f"There is no key file {path.name} in {path.parent}: put it there, readable by its owner alone (chmod 600)."
+        ) from None
     except OSError as error:
         raise Refused(f"The key file {path.name} cannot be read: {error.strerror}.") from None
     except paramiko.PasswordRequiredException:
@@ -243,7 +245,10 @@ def _from_file(path: Path, agent: tuple[paramiko.PKey, ...]) -> paramiko.PKey:
     except (paramiko.SSHException, ValueError, TypeError) as error:
         if "password" in str(error).lower() or "encrypted" in str(error).lower():
             return _of_agent(path, agent)
-        raise Refused(f"The key file {path.name} is no private key that can be used: {error}.") from None
+        raise Refused(
+            f"The key file {path.name} is no private key that can be used ({type(error).__name__}). Is it the private"
+            " half, whole, as ssh-keygen writes it?"
+        ) from None
 
 
 def _of_agent(path: Path, agent: tuple[paramiko.PKey, ...]) -> paramiko.PKey:

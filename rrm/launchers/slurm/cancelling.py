@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ def cancel(root: Path, handle: Mapping[str, Any], grace: float, mark: str, *, pr
         job = str(handle.get("job", "")) or known_job(folder) or _found(folder, mark)
         if not job or folder.is_over(job):
             return True
-        if "member" in handle and _awaited(folder, f"exit.{handle['member']}", job, grace):
+        # A member leaves no word where its whole job was cancelled by somebody else.
+        if "member" in handle and _awaited(folder, (f"exit.{handle['member']}", "exit"), job, grace):
             return True
         if not proven and not _is_ours(folder, job, mark):
             return True
@@ -65,10 +66,10 @@ def _end(folder: NodeFolder, job: str, grace: float) -> bool:
         _note(folder, job)
     if left > 0 and folder.claim != job:  # it has not begun; scancel would wait seconds before it signals such a job
         commands.scancel(job)
-        return _awaited(folder, "exit", job, min(left, 1.0))
+        return _awaited(folder, ("exit",), job, min(left, 1.0))
     if left > 0 and not asked:
         commands.scancel("--batch", "--signal=USR1", job)
-    if left > 0 and _awaited(folder, "exit", job, left):
+    if left > 0 and _awaited(folder, ("exit",), job, left):
         return True
     commands.scancel("--full", "--signal=KILL", job)
     commands.scancel(job)
@@ -80,9 +81,10 @@ def _note(folder: NodeFolder, job: str) -> None:
         folder.mark("stopping", job=job, at=time.time())
 
 
-def _awaited(folder: NodeFolder, mark: str, job: str, seconds: float) -> bool:
+def _awaited(folder: NodeFolder, marks: Sequence[str], job: str, seconds: float) -> bool:
+    """Whether the job leaves one of the marks in time."""
     end = time.monotonic() + seconds
-    while not folder.read_of(mark, job):
+    while not any(folder.read_of(mark, job) for mark in marks):
         if time.monotonic() >= end:
             return False
         time.sleep(_LOOK_SECONDS)

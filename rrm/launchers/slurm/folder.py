@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from rrm.errors import SiteUnavailable
+from rrm.launchers import logs
 
 _KEPT = 200
 _OLD_SECONDS = 7 * 86400
 _LOCK_SECONDS = 15.0
-_LOG_BYTES = 256 * 1024
 
 
 class NodeFolder:
@@ -117,13 +117,7 @@ class NodeFolder:
 
     def tail(self, log: str, lines: int) -> str:
         """The last lines of a log, of its last part at most."""
-        try:
-            with (self.path / log).open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_BYTES))
-                found = file.read().decode(errors="replace").splitlines()
-        except FileNotFoundError:
-            return ""
-        return "".join(f"{line}\n" for line in found[-lines:]) if lines > 0 else ""
+        return logs.tail(self.path / log, lines)
 
 
 def sweep(root: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from rrm import errors
 from rrm.errors import LauncherError, SiteUnavailable
-from rrm.launchers import base, far
+from rrm.launchers import base, far, logs
 from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey, agent_command
 from rrm.launchers.bootstrap import Renderers
 from rrm.launchers.connection import Connection, Target
@@ -112,10 +112,7 @@ class SlurmLauncher(Launcher):
         return str(self._ask("account", handle=handle))
 
     def _script(self, spec: NodeSpec, lib: str, python: str) -> str:
-        environment = dict(spec.environment)
-        if not spec.command:
-            environment["PYTHONPATH"] = lib
-        return batch_script(spec, self._mark, spec.command or agent_command(spec, python), environment)
+        return batch_script(spec, self._mark, spec.command or agent_command(spec, python), lib)
 
     @property
     def _mark(self) -> str:
@@ -169,4 +166,4 @@ def _observation(told: Sequence[str]) -> Observation:
 @cache
 def _far_end() -> str:
     ours = (answers, states, reasons, commands, folder, submitting, surveying, cancelling)
-    return far.bundle(site, *ours, base, errors)
+    return far.bundle(site, *ours, logs, base, errors)

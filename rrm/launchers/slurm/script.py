@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from rrm.errors import LauncherError
 from rrm.launchers.base import NodeSpec
@@ -81,9 +81,10 @@ srun --export=ALL --nodes=@NODES@ --ntasks=@NODES@ --ntasks-per-node=1 --kill-on
     /bin/bash -c member <&3 3<&- &"""
 
 
-def batch_script(spec: NodeSpec, mark: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
+def batch_script(spec: NodeSpec, mark: str, command: Sequence[str], lib: str = "") -> str:
     """The script of the node; `mark` is the comment by which RRM knows its jobs, `command` what it runs.
 
+    `lib` comes first in PYTHONPATH, before what the site and the resource have there.
     Raises LauncherError for a setting that cannot be passed on safely.
     """
     several = spec.batch.nodes > 1
@@ -91,7 +92,7 @@ def batch_script(spec: NodeSpec, mark: str, command: Sequence[str], environment:
     body = _fill(
         _BODY,
         NAME=spec.name,
-        SETTINGS="\n".join(_settings(spec, environment)),
+        SETTINGS="\n".join(_settings(spec, lib)),
         # A signal to the job's steps reaches every member; srun itself would end them by force.
         DRAIN='scancel --signal=TERM "$SLURM_JOB_ID"' if several else '[ -z "$node" ] || kill -TERM "$node"',
         RUN=_fill(_MEMBER, NODES=str(spec.batch.nodes), COMMAND=words) if several else f"{words} <&3 3<&- &",
@@ -104,15 +105,17 @@ def _fill(template: str, **values: str) -> str:
     return re.sub(r"@([A-Z]+)@", lambda found: values[found[1]], template)
 
 
-def _settings(spec: NodeSpec, environment: Mapping[str, str]) -> Iterable[str]:
-    """Modules, then the environment, then the prologue."""
+def _settings(spec: NodeSpec, lib: str) -> Iterable[str]:
+    """Modules, then the environment, then the prologue, then where our own package is."""
     if spec.modules:
         yield "module purge"
         yield f"module load {' '.join(_module(name) for name in spec.modules)} || exit"
-    for name, value in environment.items():
+    for name, value in spec.environment.items():
         yield f"export {_variable(name)}={_quoted(name, value)}"
     if spec.prologue.strip():
         yield _text("prologue", spec.prologue.replace("\r\n", "\n")).strip("\n")
+    if lib:
+        yield f"export PYTHONPATH={_quoted('lib', lib)}${{PYTHONPATH:+:$PYTHONPATH}}"
 
 
 def _word(word: str, name: str | None) -> str:

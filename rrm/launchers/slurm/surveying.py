@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rrm.errors import SiteUnavailable
+from rrm.launchers import logs
 from rrm.launchers.base import Liveness, Observation
 from rrm.launchers.slurm import commands
 from rrm.launchers.slurm.answers import Job
@@ -23,6 +24,7 @@ from rrm.launchers.slurm.states import observe, status_words
 from rrm.launchers.slurm.submitting import known_job
 
 _ABSENT_SECONDS = 15.0
+_TRIMMED_AT_ONCE, _TURN_SECONDS = 50, 10
 _ABSENT_DESPITE_ACCOUNTING_SECONDS = 600.0
 _LIVING = {Liveness.PENDING, Liveness.RUNNING}
 _MEMORY = ("oom-kill", "oom_kill", "out of memory", "exceeded memory limit", "exceeded job memory limit")
@@ -58,10 +60,20 @@ def survey(root: Path, handles: Sequence[Mapping[str, Any]], mark: str) -> dict[
         else:
             nodes[name] = seen, job
     nodes |= _without(missing)
+    _trim_some(root, handles)
     return {
         "nodes": {name: [*_told(seen), job] for name, (seen, job) in nodes.items()},
         "jobs": {job.name: [job.id, job.machines, *_told(_observed(job))] for job in living.values()},
     }
+
+
+def _trim_some(root: Path, handles: Sequence[Mapping[str, Any]]) -> None:
+    """Keep logs to their size: of a few nodes each time, since to look is a question to a shared disk."""
+    names = sorted({str(handle.get("of", handle["name"])) for handle in handles})
+    turns = len(names) // _TRIMMED_AT_ONCE + 1
+    for name in names[int(time.time() / _TURN_SECONDS) % turns :: turns]:
+        with contextlib.suppress(OSError):
+            logs.trim(NodeFolder(root, name).path)
 
 
 def _told(seen: Observation) -> list[str]:

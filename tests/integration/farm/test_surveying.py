@@ -13,7 +13,10 @@ from rrm.domain.states import NodeState
 from rrm.errors import LauncherError, SiteUnavailable
 from rrm.farm import nodes, scaling, sites, surveying, waiting, wakeups
 from rrm.farm.models import Event, Node, Resource, Site
+from rrm.launchers import bootstrap
 from rrm.launchers.base import NEVER, Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey
+from rrm.launchers.bootstrap import Renderers
+from rrm.launchers.connection import connection_to
 from tests.integration.farm.conftest import Farm
 
 PENDING, RUNNING, GONE, UNKNOWN = (Observation(each) for each in Liveness)
@@ -155,7 +158,68 @@ def test_a_node_that_ended_says_why(farm: Farm, cluster: Cluster, checked_in: bo
     state, reason = now_is(node)
     assert state == NodeState.FAILED
     assert "OUT_OF_MEMORY" in reason
-    assert Resource.objects.get().launch_failures == (0 if checked_in else 1)
+    assert Resource.objects.get().launch_failures == 1
+
+
+def dies_early(farm: Farm, cluster: Cluster, *, seconds: float) -> Resource:
+    """The resource after a node that checked in and was gone so many seconds later."""
+    node = far_node(farm, checked_in=True)
+    cluster.says[node.name] = GONE
+    Site.objects.update(asked_at=None)
+    turn(seconds)
+    return Resource.objects.get()
+
+
+def test_nodes_that_end_soon_after_their_check_in_wait_longer_each_time(farm: Farm, cluster: Cluster) -> None:
+    waits = []
+    for _ in range(3):
+        resource = dies_early(farm, cluster, seconds=12)
+        assert resource.retry_at is not None
+        waits.append((resource.retry_at - timezone.now()).total_seconds() - 12)
+        Resource.objects.update(retry_at=None)
+    assert resource.launch_failures == 3
+    assert waits == pytest.approx([3, 30, 60], abs=2)
+
+
+def test_a_node_that_lasted_or_delivered_is_no_failed_launch(farm: Farm, cluster: Cluster) -> None:
+    assert dies_early(farm, cluster, seconds=61).launch_failures == 0
+    farm.submit()
+    busy = far_node(farm, checked_in=True)
+    farm.deliver(busy, farm.lease(busy))
+    cluster.says[busy.name] = GONE
+    Site.objects.update(asked_at=None)
+    turn(5)
+    assert now_is(busy)[0] == NodeState.FAILED
+    assert Resource.objects.get().launch_failures == 0
+
+
+def test_failures_are_forgotten_once_a_node_lasts(farm: Farm, cluster: Cluster) -> None:
+    Resource.objects.update(launch_failures=5)
+    far_node(farm, checked_in=True)
+    assert Resource.objects.get().launch_failures == 4  # it may be used again
+    turn(30)
+    assert Resource.objects.get().launch_failures == 4
+    turn(61)
+    assert Resource.objects.get().launch_failures == 0
+
+
+def test_renderers_that_cannot_be_brought_are_the_problem_of_the_site(
+    farm: Farm, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_connection: object) -> Renderers:
+        raise LauncherError("Nothing may be executed in /scratch.")
+
+    site = Site.objects.get(pk="cluster")
+    monkeypatch.setattr(bootstrap, "ensure_renderers", refuse)
+    monkeypatch.setattr(
+        cluster, "launch", lambda _spec: sites._renderers_at(site, connection_to(sites.target_of(site)))
+    )
+    node = far_node(farm)
+    assert "/scratch" in now_is(node)[1]
+    turn(20)
+    assert "/scratch" in Site.objects.get(pk="cluster").problem
+    turn(400)  # somebody may have mended it: it is tried again
+    assert Site.objects.get(pk="cluster").problem == ""
 
 
 def test_a_stop_counts_once_the_site_confirms_it(farm: Farm, cluster: Cluster) -> None:

@@ -23,6 +23,7 @@ _WAYS = {
     "index": "the rest fetched there by pip",
 }
 _EVERY_SECONDS = 0.5
+_INTERRUPTED = 130  # as shells have it
 
 
 class Command(BaseCommand):
@@ -54,6 +55,9 @@ class Command(BaseCommand):
             )
         except LauncherError as error:
             raise CommandError(f"{site.pk}: {error.detail}") from None
+        except KeyboardInterrupt:
+            said = f"{site.pk}: interrupted. What was sent is removed there; the next one begins anew."
+            raise CommandError(said, returncode=_INTERRUPTED) from None
         self.stdout.write(self.style.SUCCESS(told(site, report)))
 
     def _progress(self) -> Progress:

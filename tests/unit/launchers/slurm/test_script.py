@@ -42,11 +42,12 @@ def node(**settings: object) -> NodeSpec:
 
 def text(spec: NodeSpec) -> str:
     command = spec.command or agent_command(spec, "/opt/rrm/bin/python3")
-    return batch_script(spec, "rrm:7f3a", command, spec.environment)
+    lib = "" if spec.command else "/home/me/.rrm/7f3a/renderers/2.0.0/lib"
+    return batch_script(spec, "rrm:7f3a", command, lib)
 
 
 NODES = {
-    "plain": node(environment={"PYTHONPATH": "/home/me/.rrm/7f3a/renderers/2.0.0/lib"}),
+    "plain": node(environment={"PYTHONPATH": "/opt/theirs"}),
     "everything": node(
         batch=EVERYTHING,
         modules=("gcc/12.3", "python/3.11"),

@@ -37,7 +37,7 @@ trap 'record $?' EXIT
 exec 3<token || exit 75
 rm -f token
 unset SLURM_EXPORT_ENV SBATCH_EXPORT
-
+export PYTHONPATH=/home/me/.rrm/7f3a/renderers/2.0.0/lib${PYTHONPATH:+:$PYTHONPATH}
 export RRM_NODE_NAME=rrm-0a1b2c3d4e RRM_DATA="${here%/nodes/*}" PYTHONUNBUFFERED=1
 cd "$RRM_DATA" || exit
 [ -z "$ending" ] || exit 143
