@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 django.setup(set_prefix=False)
 
 from rrm.api.limits import BodyLimit  # noqa: E402
+from rrm.api.v1.forwarding import RendererRequests  # noqa: E402
 from rrm.api.v2.proxy import SessionProxy  # noqa: E402
 from rrm.farm import sessions  # noqa: E402
 
@@ -50,4 +51,4 @@ class ThreadedHandler(ASGIHandler):
 signals.request_started.disconnect(reset_queries)
 signals.request_started.disconnect(close_old_connections)
 
-application = SessionProxy(BodyLimit(ThreadedHandler()), sessions)
+application = RendererRequests(SessionProxy(BodyLimit(ThreadedHandler()), sessions))

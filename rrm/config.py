@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
+import ipaddress
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 elsewhere (unix(7))
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+")
 
 
 class ConfigError(ValueError):
@@ -57,6 +60,15 @@ class RrmConfig:
     event_retention: timedelta
     keys_dir: Path
     ssh_config: Path | None
+    v1_anonymous: bool
+    v1_legacy: str
+    v1_origins: tuple[str, ...]
+
+    @property
+    def v1_configurable(self) -> bool:
+        """Whether those without a token may register programs, if they are who runs the manager."""
+        is_here_alone = self.embedded and _is_loopback(self.host) and "*" not in self.allowed_hosts
+        return self.v1_anonymous and is_here_alone
 
     @property
     def embedded(self) -> bool:
@@ -91,6 +103,9 @@ class RrmConfig:
         mode = read.choice("RRM_MODE", "embedded", ("embedded", "production"))
         data_dir = Path(read.text("RRM_DATA", "var")).expanduser().resolve()
         host, port = read.text("RRM_HOST", "127.0.0.1"), read.integer("RRM_PORT", 9000, 1, 65535)
+        hosts = read.words("RRM_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]" if mode == "embedded" else "")
+        # Any name for this machine would let any web page in: its own name could be one.
+        is_here_alone = mode == "embedded" and _is_loopback(host) and "*" not in hosts
         config = cls(
             mode=mode,
             debug=read.flag("RRM_DEBUG"),
@@ -98,7 +113,7 @@ class RrmConfig:
             host=host,
             port=port,
             secret_key=_secret_key(read.text("RRM_SECRET_KEY", ""), data_dir, mode),
-            allowed_hosts=read.words("RRM_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]" if mode == "embedded" else ""),
+            allowed_hosts=hosts,
             trusted_origins=read.words("RRM_TRUSTED_ORIGINS", ""),
             database_url=read.text("DATABASE_URL", f"sqlite:///{data_dir / 'rrm.sqlite3'}"),
             redis_url=read.text("REDIS_URL", ""),
@@ -124,7 +139,12 @@ class RrmConfig:
             event_retention=timedelta(days=read.integer("RRM_EVENT_DAYS", 30, 1)),
             keys_dir=Path(read.text("RRM_KEYS", str(data_dir / "keys"))).expanduser().resolve(),
             ssh_config=_file_if_there(read.text("RRM_SSH_CONFIG", "~/.ssh/config")),
+            v1_anonymous=read.flag("RRM_V1_ANONYMOUS", is_on=is_here_alone),
+            v1_legacy=read.choice("RRM_V1_LEGACY", "0", ("0", "cookie", "1")),
+            v1_origins=read.words("RRM_V1_ORIGINS", ""),
         )
+        if bad := next((origin for origin in config.v1_origins if not _ORIGIN.fullmatch(origin)), None):
+            raise ConfigError(f"RRM_V1_ORIGINS must name origins like https://viewer.example.org, not {bad!r}")
         if mode == "production" and not config.allowed_hosts:
             raise ConfigError("RRM_ALLOWED_HOSTS must name the public host in production")
         return config
@@ -142,8 +162,8 @@ class _Reader:
     def words(self, name: str, default: str) -> tuple[str, ...]:
         return tuple(self.text(name, default).replace(",", " ").split())
 
-    def flag(self, name: str) -> bool:
-        return self.choice(name, "0", ("0", "1", "false", "true")) in {"1", "true"}
+    def flag(self, name: str, *, is_on: bool = False) -> bool:
+        return self.choice(name, "1" if is_on else "0", ("0", "1", "false", "true")) in {"1", "true"}
 
     def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
         value = self.text(name, default).lower()
@@ -170,6 +190,13 @@ class _Reader:
         if not 0 < value < 1e7:
             raise ConfigError(f"{name} must be a positive number of seconds, not {raw}")
         return timedelta(seconds=value)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _file_if_there(name: str) -> Path | None:

@@ -15,5 +15,6 @@ urlpatterns = [
     path("healthz", health.alive),
     path("readyz", health.ready),
     path("metrics", health.metrics),
+    path("rendering-resource-manager/v1/", include("rrm.api.v1.urls")),
     path("rendering-resource-manager/v2/", include("rrm.api.v2.urls")),
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.core.handlers.asgi import ASGIRequest
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 
@@ -26,11 +27,21 @@ def caller(scope: Mapping[str, Any], needed: Scope) -> Access:
 
     Raises what views raise: NotAuthenticated, AuthenticationFailed, PermissionDenied, SuspiciousOperation, Forbidden.
     """
-    request = _request(scope)
+    request = request_of(scope)
+    access = recognised(request, (TokenAuthentication(), LoginAuthentication()), needed)
+    if access.token is None and scope["type"] == "websocket":
+        _check_page(request)
+    return access
+
+
+def recognised(request: ASGIRequest, authenticators: Sequence[BaseAuthentication], needed: Scope) -> Access:
+    """Whom the first of these recognises, and who has the scope. Raises as `caller` does.
+
+    Without a token a browser may have sent the request, for whatever use.
+    """
     request.get_host()
     if getattr(settings, "SECURE_SSL_REDIRECT", False) and not request.is_secure():
         raise Forbidden("Use https.")
-    authenticators = (TokenAuthentication(), LoginAuthentication())
     try:
         access = Request(request, authenticators=authenticators).auth
         if not isinstance(access, Access):
@@ -38,28 +49,30 @@ def caller(scope: Mapping[str, Any], needed: Scope) -> Access:
     except (NotAuthenticated, AuthenticationFailed) as refusal:
         refusal.auth_header = authenticators[0].authenticate_header(Request(request))  # type: ignore[union-attr]
         raise
-    if access.token is None:
-        _check_page(request, is_websocket=scope["type"] == "websocket")
+    if access.token is None and request.headers.get("Sec-Fetch-Dest", "") not in _INERT:
+        raise Forbidden("What a node sends is no part of a page.")
     if needed not in access.scopes:
         raise Forbidden
     return access
 
 
-def _request(scope: Mapping[str, Any]) -> ASGIRequest:
-    """The scope as views see it, without its body."""
-    headers = [(name, value) for name, value in scope["headers"] if name not in _OF_THE_BODY]
-    request = ASGIRequest({"method": "GET", **scope, "headers": headers}, io.BytesIO())
+def request_of(scope: Mapping[str, Any]) -> ASGIRequest:
+    """The scope as views see it, without its body. Asks the database."""
+    request = bodiless(scope)
     store = import_module(settings.SESSION_ENGINE).SessionStore
     request.session = store(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     request.user = get_user(request)
     return request
 
 
-def _check_page(request: ASGIRequest, *, is_websocket: bool) -> None:
-    """A browser sends the cookie whoever asks it to. Raises Forbidden unless a page of ours did, for what it may do."""
-    if is_websocket:
-        own = f"{'https' if request.is_secure() else 'http'}://{request.get_host()}"
-        if request.headers.get("Origin", "") not in {own, *settings.CSRF_TRUSTED_ORIGINS}:
-            raise Forbidden("With a login session a WebSocket is opened by a page of this server only.")
-    if request.headers.get("Sec-Fetch-Dest", "") not in _INERT:
-        raise Forbidden("What a node sends is no part of a page.")
+def bodiless(scope: Mapping[str, Any]) -> ASGIRequest:
+    """The scope as a request without a body, a login session or a user."""
+    headers = [(name, value) for name, value in scope["headers"] if name not in _OF_THE_BODY]
+    return ASGIRequest({"method": "GET", **scope, "headers": headers}, io.BytesIO())
+
+
+def _check_page(request: ASGIRequest) -> None:
+    """A browser sends the cookie whoever asks it to. Raises Forbidden unless a page of ours did."""
+    own = f"{'https' if request.is_secure() else 'http'}://{request.get_host()}"
+    if request.headers.get("Origin", "") not in {own, *settings.CSRF_TRUSTED_ORIGINS}:
+        raise Forbidden("With a login session a WebSocket is opened by a page of this server only.")

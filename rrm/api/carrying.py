@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -20,15 +20,21 @@ from rrm.errors import NotFound, Unauthorised
 from rrm.gateway import Visit, Way, forward, relay
 from rrm.gateway.targets import wanted
 
+Refuse = Callable[[Any, Any, Exception], Awaitable[None]]
+
 _TOUCH_SECONDS = 5.0
 _MOST_REMEMBERED = 1000
 
 
 class Carrier:
-    """`touch` is called on a thread that may use the database when a session is used, at most once in five seconds."""
+    """`touch` is called on a thread that may use the database when a session is used, at most once in five seconds.
 
-    def __init__(self, touch: Callable[[UUID], object]) -> None:
+    `refuse` tells a client what went wrong before anything of the node's answer was sent.
+    """
+
+    def __init__(self, touch: Callable[[UUID], object], refuse: Refuse = refuse) -> None:
         self._touch = touch
+        self._refuse = refuse
         self._touched: dict[UUID, float] = {}
         self._touching: set[asyncio.Task[object]] = set()
 
@@ -53,7 +59,7 @@ class Carrier:
             visit = Visit(way, asked, prefix, scope, receive, send, lambda: self._heard(way.session), check)
             await (forward(visit) if scope["type"] == "http" else relay(visit))
         except Exception as error:
-            await refuse(scope, send, error)
+            await self._refuse(scope, send, error)
 
     def _heard(self, session: UUID) -> None:
         now = time.monotonic()

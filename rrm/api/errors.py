@@ -92,7 +92,7 @@ def problem(
 
 def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response:
     """What the API answers to an exception. One that nobody foresaw is logged, and tells the caller nothing."""
-    error = _as_rrm_error(exc)
+    error = as_rrm_error(exc)
     if isinstance(error, RrmError):
         headers = {"WWW-Authenticate": "Bearer"} if error.status == HTTPStatus.UNAUTHORIZED else {}
         if error.retry_after is not None:
@@ -102,7 +102,8 @@ def problem_response(exc: Exception, context: Mapping[str, Any]) -> Response:
     return _library_response(error)
 
 
-def _as_rrm_error(exc: Exception) -> RrmError | exceptions.APIException:
+def as_rrm_error(exc: Exception) -> RrmError | exceptions.APIException:
+    """What an exception means to callers; unforeseen ones are logged."""
     if isinstance(exc, exceptions.ValidationError):
         return Invalid(flat_errors(exc.detail))
     if isinstance(exc, RrmError | exceptions.APIException):

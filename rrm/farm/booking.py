@@ -41,6 +41,8 @@ class Wish:
     idle: timedelta | None = None
     label: str = ""
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    site: Site | None = None
+    """Where such a node is to be; None: wherever there is room."""
 
 
 def book(owner: User, wish: Wish, now: datetime) -> Session:
@@ -62,14 +64,45 @@ def reserve(owner: User, wish: Wish) -> Session:
 
 
 def open_reserved(session: Session, wish: Wish, now: datetime) -> Session:
-    """Find a renderer for a session that was only reserved. Raises NoCapacity; the session then keeps the reason."""
-    if session.state != SessionState.PENDING or session.opened_at is not None:
-        raise StateConflict(f"Session {session.pk} was opened already.")
+    """Find a renderer for a session that was only reserved. Raises StateConflict when that was done already.
+
+    Raises NoCapacity; the session then keeps the reason, and may be opened again.
+    """
+    reserved = Session.objects.filter(pk=session.pk, state=SessionState.PENDING, opened_at=None)
     try:
-        return _open(session, wish, now)
+        with transaction.atomic():
+            found = reserved.select_for_update().first()  # locked: two who open it do not both start a node
+            if found is None:
+                raise StateConflict(f"Session {session.pk} was opened already.")
+            return _open(found, wish, now)
     except NoCapacity as refusal:
-        Session.objects.filter(pk=session.pk, opened_at=None).update(reason=refusal.detail[:500])
+        reserved.update(reason=refusal.detail[:500], expires_at=now + timedelta(seconds=session.idle_seconds))
         raise
+
+
+def take_back(session: Session, reason: str, now: datetime) -> None:
+    """What was started for a waiting session came to nothing: it is reserved again, and may be opened once more."""
+    waiting = Session.objects.filter(pk=session.pk, state=SessionState.PENDING, opened_at=session.opened_at)
+    until = now + timedelta(seconds=session.idle_seconds)
+    with transaction.atomic():
+        if waiting.update(opened_at=None, wait_until=None, reason=reason[:500], expires_at=until):
+            session.refresh_from_db()
+            record(session, "session", facts_of(session))
+            stop_own(session)
+
+
+def own_node(session: Session) -> Node | None:
+    """The node that was started last for this session alone, whatever became of it."""
+    own = Node.objects.filter(reserved_for=session.pk).select_related("site", "resource")
+    return own.order_by("-requested_at", "name").first()
+
+
+def stop_own(session: Session) -> None:
+    """Stop what was started for this session alone."""
+    own = Node.objects.filter(reserved_for=session.pk, state__in=NODE_LIVE).select_related("site", "resource")
+    for node in own:
+        with contextlib.suppress(StateConflict):
+            nodes.stop(node, "sessions", "The session that it was started for is over.")
 
 
 def _draft(owner: User, wish: Wish) -> Session:
@@ -96,8 +129,14 @@ def _refuse_when_closed(owner: User) -> None:
 def _open(session: Session, wish: Wish, now: datetime) -> Session:
     session.opened_at, session.wait_until, session.reason = now, now + wish.max_wait, ""
     session.overrides = dict(wish.overrides)
+    if wish.overrides:
+        session.reason = "Waits for a node of its own."
+        with transaction.atomic():
+            _store(session)
+            _start_own(session, wish.site)
+        return session
     waiting = _waiting(wish.resource.pk).exclude(pk=session.pk).count()
-    if not waiting and not wish.overrides and _take_free(session, now):
+    if not waiting and _take_free(session, now):
         return session
     expected = booking.outlook(prospects(wish.resource, now), waiting, wish.max_wait.total_seconds(), now)
     if not expected.fits:
@@ -108,8 +147,6 @@ def _open(session: Session, wish: Wish, now: datetime) -> Session:
     session.reason = expected.reason
     with transaction.atomic():
         _store(session)
-        if wish.overrides:
-            _start_own(session)
         wakeups.wake("rrm.autoscale")
         wakeups.announce_work()
     return session
@@ -125,12 +162,12 @@ def _store(session: Session) -> None:
         record(session, "session", facts_of(session), actor=session.owner.get_username())
 
 
-def _start_own(session: Session) -> None:
+def _start_own(session: Session, site: Site | None) -> None:
     """A node for this session alone. Raises NoCapacity where the limits do not allow one."""
     try:
         why = f"For session {session.pk}"
         options = {**session.overrides, "session": str(session.pk)}
-        nodes.request_node(session.resource, None, session.owner.get_username(), why, options, session.pk)
+        nodes.request_node(session.resource, site, session.owner.get_username(), why, options, session.pk)
     except StateConflict as conflict:
         pause = booking.retry_after(None, _CHANCE)
         raise NoCapacity(conflict.detail, retry_after=pause, position=1, eta_seconds=None) from None
@@ -222,12 +259,12 @@ def _serve_reserved(node: Node, now: datetime) -> None:
     """A node that was started for one session: it gets that, or leaves."""
     if node.state != NodeState.IDLE or node.reserved_for is None:
         return
-    waiting = Session.objects.filter(pk=node.reserved_for, state=SessionState.PENDING)
-    session = waiting.select_related("resource").first()
+    open_ones = Session.objects.filter(pk=node.reserved_for, state__in=SESSION_OPEN, opened_at__isnull=False)
+    session = open_ones.select_related("resource").first()
     with contextlib.suppress(StateConflict):
         if session is None:
             nodes.drain(node, "sessions", "The session that it was started for is over.")
-        else:
+        elif session.state == SessionState.PENDING:  # otherwise it is on another machine of the same batch job
             _take(session, node, now, is_warm=False)
 
 
@@ -273,13 +310,14 @@ def _startable(resource: Resource) -> Iterator[booking.Place]:
     """A place for each node that the limits of the resource and of its sites still allow."""
     taken = Counter(dict(Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site").annotate(Count("pk"))))
     left = resource.max_nodes - Node.objects.filter(state__in=NODE_LIVE, resource=resource).count()
-    for site in _usable(resource):
+    for site in usable(resource):
         for _ in range(min(left, site.max_nodes - taken[site.pk])):
             left -= 1
             yield booking.Place(_start_seconds(resource, site), f"a node to be started at {site.pk}")
 
 
-def _usable(resource: Resource) -> list[Site]:
+def usable(resource: Resource) -> list[Site]:
+    """Its sites that can be asked for a node, the preferred one first."""
     return list(resource.sites.filter(enabled=True, problem="").order_by("placements__position"))
 
 
@@ -295,7 +333,10 @@ def _obstacle(resource: Resource, now: datetime) -> str:
         return f"{resource.launch_failures} nodes in a row could not be started: {resource.reason}"
     if resource.retry_at is not None and resource.retry_at > now:
         return f"the last node could not be started: {resource.reason}"
-    if not _usable(resource):
-        troubles = resource.sites.exclude(problem="").values_list("id", "problem")
-        return "; ".join(f"site {site}: {problem}" for site, problem in troubles) or "it has no enabled site"
-    return ""
+    return "" if usable(resource) else trouble(resource)
+
+
+def trouble(resource: Resource) -> str:
+    """Why none of the resource's sites can be used."""
+    troubles = resource.sites.exclude(problem="").values_list("id", "problem")
+    return "; ".join(f"site {site}: {problem}" for site, problem in troubles) or "it has no enabled site"

@@ -26,7 +26,7 @@ from rrm.domain.states import NODE_CHECKED_IN, NODE_GONE, NODE_LIVE, NODE_STARTI
 from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict, Unauthorised
 from rrm.farm import patience, ranges, sites, tokens, tunnels, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
-from rrm.farm.specs import spec_for
+from rrm.farm.specs import spec_for, tailored
 from rrm.farm.transitions import advance, facts_of, record
 from rrm.launchers.base import Handle, NodeSpec, Stream
 from rrm.launchers.slurm.launcher import members
@@ -34,6 +34,8 @@ from rrm.launchers.slurm.launcher import members
 logger = logging.getLogger(__name__)
 
 STOP_GRACE = timedelta(seconds=5)
+UNANSWERED = "Its renderer does not answer"
+REFUSED = "Could not be started: "
 LEFT = "It left in order."
 _SMOOTHING = 0.3
 _LONGEST_LOAD = 86400.0
@@ -65,9 +67,10 @@ def request_node(
         if not places:
             raise StateConflict(f"The resource {resource.pk} has no enabled site{f' {site.pk}' if site else ''}.")
         live = Node.objects.filter(state__in=NODE_LIVE)
-        if live.filter(resource=resource).count() + machines_of(resource, places[0]) > resource.max_nodes:
+        wanted = tailored(resource, overrides or {})
+        if live.filter(resource=resource).count() + machines_of(wanted, places[0]) > resource.max_nodes:
             raise StateConflict(f"The resource {resource.pk} has its {resource.max_nodes} nodes already.")
-        free = next((place for place in places if _has_room(place, resource)), None)
+        free = next((place for place in places if _has_room(place, wanted)), None)
         if free is None:
             full = ", ".join(f"{place.pk} ({place.max_nodes} at most)" for place in places)
             raise StateConflict(f"There is no room for another node at {full}; stop one that is idle to make some.")
@@ -83,7 +86,7 @@ def _has_room(site: Site, resource: Resource) -> bool:
 def _store(resource: Resource, site: Site, actor: str, reason: str, own: Mapping[str, Any]) -> Node:
     """A node, with those of the other machines where a batch job has several: NAME.1 and so on, launched with NAME."""
     name = f"rrm-{secrets.token_hex(5)}"
-    machines = machines_of(resource, site)
+    machines = machines_of(tailored(resource, own["overrides"]), site)
     nodes = [
         Node(
             name=f"{name}.{number}" if number else name,
@@ -145,9 +148,9 @@ def launch(node_id: UUID) -> None:
         explain(node, f"Waits for its site: {trouble.detail}")
         return
     except LauncherError as error:
-        launch_failed(node, f"Could not be started: {error}")
+        launch_failed(node, f"{REFUSED}{error}")
         for other in others:
-            gone(other, NodeState.FAILED, f"Could not be started: {error}")
+            gone(other, NodeState.FAILED, f"{REFUSED}{error}")
         return
     for started in (node, *others):
         _submitted(started, handle)
@@ -181,10 +184,16 @@ def explain(node: Node, reason: str) -> None:
 
 
 def launch_failed(node: Node, reason: str) -> None:
-    """The node never checked in: it fails, and its resource waits longer before the next attempt."""
+    """The node never checked in: it fails, and its resource waits longer before the next attempt.
+
+    Not after one that was started with a session's own options: they may be the reason, and nobody else's affair.
+    """
     with contextlib.suppress(StateConflict), transaction.atomic():
         advance(node, NodeState.FAILED, reason, finished_at=timezone.now(), launch_digest="")
-        patience.failed(node.resource_id, reason, timezone.now())
+        if node.reserved_for is not None:
+            wakeups.wake("rrm.sessions")
+        else:
+            patience.failed(node.resource_id, reason, timezone.now())
 
 
 def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +266,7 @@ def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None
     """
     problem = report.get("problem")
     if problem is not None and node.state in NODE_WORKING:
-        explain(node, f"Its renderer does not answer: {problem}" if problem else "")
+        explain(node, f"{UNANSWERED}: {problem}" if problem else "")
     return alive(node, report, active_leases(node), now or timezone.now())
 
 

@@ -45,9 +45,9 @@ def plan(resource: Resource, now: datetime) -> autoscaling.Plan:
     """What the autoscaler would do for `resource` now."""
     # What a site out of reach was asked for may never come: others may be asked for it meanwhile.
     unsure = Q(state__in=NODE_STARTING) & ~Q(site__problem="")
-    live = list(
-        Node.objects.filter(resource=resource, state__in=NODE_LIVE).exclude(unsure).prefetch_related("held__model")
-    )
+    # What was started for one session comes and goes with it.
+    shared = Node.objects.filter(resource=resource, state__in=NODE_LIVE, reserved_for=None)
+    live = list(shared.exclude(unsure).prefetch_related("held__model"))
     history = autoscaling.History(
         tuple((float(at), int(want)) for at, want in resource.demand_history),
         resource.up_since,
@@ -110,7 +110,8 @@ def _demand(resource: Resource) -> autoscaling.Demand:
                 sites=frozenset([site] if site else job.site_ids) or None,
             )
         )
-    sessions = Session.objects.filter(resource=resource, state__in=SESSION_OPEN, opened_at__isnull=False).count()
+    opened = Session.objects.filter(resource=resource, state__in=SESSION_OPEN, opened_at__isnull=False, overrides={})
+    sessions = opened.count()
     models = frozenset(str(job.model_id) for job in offered.values())
     return autoscaling.Demand(tuple(work), sessions, models)
 

@@ -17,11 +17,12 @@ from django.utils import timezone
 
 from rrm.domain import addresses
 from rrm.domain import booking as rules
-from rrm.domain.states import NODE_LIVE, NodeState, SessionState
+from rrm.domain.states import NODE_GONE, SESSION_OPEN, NodeState, SessionState
 from rrm.errors import LauncherError, NotFound, StateConflict
 from rrm.farm import booking, nodes, sites, wakeups
 from rrm.farm.models import FarmSwitches, Node, Resource, Session, Site
 from rrm.farm.transitions import advance, facts_of, iso, record
+from rrm.launchers.base import NEVER
 from rrm.launchers.connection import Target
 
 logger = logging.getLogger(__name__)
@@ -92,17 +93,20 @@ def _through(row: Mapping[str, Any], host: str) -> Target | None:
 
 def node_of(session: Session) -> Node:
     """The node that serves the session, or did. Raises StateConflict while there is none."""
-    own = session.node or Node.objects.filter(reserved_for=session.pk).select_related("site").first()
+    own = session.node or booking.own_node(session)
     if own is None:
         raise StateConflict(f"Session {session.pk} is {session.state} and has no node. {session.reason}".strip())
     return own
 
 
 def touch(session: UUID) -> None:
-    """Its user has done something: the session lives on. One that is over stays over."""
-    row = Session.objects.filter(pk=session, state=SessionState.READY).first()
-    if row is not None:
+    """Its user has done something: the session lives on, reserved or READY. One that is over stays over."""
+    row = Session.objects.filter(pk=session, state__in=SESSION_OPEN).first()
+    if row is not None and row.state == SessionState.READY:
         _renew(row, timezone.now())
+    elif row is not None:
+        until = timezone.now() + timedelta(seconds=row.idle_seconds)
+        Session.objects.filter(pk=row.pk, state=SessionState.PENDING, opened_at=None).update(expires_at=until)
 
 
 def keepalive(session: Session) -> None:
@@ -147,10 +151,7 @@ def _finish(session: Session, state: SessionState, reason: str, actor: str) -> N
     with transaction.atomic():
         advance(session, state, reason, actor=actor, finished_at=timezone.now())
         _release(session, reason)
-        own = Node.objects.filter(reserved_for=session.pk, state__in=NODE_LIVE).select_related("site", "resource")
-        for node in own:
-            with contextlib.suppress(StateConflict):
-                nodes.stop(node, ROBOT, "The session that it was started for is over.")
+        booking.stop_own(session)
         wakeups.wake("rrm.autoscale")
 
 
@@ -199,6 +200,15 @@ def turn(now: datetime) -> None:
     booking.settle(now)
 
 
+def look_after(session: Session, now: datetime) -> None:
+    """Do for one session what the loop would do; `session` is as it is then."""
+    look = {SessionState.PENDING: _look_at_waiting, SessionState.READY: _look_at_ready}.get(SessionState(session.state))
+    with contextlib.suppress(StateConflict):  # somebody else was faster
+        if look is not None:
+            look(session, now)
+    session.refresh_from_db()
+
+
 def _each(rows: Iterable[Row], look: Callable[[Row, datetime], None], now: datetime) -> None:
     """One that cannot be dealt with never keeps the others from it."""
     for row in list(rows):
@@ -212,11 +222,24 @@ def _each(rows: Iterable[Row], look: Callable[[Row, datetime], None], now: datet
 
 def _look_at_waiting(session: Session, now: datetime) -> None:
     if session.opened_at is None:
-        if now - session.created_at > timedelta(seconds=session.idle_seconds):
+        if now > (session.expires_at or session.created_at + timedelta(seconds=session.idle_seconds)):
             end(session, ROBOT, "It was never opened.")
+    elif session.overrides and (own := booking.own_node(session)) and own.state in NODE_GONE:
+        _lose_own(session, own, now)
     elif session.wait_until is not None and now >= session.wait_until:
         waited = (now - session.opened_at).total_seconds()
         _finish(session, SessionState.FAILED, f"No renderer became free within {waited:.0f} s.", ROBOT)
+
+
+def _lose_own(session: Session, own: Node, now: datetime) -> None:
+    """The node that was started for a waiting session is gone.
+
+    One that its site took and that was ended there takes the session with it. Otherwise it may be opened again.
+    """
+    if own.site.kind == Site.Kind.SLURM and own.handle and not own.reason.startswith(NEVER):
+        _finish(session, SessionState.FAILED, f"Its node is {own.state}: {own.reason}", ROBOT)
+    else:
+        booking.take_back(session, own.reason, now)
 
 
 def _look_at_ready(session: Session, now: datetime) -> None:

@@ -25,7 +25,7 @@ def spec_for(
     system, `session` the session that the node is for.
     """
     own = overrides or {}
-    resource = _tailored(registered, own)
+    resource = tailored(registered, own)
     schema = f"rest{resource.pk}{own.get('session', '')}"
     return NodeSpec(
         name=name,
@@ -45,7 +45,7 @@ def spec_for(
 _OWN = ("nb_nodes", "nb_cpus", "nb_gpus", "memory", "queue", "exclusive", "time_limit")
 
 
-def _tailored(resource: Resource, overrides: Mapping[str, Any]) -> Resource:
+def tailored(resource: Resource, overrides: Mapping[str, Any]) -> Resource:
     """A copy of the resource with these options, never to be saved."""
     own = copy.copy(resource)
     for name in _OWN:

@@ -79,6 +79,36 @@ def test_postgres_urls_are_understood() -> None:
     assert database_settings("postgres://postgres@/postgres?host=/run/pg")["HOST"] == "/run/pg"
 
 
+@pytest.mark.parametrize(
+    ("environ", "anonymous", "configurable"),
+    [
+        ({}, True, True),
+        ({"RRM_HOST": "localhost"}, True, True),
+        ({"RRM_HOST": "::1"}, True, True),
+        ({"RRM_HOST": "0.0.0.0"}, False, False),  # noqa: S104
+        ({"RRM_HOST": "192.168.1.5"}, False, False),
+        ({"RRM_HOST": "192.168.1.5", "RRM_V1_ANONYMOUS": "1"}, True, False),
+        ({"RRM_V1_ANONYMOUS": "0"}, False, False),
+        ({"RRM_ALLOWED_HOSTS": "*"}, False, False),
+        ({"RRM_ALLOWED_HOSTS": "*", "RRM_V1_ANONYMOUS": "1"}, True, False),
+        ({"RRM_MODE": "production"}, False, False),
+        ({"RRM_MODE": "production", "RRM_V1_ANONYMOUS": "1"}, True, False),
+    ],
+)
+def test_version_1_asks_for_no_token_on_loopback_alone(
+    tmp_path: Path, environ: dict[str, str], anonymous: bool, configurable: bool
+) -> None:
+    basics = {"RRM_DATA": str(tmp_path), "RRM_SECRET_KEY": "k" * 40, "RRM_ALLOWED_HOSTS": "localhost"}
+    config = RrmConfig.from_environ({**basics, **environ})
+    assert (config.v1_anonymous, config.v1_configurable) == (anonymous, configurable)
+
+
+@pytest.mark.parametrize("origin", ["*", "https://*", "viewer.example", "https://viewer.example/", "null"])
+def test_origins_of_version_1_are_exact(tmp_path: Path, origin: str) -> None:
+    with pytest.raises(ConfigError, match="RRM_V1_ORIGINS"):
+        RrmConfig.from_environ({"RRM_DATA": str(tmp_path), "RRM_V1_ORIGINS": origin})
+
+
 def test_another_database_is_refused() -> None:
     with pytest.raises(ConfigError, match="DATABASE_URL"):
         database_settings("mysql://x/y")

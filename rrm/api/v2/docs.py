@@ -60,8 +60,11 @@ class Documentation(SpectacularSwaggerSplitView):
     url = f"{PREFIX}openapi.json"
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if not request.user.is_authenticated and "HTTP_AUTHORIZATION" not in request.META:
+        if self.needs_login(request):
             return redirect_to_login(request.get_full_path())
         response = super().dispatch(request, *args, **kwargs)
         response.headers["Content-Security-Policy"] = _POLICY
         return response
+
+    def needs_login(self, request: HttpRequest) -> bool:
+        return not request.user.is_authenticated and "HTTP_AUTHORIZATION" not in request.META

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from django.db import transaction
-from django.db.models import ProtectedError, QuerySet
+from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
@@ -19,8 +19,8 @@ from rrm.api.fields import Slug, StrictModelSerializer, Text
 from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView
-from rrm.errors import NotFound, StateConflict
-from rrm.farm import nodes, wakeups
+from rrm.errors import NotFound
+from rrm.farm import nodes, resources, wakeups
 from rrm.farm.models import Resource, ResourceSite, Site
 from rrm.farm.snapshot import resource_states
 from rrm.farm.transitions import record
@@ -197,7 +197,7 @@ class Resources(ListView):
         """Register a rendering resource."""
         serializer = ResourceSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        resource = _save(serializer, request)
+        resource = save(serializer, request)
         location = {"Location": at("resource", resource.pk)}
         return Response(_bodies([_found(resource.pk)], request)[0], status=201, headers=location)
 
@@ -217,24 +217,16 @@ class ResourceDetail(ApiView):
         """Change a rendering resource."""
         serializer = ResourceSerializer(_found(id), data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
-        _save(serializer, request)
+        save(serializer, request)
         return Response(_bodies([_found(id)], request)[0])
 
     @extend_schema(
         operation_id="resource_delete",
-        responses={204: None, 409: OpenApiResponse(description="Nodes or jobs belong to the resource.")},
+        responses={204: None, 409: OpenApiResponse(description="Nodes, sessions or jobs belong to the resource.")},
     )
     def delete(self, request: Request, id: str) -> Response:
         """Remove a rendering resource that no node or job belongs to."""
-        resource = _found(id)
-        try:
-            with transaction.atomic():
-                record(resource, "resource", {"id": id, "deleted": True}, actor=access(request).user.get_username())
-                resource.delete()
-        except ProtectedError as error:
-            raise StateConflict(
-                f"{len(error.protected_objects)} nodes or jobs belong to the resource {id}; disable it instead."
-            ) from None
+        resources.remove(_found(id), access(request).user.get_username())
         return Response(status=204)
 
 
@@ -265,7 +257,8 @@ class ResourceScript(ApiView):
         return Response({"resource": id, "site": wanted, "script": nodes.script(resource, site)})
 
 
-def _save(serializer: serializers.BaseSerializer[Any], request: Request) -> Resource:
+def save(serializer: serializers.BaseSerializer[Any], request: Request) -> Resource:
+    """Write what was accepted, tell of it, and have the autoscaler look."""
     with transaction.atomic():
         resource: Resource = serializer.save()
         record(resource, "resource", _facts(resource), actor=access(request).user.get_username())

@@ -38,6 +38,9 @@ class Session(models.Model):
     hard_expires_at = models.DateTimeField(null=True, blank=True, help_text="When it ends in any case.")
     warned_seconds = models.PositiveIntegerField(null=True, editable=False, help_text="The last warning given.")
     finished_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.DateTimeField(
+        null=True, editable=False, help_text="When a v1 program was told that it is over: it exists there until then."
+    )
     overrides = models.JSONField(default=dict, blank=True, help_text="Of the resource, for a node of its own.")
 
     class Meta:

@@ -35,8 +35,8 @@ FIELDS = (
     "description",
 )
 
-_NUMBERS = frozenset({"nb_nodes", "nb_cpus", "nb_gpus", "memory"})
-_FLAGS = frozenset({"exclusive", "graceful_exit", "wait_until_running"})
+NUMBERS = frozenset({"nb_nodes", "nb_cpus", "nb_gpus", "memory"})
+FLAGS = frozenset({"exclusive", "graceful_exit", "wait_until_running"})
 _TRUTH = {"true": True, "1": True, "false": False, "0": False}
 
 _CURL = re.compile(r"^\s*curl\s", re.MULTILINE)
@@ -116,7 +116,7 @@ def _resource(command: _Command) -> tuple[str, dict[str, Any]]:
     key = body.pop("id", None)
     if not isinstance(key, str) or not key:
         raise ValueError("The data has no id.")
-    return key.lower(), {field: _value(field, value) for field, value in body.items()}
+    return key.lower(), {field: value_of(field, value) for field, value in body.items()}
 
 
 def _body(words: Sequence[str]) -> dict[str, Any]:
@@ -147,10 +147,10 @@ def _unquoted(word: str) -> str:
     return "".join(shlex.split(word.replace("\\\n", "")))
 
 
-def _value(field: str, value: object) -> object:
+def value_of(field: str, value: object) -> object:
     """A value as the first RRM took it: numbers and booleans may be given as text."""
-    if field in _FLAGS and not isinstance(value, bool):
+    if field in FLAGS and not isinstance(value, bool):
         return _TRUTH.get(str(value).strip().lower(), value)
-    if field in _NUMBERS and isinstance(value, str) and value.strip().isdecimal():
+    if field in NUMBERS and isinstance(value, str) and value.strip().isdecimal():
         return int(value)
     return value

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NodeState, SessionState
 from rrm.errors import NoCapacity, NotFound, StateConflict, Suspended, TooMany
-from rrm.farm import booking, nodes, sessions
+from rrm.farm import booking, nodes, scaling, sessions
 from rrm.farm.booking import Wish
 from rrm.farm.models import Event, HeldModel, Node, RenderModel, Resource, ResourceSite, Session, Site
 from tests.integration.farm.conftest import Farm
@@ -324,6 +324,90 @@ def test_a_reserved_session_is_opened_once_and_keeps_the_reason_of_a_refusal(far
     assert booking.open_reserved(session, Wish(farm.resource), timezone.now()).state == SessionState.READY
     with pytest.raises(StateConflict):
         booking.open_reserved(session, Wish(farm.resource), timezone.now())
+
+
+def test_a_reserved_session_whose_own_node_never_came_is_reserved_again(farm: Farm) -> None:
+    wish = Wish(farm.resource, max_wait=SOON, overrides={"params": "--x"})
+    session = booking.reserve(farm.owner, Wish(farm.resource))
+    session = booking.open_reserved(session, wish, timezone.now())
+    node = Node.objects.get(reserved_for=session.pk)
+    nodes.launch_failed(node, "Could not be started: no such account")
+    later(0)
+    assert now_is(session) == ("PENDING", "Could not be started: no such account")
+    assert (session.opened_at, session.wait_until) == (None, None)
+    farm.resource.refresh_from_db()
+    assert (farm.resource.launch_failures, farm.resource.retry_at) == (0, None)
+    booking.open_reserved(session, wish, timezone.now())
+    assert Node.objects.filter(reserved_for=session.pk, state="REQUESTED").count() == 1
+    later(0)
+    assert now_is(session)[0] == "PENDING"
+    assert session.opened_at is not None
+
+
+def test_after_a_refusal_a_session_may_be_tried_again_for_as_long_as_it_would_live(farm: Farm) -> None:
+    Resource.objects.update(max_nodes=0)
+    session = booking.reserve(farm.owner, Wish(farm.resource, idle=timedelta(seconds=100)))
+    farm.resource.refresh_from_db()
+    Session.objects.update(created_at=timezone.now() - timedelta(seconds=90))
+    with pytest.raises(NoCapacity):
+        booking.open_reserved(session, Wish(farm.resource, overrides={"params": "x"}), timezone.now())
+    later(99)
+    assert now_is(session)[0] == "PENDING"
+    later(101)
+    assert now_is(session) == ("ENDED", "It was never opened.")
+
+
+def test_the_nodes_of_one_session_are_none_of_the_autoscalers_affair(farm: Farm) -> None:
+    session = book(farm, SOON, overrides={"params": "--x"})
+    decided = scaling.plan(farm.resource, timezone.now())
+    assert (decided.want, decided.have, len(decided.drain)) == (0, 0, 0)
+    report = {"hostname": "h", "version": "1", "cores": 1, "address": "127.0.0.1:5000"}
+    node = Node.objects.get(reserved_for=session.pk)
+    nodes.register(nodes.launch_token(node.name), {**report, "node": node.name})
+    decided = scaling.plan(farm.resource, timezone.now() + timedelta(days=1))
+    assert (decided.want, decided.have, len(decided.drain)) == (0, 0, 0)
+
+
+def test_every_machine_of_a_sessions_batch_job_stays_until_its_end(farm: Farm) -> None:
+    cluster = Site.objects.create(id="cluster", kind="slurm", host="h", max_nodes=9)
+    farm.place(cluster, 1)
+    session = booking.reserve(farm.owner, Wish(farm.resource))
+    wish = Wish(farm.resource, max_wait=SOON, overrides={"nb_nodes": 3}, site=cluster)
+    session = booking.open_reserved(session, wish, timezone.now())
+    own = Node.objects.filter(reserved_for=session.pk).order_by("name")
+    assert [node.name.partition(".")[2] for node in own] == ["", "1", "2"]
+    for node in own:
+        report = {"node": node.name, "hostname": "h", "version": "1", "cores": 1, "address": "10.0.0.5:5000"}
+        nodes.register(nodes.launch_token(node.name.partition(".")[0]), report)
+    later(0)
+    assert sorted(own.values_list("state", flat=True)) == ["BOOKED", "IDLE", "IDLE"]
+    session.refresh_from_db()
+    sessions.end(session, "ada")
+    assert set(own.values_list("state", flat=True)) == {"STOPPING"}
+
+
+def test_two_who_open_one_session_at_the_same_moment_start_one_node(shared_farm: Farm) -> None:
+    session = booking.reserve(shared_farm.owner, Wish(shared_farm.resource))
+    wish = Wish(shared_farm.resource, max_wait=SOON, overrides={"params": "x"})
+    outcomes: list[str] = []
+    ready = threading.Barrier(6)
+
+    def run() -> None:
+        ready.wait()
+        try:
+            outcomes.append(booking.open_reserved(session, wish, timezone.now()).state)
+        except StateConflict:
+            outcomes.append("refused")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["PENDING", *["refused"] * 5]
+    assert Node.objects.count() == 1
 
 
 def test_two_who_want_the_last_node_at_the_same_moment_do_not_both_get_it(shared_farm: Farm) -> None:
