@@ -16,6 +16,7 @@ ICON = RedirectView.as_view(url=f"{settings.STATIC_URL}dashboard/favicon.svg", p
 urlpatterns = [
     path("", views.home, name="home"),
     path("job/<uuid:job>", views.job, name="job"),
+    path("explore/", views.explore, name="explore"),
     path("login/", throttled(views.SignIn.as_view()), name="login"),
     path("logout/", LogoutView.as_view(next_page="dashboard:login"), name="logout"),
     path("favicon.ico", ICON),

@@ -34,6 +34,15 @@ def job(request: HttpRequest, job: UUID) -> HttpResponse:
     return render(request, "dashboard/job.html", {"config": {**_facts(request), "job": str(job)}})
 
 
+@require_safe
+@login_required(login_url=SIGN_IN)
+@ensure_csrf_cookie
+@never_cache
+def explore(request: HttpRequest) -> HttpResponse:
+    """The explorer: a renderer booked for whoever looks, and the view that they move."""
+    return render(request, "dashboard/explore.html", {"config": _facts(request)})
+
+
 class SignIn(LoginView):
     """The project's own login page."""
 

@@ -179,6 +179,14 @@ def _waiting(resource: str) -> QuerySet[Session]:
     return waiting.order_by("opened_at", "id")
 
 
+def position(session: Session) -> int | None:
+    """The place of a session in the queue, 1 for the one that is served next; None when it does not wait."""
+    if session.state != SessionState.PENDING or session.opened_at is None:
+        return None
+    before = Q(opened_at__lt=session.opened_at) | Q(opened_at=session.opened_at, pk__lt=session.pk)
+    return _waiting(session.resource).filter(before).count() + 1
+
+
 def _take_free(session: Session, now: datetime) -> bool:
     """Claim an idle node for the session, if there is one."""
     free = {str(node.pk): node for node in _bookable(session.resource, now).filter(state=NodeState.IDLE)}

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.acceptance.stack import Client, Stack, running_rrm
+from tests.browser.exploring import BLANK, book, end_all
 from tests.browser.watching import Watcher
 from tests.services import CHROMIUM_FLAGS
 
@@ -97,6 +98,29 @@ def page(open_page: OpenPage) -> Page:
     """The dashboard, ready for use."""
     page = open_page()
     page.wait_for_selector("#palettes .palette")
+    return page
+
+
+@pytest.fixture
+def explorer_at(open_page: OpenPage, client: Client) -> Iterator[OpenPage]:
+    """Opens the explorer at a path; before and after nothing is booked."""
+
+    def opened(path: str = "/explore/", **options: Any) -> Page:
+        page = open_page(path, **{"viewport": {"width": 1280, "height": 720}, **options})
+        if path != BLANK:
+            page.wait_for_selector("#palettes .palette")
+        return page
+
+    end_all(client)
+    yield opened
+    end_all(client)
+
+
+@pytest.fixture
+def explorer(explorer_at: OpenPage) -> Page:
+    """The explorer with a renderer."""
+    page = explorer_at()
+    book(page)
     return page
 
 

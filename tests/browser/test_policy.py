@@ -13,7 +13,7 @@ def browserless() -> Client:
     return Client()
 
 
-@pytest.mark.parametrize("path", ["/", "/login/", "/job/x", "/rendering-resource-manager/v2/farm/"])
+@pytest.mark.parametrize("path", ["/", "/login/", "/explore/", "/job/x", "/rendering-resource-manager/v2/farm/"])
 def test_pages_run_nothing_inline(path: str) -> None:
     assert policy_for(path) == PAGES
     assert "unsafe" not in PAGES
@@ -28,20 +28,22 @@ def test_no_policy_names_another_host_or_allows_framing(policy: str) -> None:
 
 @pytest.mark.django_db
 def test_a_stranger_is_sent_to_the_login_page_under_the_policy(browserless: Client) -> None:
-    answer = browserless.get("/")
-    assert answer.status_code == 302
-    assert answer["Location"] == "/login/?next=/"
+    for path, place in {"/": "/", "/explore/?radius=1": "/explore/%3Fradius%3D1"}.items():
+        answer = browserless.get(path)
+        assert answer.status_code == 302
+        assert answer["Location"] == f"/login/?next={place}"
     assert browserless.get("/login/")["Content-Security-Policy"] == PAGES
 
 
 @pytest.mark.django_db
-def test_pages_are_never_cached_and_hold_no_inline_code(admin_client: Client) -> None:
-    answer = admin_client.get("/")
+@pytest.mark.parametrize(("path", "script"), [("/", "home"), ("/explore/", "explore")])
+def test_pages_are_never_cached_and_hold_no_inline_code(admin_client: Client, path: str, script: str) -> None:
+    answer = admin_client.get(path)
     content = answer.content.decode()
     assert "no-store" in answer["Cache-Control"]
     assert "style=" not in content
     assert "onclick" not in content
-    assert '<script type="module" src="/static/dashboard/home.js"></script>' in content
+    assert f'<script type="module" src="/static/dashboard/{script}.js"></script>' in content
 
 
 @pytest.mark.django_db

@@ -67,6 +67,7 @@ class SessionSerializer(serializers.Serializer[Any]):
     owner = serializers.CharField()
     state = serializers.CharField(help_text=", ".join(SessionState))
     reason = serializers.CharField(allow_blank=True)
+    position = serializers.IntegerField(allow_null=True, help_text="While it waits: 1 is served next.")
     resource = serializers.CharField()
     node = serializers.UUIDField(allow_null=True)
     site = serializers.CharField(allow_null=True)
@@ -118,6 +119,7 @@ def _body(row: Session, request: Request) -> dict[str, Any]:
         "owner": row.owner.get_username(),
         "state": str(row.state),
         "reason": row.reason,
+        "position": booking.position(row),
         "resource": row.resource_id,
         "node": str(row.node_id) if row.node_id else None,
         "site": row.node.site_id if row.node else None,

@@ -47,7 +47,17 @@ def test_who_has_to_wait_gets_202_and_is_told_when_to_look_again(farm: Farm, ada
     assert response.status_code == 202
     assert response.headers["Retry-After"] == "1"
     assert (response.json()["state"], response.json()["node"]) == ("PENDING", None)
+    assert response.json()["position"] == 1
     problem(ada.get(f"session/{response.json()['id']}/log"), 409, "state-conflict")
+
+
+def test_who_waits_sees_the_queue_become_shorter(farm: Farm, ada: Caller) -> None:
+    Resource.objects.update(max_nodes=3)
+    first, second = (ada.post("session/", {"max_wait": 600}).json() for _ in range(2))
+    assert (first["position"], second["position"]) == (1, 2)
+    ada.delete(f"session/{first['id']}/")
+    assert ada.get(f"session/{second['id']}/").json()["position"] == 1
+    assert ada.get(f"session/{first['id']}/").json()["position"] is None
 
 
 def test_a_refusal_says_why_which_place_and_when(farm: Farm, ada: Caller) -> None:

@@ -2,7 +2,7 @@
 
 export const config = Object.freeze(JSON.parse(document.getElementById("rrm-config").textContent));
 
-/** A refusal of the API: `status`, `title`, `detail`, `code`, `retryAfter` in seconds, and `errors` as {"dotted.field": [messages]}. */
+/** A refusal of the API: `status`, `title`, `detail`, `code`, `retryAfter` in seconds, `errors` as {"dotted.field": [messages]}, and all `facts` of the answer. */
 export class Problem extends Error {
   constructor(status, body, retryAfter = null) {
     super(body.detail || body.title || `The server answered ${status}.`);
@@ -11,6 +11,7 @@ export class Problem extends Error {
     this.title = body.title || this.message;
     this.code = body.code ?? "";
     this.errors = flatten(body.errors ?? {});
+    this.facts = body;
   }
 }
 

@@ -26,6 +26,9 @@ export function duration(seconds) {
   return hours ? `${hours} h ${String(minutes).padStart(2, "0")} m` : `${minutes} m ${String(rest).padStart(2, "0")} s`;
 }
 
+/** A time that is left, in whole seconds. */
+export const left = (seconds) => (seconds < 60 ? `${Math.max(0, Math.floor(seconds))} s` : duration(seconds));
+
 export const clock = (time) => (time ? CLOCK.format(new Date(time)) : "–");
 export const moment = (time) => (time ? DAY.format(new Date(time)) : "–");
 

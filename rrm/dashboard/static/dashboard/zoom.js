@@ -52,6 +52,18 @@ export class ZoomPanel {
     const { view, params } = this.#job;
     const point = pointAt(this.#job, [x, y]);
     const place = { x: digits(point[0], view.dx), y: digits(point[1], view.dy), radius: length(half, view.dx) };
-    byId("render-view").href = `/?${new URLSearchParams({ ...place, max_iter: params.max_iter })}`;
+    const query = new URLSearchParams({ ...place, max_iter: params.max_iter });
+    byId("render-view").href = `/?${query}`;
+    byId("explore-view").href = `/explore/?${withLooks(query, this.#job)}`;
   }
+}
+
+/** The query with the formula and colours of a job as well. */
+function withLooks(query, { params, coloring }) {
+  const looks = { formula: params.formula, julia: params.julia?.join(","), ...coloring };
+  const more = new URLSearchParams(query);
+  for (const name of ["formula", "julia", "palette", "method", "offset", "scale", "interior"]) {
+    if (looks[name] !== undefined && looks[name] !== null) more.set(name, looks[name]);
+  }
+  return more;
 }
