@@ -65,20 +65,24 @@ def _end(folder: NodeFolder, job: str, grace: float) -> bool:
     if not asked:
         _note(folder, job)
     if left > 0 and folder.claim != job:  # it has not begun; scancel would wait seconds before it signals such a job
+        _note(folder, job, forced=True)
         commands.scancel(job)
         return _awaited(folder, ("exit",), job, min(left, 1.0))
     if left > 0 and not asked:
         commands.scancel("--batch", "--signal=USR1", job)
     if left > 0 and _awaited(folder, ("exit",), job, left):
         return True
+    _note(folder, job, forced=True)
     commands.scancel("--full", "--signal=KILL", job)
     commands.scancel(job)
     return False
 
 
-def _note(folder: NodeFolder, job: str) -> None:
+def _note(folder: NodeFolder, job: str, *, forced: bool = False) -> None:
+    """Since when it should end, and whether we cancelled the job for that."""
+    since = folder.read_of("stopping", job).get("at", time.time())
     with contextlib.suppress(OSError):
-        folder.mark("stopping", job=job, at=time.time())
+        folder.mark("stopping", job=job, at=since, forced=forced)
 
 
 def _awaited(folder: NodeFolder, marks: Sequence[str], job: str, seconds: float) -> bool:

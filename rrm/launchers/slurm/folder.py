@@ -2,8 +2,8 @@
 
 - `attempted.json` is there before the scheduler is asked, `job.json` once the job's number is known;
 - `claim`, `start.json`, `exit.json` and `exit.N.json` (of member N) are written by the job itself;
-- `stopping.json` says since when it should end, `absent.json` since when the scheduler has not known it, `ended.json`
-  why it is gone.
+- `stopping.json` says since when it should end and whether we cancelled it for that, `absent.json` since when the
+  scheduler has not known it, `ended.json` why it is gone.
 """
 
 from __future__ import annotations

@@ -175,17 +175,17 @@ def _noted(folder: NodeFolder, job: str, gone: Observation) -> Observation:
 
 def _why(folder: NodeFolder, job: str) -> str:
     """What the folder knows of an end, "" when it knows nothing."""
-    if folder.read_of("stopping", job):
+    stopping, last = folder.read_of("stopping", job), folder.tail("err.log", 20)
+    cancelled = re.search(rf"(?:JOB|STEP) {re.escape(job)}\b.* CANCELLED AT \S+(?: DUE TO ([A-Z ]+))?", last)
+    # A node whose job somebody else cancels says goodbye, upon which we see it off: that is not why it ended.
+    if stopping and (stopping.get("forced") or not cancelled):
         return "Ended as it was told to."
-    last = folder.tail("err.log", 20)
-    cancelled = re.search(rf"(?:JOB|STEP) {re.escape(job)}\b.* CANCELLED AT \S+ DUE TO ([A-Z ]+)", last)
-    if cancelled and cancelled[1].strip() in _CAUSES:
-        return _CAUSES[cancelled[1].strip()]
-    if folder.read_of("exit", job).get("told"):
-        return "Ended because it was told that its time limit was near."
-    if any(word in last.lower() for word in _MEMORY):
+    cause = _CAUSES.get((cancelled[1] or "").strip(), "") if cancelled else ""
+    if not cause and any(word in last.lower() for word in _MEMORY):
         return "Its job needed more memory than it had asked for."
-    return ""
+    if not cancelled and folder.read_of("exit", job).get("told"):
+        return "Ended because it was told that its time limit was near."
+    return cause
 
 
 def _without(missing: Mapping[str, tuple[NodeFolder, str]]) -> dict[str, Seen]:
