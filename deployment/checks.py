@@ -74,7 +74,7 @@ def steps() -> list[Step]:
     """All steps in order, the quickest verdicts first."""
     suites = (
         pytest_step("cluster", "tests/cluster", shares=True),
-        pytest_step("unit", "tests/unit", "tests/contracts", shares=True),
+        pytest_step("unit", "tests/unit", "tests/contracts", "tests/gateway", shares=True),
         pytest_step("integration-postgresql", "tests/integration", postgresql=True, shares=True),
         pytest_step("integration-sqlite", "tests/integration", shares=True),
         pytest_step("acceptance", "tests/acceptance", "tests/browser"),

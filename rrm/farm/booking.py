@@ -184,7 +184,7 @@ def position(session: Session) -> int | None:
     if session.state != SessionState.PENDING or session.opened_at is None:
         return None
     before = Q(opened_at__lt=session.opened_at) | Q(opened_at=session.opened_at, pk__lt=session.pk)
-    return _waiting(session.resource).filter(before).count() + 1
+    return _waiting(session.resource_id).filter(before).count() + 1
 
 
 def _take_free(session: Session, now: datetime) -> bool:

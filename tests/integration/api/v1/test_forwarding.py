@@ -20,7 +20,7 @@ from tests import factories as make
 from tests.factories import Caller
 from tests.integration.api.v1.conftest import V1, checked_in
 from tests.integration.farm.conftest import Farm
-from tests.integration.gateway.servers import Node, front, serving, until
+from tests.gateway.servers import Node, front, serving, until
 
 
 class Server:

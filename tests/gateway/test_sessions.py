@@ -22,7 +22,7 @@ from rrm.farm.models import Session, Site
 from rrm.gateway import links
 from tests.factories import Caller, caller, person
 from tests.integration.farm.conftest import Farm
-from tests.integration.gateway.servers import Node, front, serving, until
+from tests.gateway.servers import Node, front, serving, until
 
 V2 = "/rendering-resource-manager/v2/"
 

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 from rrm.farm import tokens
 from tests import factories as make
 from tests.factories import Caller
-from tests.integration.gateway.conftest import Gate
+from tests.gateway.conftest import Gate
 
 CSRF = "c" * 32
 

@@ -15,8 +15,8 @@ import pytest
 
 from rrm.gateway import exchange, sockets
 from rrm.gateway.slots import MOST_OF_A_SESSION, traffic
-from tests.integration.gateway.conftest import Gate
-from tests.integration.gateway.servers import RawNode, head, saying, until
+from tests.gateway.conftest import Gate
+from tests.gateway.servers import RawNode, head, saying, until
 from tests.services import free_port
 
 

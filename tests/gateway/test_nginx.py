@@ -15,12 +15,12 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from rrm.gateway.slots import traffic
-from tests.integration.gateway.conftest import Gate
-from tests.integration.gateway.servers import head, until
-from tests.integration.gateway.test_requests import raw
+from tests.gateway.conftest import Gate
+from tests.gateway.servers import head, until
+from tests.gateway.test_requests import raw
 from tests.services import free_port
 
-CONFIGURATION = Path(__file__).parents[3] / "deployment" / "nginx.conf"
+CONFIGURATION = Path(__file__).parents[2] / "deployment" / "nginx.conf"
 
 
 @pytest.fixture

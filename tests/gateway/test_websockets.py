@@ -23,8 +23,8 @@ from rrm.farm.models import Token
 from rrm.gateway import websocket
 from rrm.gateway.slots import MOST_OF_A_SESSION, traffic
 from tests.factories import Caller
-from tests.integration.gateway.conftest import Gate
-from tests.integration.gateway.servers import RawNode, saying, until
+from tests.gateway.conftest import Gate
+from tests.gateway.servers import RawNode, saying, until
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from rrm.asgi import ThreadedHandler
 from rrm.gateway import links
 from rrm.gateway.slots import traffic
 from tests.factories import Caller, caller, person
-from tests.integration.gateway.servers import PROXY, BookedSessions, Node, front, serving, until
+from tests.gateway.servers import PROXY, BookedSessions, Node, front, serving, until
 
 
 @dataclass

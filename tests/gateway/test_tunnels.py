@@ -13,8 +13,8 @@ from deployment.minicluster.sshd import SshHost
 from rrm.gateway.slots import traffic
 from rrm.launchers.connection import connection_to
 from tests.hosts import target_of
-from tests.integration.gateway.conftest import Gate
-from tests.integration.gateway.servers import until
+from tests.gateway.conftest import Gate
+from tests.gateway.servers import until
 from tests.services import free_port
 
 
