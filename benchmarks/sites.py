@@ -11,6 +11,7 @@ are medians, in milliseconds unless said otherwise.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pwd
@@ -206,7 +207,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="rrm-bench-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
-        with running_cluster(folder) as cluster:
+        with running_cluster(folder) as cluster, contextlib.ExitStack() as left:
+            home = Path(pwd.getpwnam(cluster.login.account).pw_dir) / target_of(cluster.login).directory
+            left.callback(shutil.rmtree, home, ignore_errors=True)
             repeats = options.repeats // 10 if options.quick else options.repeats
             found = figures_of(cluster, repeats)
             found |= of_service(cluster, folder, max(2, repeats // 40))
