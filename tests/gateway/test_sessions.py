@@ -21,8 +21,8 @@ from rrm.farm.models import Node as NodeRow
 from rrm.farm.models import Session, Site
 from rrm.gateway import links
 from tests.factories import Caller, caller, person
-from tests.integration.farm.conftest import Farm
 from tests.gateway.servers import Node, front, serving, until
+from tests.integration.farm.conftest import Farm
 
 V2 = "/rendering-resource-manager/v2/"
 

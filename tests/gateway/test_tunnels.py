@@ -12,9 +12,9 @@ from websockets.sync.client import connect
 from deployment.minicluster.sshd import SshHost
 from rrm.gateway.slots import traffic
 from rrm.launchers.connection import connection_to
-from tests.hosts import target_of
 from tests.gateway.conftest import Gate
 from tests.gateway.servers import until
+from tests.hosts import target_of
 from tests.services import free_port
 
 

@@ -18,9 +18,9 @@ from rrm.farm.models import Resource, ResourceSite, Session
 from rrm.gateway import links
 from tests import factories as make
 from tests.factories import Caller
+from tests.gateway.servers import Node, front, serving, until
 from tests.integration.api.v1.conftest import V1, checked_in
 from tests.integration.farm.conftest import Farm
-from tests.gateway.servers import Node, front, serving, until
 
 
 class Server:
