@@ -65,7 +65,7 @@ def book(node_port: int) -> None:
     from django.core.management import call_command
     from django.utils import timezone
 
-    from rrm.farm import booking, nodes, tokens
+    from rrm.farm import booking, nodes, reports, tokens
     from rrm.farm.booking import Wish
     from rrm.farm.models import Resource, ResourceSite, Site
 
@@ -76,7 +76,7 @@ def book(node_port: int) -> None:
     ResourceSite.objects.create(resource=resource, site=site)
     row = nodes.request_node(resource, site, "bench")
     report = {"node": row.name, "hostname": "here", "cores": 1, "address": f"127.0.0.1:{node_port}"}
-    nodes.register(nodes.launch_token(row.name), report)
+    reports.register(nodes.launch_token(row.name), report)
     session = booking.book(user, Wish(resource), timezone.now())
     print(tokens.issue(user, "bench", ["render"])[1], session.pk)
 

@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from rrm.domain.states import NODE_GONE, JobState, LeaseState, NodeState
-from rrm.farm import catalog, nodes, tokens
+from rrm.farm import catalog, nodes, reports, tokens
 from rrm.farm.models import Job, JobShare, Lease, Node, RenderModel, Resource, ResourceSite, Site
 from rrm.farm.transitions import record
 
@@ -110,7 +110,7 @@ def node(of: Resource, at: Site, state: NodeState = NodeState.IDLE, **fields: An
 def registered_node(of: Resource, at: Site) -> tuple[Node, Caller]:
     """A node that went through its check-in, and its credentials."""
     row = nodes.request_node(of, at, "test")
-    answer = nodes.register(nodes.launch_token(row.name), {"node": row.name, "hostname": "host", "cores": 2})
+    answer = reports.register(nodes.launch_token(row.name), {"node": row.name, "hostname": "host", "cores": 2})
     row.refresh_from_db()
     return row, Caller(answer["token"])
 

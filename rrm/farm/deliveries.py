@@ -21,7 +21,7 @@ from django.utils import timezone
 from rrm.domain import tiling
 from rrm.domain.states import NODE_WORKING, JobState, LeaseState
 from rrm.errors import BadBundle, NotFound, StaleLease, StateConflict, TooLarge
-from rrm.farm import jobs, nodes, ranges
+from rrm.farm import jobs, ranges, reports
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import advance, iso, record
 from rrm.results.checks import Expected, check
@@ -42,7 +42,7 @@ def complete(node: Node, lease_id: UUID, body: BinaryIO) -> dict[str, Any]:
     """
     lease = _lease_of(node, lease_id)
     if lease.state == LeaseState.DONE:
-        return {"command": nodes.command_for(node)}
+        return {"command": reports.command_for(node)}
     if lease.state != LeaseState.ACTIVE:
         raise StaleLease(f"The range was taken back: {lease.reason}.")
     kept = jobs.files(lease.job).range(lease.pk)
@@ -60,7 +60,7 @@ def complete(node: Node, lease_id: UUID, body: BinaryIO) -> dict[str, Any]:
             kept.unlink(missing_ok=True)
             raise StaleLease("The range was taken back while its results were on the way.") from None
     jobs.finish_if_done(lease.job)
-    return {"command": nodes.command_for(node)}
+    return {"command": reports.command_for(node)}
 
 
 def _lease_of(node: Node, lease_id: UUID) -> Lease:
@@ -155,7 +155,7 @@ def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, 
     """
     lease = _lease_of(node, lease_id)
     if lease.state != LeaseState.ACTIVE:
-        return {"command": nodes.command_for(node)}
+        return {"command": reports.command_for(node)}
     reason = f"tile {tile}: {error}" if tile is not None else error
     with contextlib.suppress(StateConflict), transaction.atomic():
         message = f"{node.name} failed on tiles {lease.start} to {lease.stop - 1}: {reason}"
@@ -164,7 +164,7 @@ def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, 
         if _is_hopeless(lease, node):
             _fail_job(lease, error)
         ranges.release(node)
-    return {"command": nodes.command_for(node)}
+    return {"command": reports.command_for(node)}
 
 
 def _is_hopeless(lease: Lease, node: Node) -> bool:

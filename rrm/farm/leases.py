@@ -23,7 +23,7 @@ from rrm.domain import coloring, scheduling, tiling
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import booking, nodes
+from rrm.farm import booking, reports
 from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node
 from rrm.farm.transitions import advance
 
@@ -43,8 +43,8 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
 
     A lease whose answer was lost on the way is handed out again. None as lease means that there is nothing to do.
     """
-    held = nodes.active_leases(node)
-    command = nodes.alive(node, report, held, now)["command"]
+    held = reports.active_leases(node)
+    command = reports.alive(node, report, held, now)["command"]
     if command != "run":
         return {"command": command, "lease": None, "retry_after": 0, "session": None}
     if lost := held.keys() - set(report.get("leases", ())):

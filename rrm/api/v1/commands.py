@@ -19,7 +19,7 @@ from rrm.api.v1.views import V1View, fields_of
 from rrm.domain.first_rrm import EARLIER, WORDS, Code, Seen, code_of
 from rrm.domain.states import NodeState, SessionState
 from rrm.errors import LauncherError, NotFound, RrmError, StateConflict
-from rrm.farm import booking, nodes, reserved, sessions
+from rrm.farm import booking, nodes, reports, reserved, sessions
 from rrm.farm.booking import Wish
 from rrm.farm.models import Node, Session, Site
 from rrm.launchers.base import Stream
@@ -129,7 +129,9 @@ def _seen(session: Session, node: Node | None) -> Seen:
         node=NodeState(node.state) if node else None,
         is_batch=node is not None and node.site.kind == Site.Kind.SLURM,
         waits_at_site=node is not None and bool(node.reason),
-        is_silent=node is not None and session.resource.wait_until_running and node.reason.startswith(nodes.UNANSWERED),
+        is_silent=node is not None
+        and session.resource.wait_until_running
+        and node.reason.startswith(reports.UNANSWERED),
     )
 
 

@@ -23,7 +23,7 @@ from rrm.api.v2.models import RenderModelSerializer
 from rrm.api.v2.waiting import is_news, wait_for_work
 from rrm.api.views import NodeView, calling_node, valid
 from rrm.errors import Unauthorised
-from rrm.farm import deliveries, leases, loaded, nodes
+from rrm.farm import deliveries, leases, loaded, reports
 from rrm.farm.models import RenderModel
 
 BUNDLE = "application/vnd.rrm.bundle"
@@ -138,7 +138,7 @@ class Register(NodeView):
         if not secret:
             raise Unauthorised("Give the launch token as Authorization: Bearer.")
         report = valid(RegistrationSerializer(data=request.data))
-        return Response(nodes.register(secret, report), status=201, headers={"Cache-Control": "no-store"})
+        return Response(reports.register(secret, report), status=201, headers={"Cache-Control": "no-store"})
 
 
 class Heartbeat(NodeView):
@@ -148,7 +148,7 @@ class Heartbeat(NodeView):
     def post(self, request: Request) -> Response:
         """Say that the node lives and works on its leases."""
         report = _report(valid(HeartbeatSerializer(data=request.data)))
-        return Response(nodes.heartbeat(calling_node(request), report))
+        return Response(reports.heartbeat(calling_node(request), report))
 
 
 class LeaseRequest(NodeView):
@@ -202,7 +202,7 @@ class Goodbye(NodeView):
     def post(self, request: Request) -> Response:
         """Leave in order."""
         report = valid(GoodbyeSerializer(data=request.data))
-        nodes.goodbye(calling_node(request), report["reason"])
+        reports.goodbye(calling_node(request), report["reason"])
         return Response({"command": "stop"})
 
 

@@ -15,7 +15,7 @@ from renderers.lease import parse_lease
 from renderers.mandelbrot.deep.model import DeepView
 from renderers.mandelbrot.render import TilePainter, Work
 from renderers.models import HeldModels
-from rrm.farm import consistency, deliveries, jobs, leases, nodes
+from rrm.farm import consistency, deliveries, jobs, leases, nodes, reports
 from rrm.farm.models import Job, Node, Resource, ResourceSite, Site
 
 MODELS = HeldModels()
@@ -47,7 +47,7 @@ class Farm:
         node = nodes.request_node(self.resource, site or self.site, "test")
         report: dict[str, Any] = {"node": node.name, "hostname": "host", "version": "1", "cores": cores, "pid": 1}
         report |= {"address": "127.0.0.1:5000"} if answers else {}
-        nodes.register(nodes.launch_token(node.name), report)
+        reports.register(nodes.launch_token(node.name), report)
         node.refresh_from_db()
         return node
 

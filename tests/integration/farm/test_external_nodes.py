@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NODE_LIVE, NodeState
 from rrm.errors import Invalid
-from rrm.farm import leases, nodes, scaling
+from rrm.farm import leases, nodes, reports, scaling
 from rrm.farm.models import Node, Resource, ResourceSite, Site
 from rrm.farm.specs import spec_for
 from tests import factories as make
@@ -26,7 +26,7 @@ def livre(farm: Farm) -> Resource:
 
 
 def check_in(node: Node, address: str | None) -> dict[str, Any]:
-    return nodes.register(nodes.launch_token(node.name), {"node": node.name, "hostname": "h", "address": address})
+    return reports.register(nodes.launch_token(node.name), {"node": node.name, "hostname": "h", "address": address})
 
 
 def started(resource: Resource) -> tuple[Node, Caller]:

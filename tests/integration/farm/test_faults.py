@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState
 from rrm.errors import BadBundle, NotFound, StaleLease, TooLarge
-from rrm.farm import composing, deliveries, jobs, nodes
+from rrm.farm import composing, deliveries, jobs, reports
 from rrm.farm.models import Job, Lease
 from tests.integration.farm.conftest import Farm, bundle_of
 
@@ -136,7 +136,7 @@ def test_a_heartbeat_does_not_keep_a_lease_for_ever(farm: Farm) -> None:
     lease = farm.lease(stuck)
     later = timezone.now() + settings.RRM.lease_longest + timedelta(seconds=1)
 
-    nodes.heartbeat(stuck, {"leases": [lease["id"]], "models": [], "cores": 2}, later)
+    reports.heartbeat(stuck, {"leases": [lease["id"]], "models": [], "cores": 2}, later)
     assert deliveries.expire(later) == 1
 
     assert farm.ask(free)["lease"] is not None
@@ -149,7 +149,7 @@ def test_an_absurd_load_time_is_ignored(farm: Farm) -> None:
 
     for seconds in (1e300, -1.0, float("nan")):
         entry = {"digest": digest, "load_seconds": seconds, "size_bytes": 2**70}
-        nodes.heartbeat(liar, {"leases": [], "models": [entry], "cores": 10**9})
+        reports.heartbeat(liar, {"leases": [], "models": [entry], "cores": 10**9})
 
     assert farm.ask(honest)["lease"] is not None
     liar.refresh_from_db()

@@ -18,7 +18,7 @@ from PIL import Image
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import NotFound, StateConflict, TooMany
-from rrm.farm import composing, jobs, leases, nodes, waiting
+from rrm.farm import composing, jobs, leases, nodes, reports, waiting
 from rrm.farm.models import Event, Job, Lease, Node, RenderModel, Resource, Site
 from rrm.results import bundle
 from tests.integration.farm.conftest import VIEW, Farm
@@ -205,10 +205,10 @@ def test_a_heartbeat_keeps_leases_and_tells_which_to_abandon(farm: Farm) -> None
     lease = farm.lease(node)
     Lease.objects.update(deadline=timezone.now() + timedelta(seconds=1))
 
-    kept = nodes.heartbeat(node, {"leases": [lease["id"]], "models": [], "cores": 1})
+    kept = reports.heartbeat(node, {"leases": [lease["id"]], "models": [], "cores": 1})
     extended = Lease.objects.get(pk=lease["id"]).deadline
     jobs.cancel(job, "ada")
-    revoked = nodes.heartbeat(node, {"leases": [lease["id"]], "models": [], "cores": 1})
+    revoked = reports.heartbeat(node, {"leases": [lease["id"]], "models": [], "cores": 1})
 
     assert kept == {"command": "run", "revoked": []}
     assert extended > timezone.now() + timedelta(seconds=5)
@@ -299,7 +299,7 @@ def test_a_draining_node_delivers_and_is_told_to_leave(farm: Farm) -> None:
     nodes.drain(node, "operator")
     told = farm.ask(node, lease["id"])
     delivered = farm.deliver(node, lease)
-    nodes.goodbye(node, "drained")
+    reports.goodbye(node, "drained")
 
     node.refresh_from_db()
     assert (told["command"], told["lease"], delivered["command"]) == ("drain", None, "drain")

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NODE_LIVE, NodeState
 from rrm.errors import StateConflict, Unauthorised
-from rrm.farm import loops, nodes, reconciling, scaling, tokens
+from rrm.farm import loops, nodes, reconciling, reports, scaling, tokens
 from rrm.farm.models import Event, HeldModel, Lease, Loop, Node, RenderModel, Resource, Site
 from rrm.launchers.base import NodeSpec
 from rrm.launchers.local import LocalLauncher
@@ -26,7 +26,7 @@ REPORT = {"hostname": "host", "version": "1", "cores": 2, "pid": 1}
 
 
 def register(node: Node) -> dict[str, Any]:
-    return nodes.register(nodes.launch_token(node.name), {"node": node.name, **REPORT})
+    return reports.register(nodes.launch_token(node.name), {"node": node.name, **REPORT})
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_launch_token_serves_one_check_in(farm: Farm) -> None:
     secret = register(node)["token"]
     held = tokens.node_of(secret)
     assert held is not None
-    nodes.heartbeat(held, {"leases": [], "models": [], "cores": 2})
+    reports.heartbeat(held, {"leases": [], "models": [], "cores": 2})
 
     with pytest.raises(Unauthorised):
         register(node)
@@ -74,7 +74,7 @@ def test_a_launch_token_of_another_node_is_refused(farm: Farm) -> None:
     one, other = (nodes.request_node(farm.resource, None, "test") for _ in range(2))
 
     with pytest.raises(Unauthorised):
-        nodes.register(nodes.launch_token(one.name), {"node": other.name, **REPORT})
+        reports.register(nodes.launch_token(one.name), {"node": other.name, **REPORT})
 
 
 def test_no_more_nodes_than_the_resource_and_the_site_allow(farm: Farm) -> None:
@@ -275,12 +275,12 @@ def test_what_a_node_says_it_holds_is_what_it_holds(farm: Farm) -> None:
     node = farm.node()
     loaded = {"digest": model.digest, "load_seconds": 2.5, "size_bytes": 1000}
 
-    nodes.heartbeat(node, {"leases": [], "models": [loaded], "cores": 2})
-    nodes.heartbeat(node, {"leases": [], "models": [loaded], "cores": 2})
+    reports.heartbeat(node, {"leases": [], "models": [loaded], "cores": 2})
+    reports.heartbeat(node, {"leases": [], "models": [loaded], "cores": 2})
     model.refresh_from_db()
     assert HeldModel.objects.filter(node=node, model=model).exists()
     assert (model.load_seconds, model.size_bytes) == (2.5, 1000)
-    nodes.heartbeat(node, {"leases": [], "models": [], "cores": 2})
+    reports.heartbeat(node, {"leases": [], "models": [], "cores": 2})
 
     assert not HeldModel.objects.filter(node=node).exists()
 
@@ -330,7 +330,7 @@ def test_signs_of_life_are_written_down_once_a_second_at_most(farm: Farm) -> Non
 
     def written(after: float) -> tuple[datetime, datetime]:
         row = Node.objects.get(pk=node.pk)
-        nodes.heartbeat(row, {"leases": [lease["id"]], "models": []}, now + timedelta(seconds=after))
+        reports.heartbeat(row, {"leases": [lease["id"]], "models": []}, now + timedelta(seconds=after))
         row.refresh_from_db()
         seen = row.last_heartbeat
         assert seen is not None

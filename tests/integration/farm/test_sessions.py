@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NodeState, SessionState
 from rrm.errors import NoCapacity, NotFound, StateConflict, Suspended, TooMany
-from rrm.farm import booking, nodes, scaling, sessions
+from rrm.farm import booking, nodes, reports, scaling, sessions
 from rrm.farm.booking import Wish
 from rrm.farm.models import Event, HeldModel, Node, RenderModel, Resource, ResourceSite, Session, Site
 from tests.integration.farm.conftest import Farm
@@ -226,7 +226,7 @@ def test_a_node_that_was_started_for_one_session_serves_it_alone_and_leaves_with
     node = Node.objects.get(reserved_for=session.pk)
     assert nodes.spec_of(node).batch.cpus == 3
     report = {"node": node.name, "hostname": "h", "version": "1", "cores": 1, "address": "127.0.0.1:5000"}
-    nodes.register(nodes.launch_token(node.name), report)
+    reports.register(nodes.launch_token(node.name), report)
     other = farm.node(answers=True)
     later(0)
     node.refresh_from_db()
@@ -248,7 +248,7 @@ def test_a_program_that_keeps_its_users_data_is_stopped_after_each(farm: Farm) -
     ResourceSite.objects.create(resource=program, site=farm.site)
     node = nodes.request_node(program, farm.site, "test")
     report = {"node": node.name, "hostname": "h", "version": "1", "cores": 1, "address": "127.0.0.1:5000"}
-    nodes.register(nodes.launch_token(node.name), report)
+    reports.register(nodes.launch_token(node.name), report)
     session = booking.book(farm.owner, Wish(program), timezone.now())
     assert sessions.way_to(session.pk, farm.owner).key == ""
     sessions.end(session, "ada")
@@ -363,7 +363,7 @@ def test_the_nodes_of_one_session_are_none_of_the_autoscalers_affair(farm: Farm)
     assert (decided.want, decided.have, len(decided.drain)) == (0, 0, 0)
     report = {"hostname": "h", "version": "1", "cores": 1, "address": "127.0.0.1:5000"}
     node = Node.objects.get(reserved_for=session.pk)
-    nodes.register(nodes.launch_token(node.name), {**report, "node": node.name})
+    reports.register(nodes.launch_token(node.name), {**report, "node": node.name})
     decided = scaling.plan(farm.resource, timezone.now() + timedelta(days=1))
     assert (decided.want, decided.have, len(decided.drain)) == (0, 0, 0)
 
@@ -378,7 +378,7 @@ def test_every_machine_of_a_sessions_batch_job_stays_until_its_end(farm: Farm) -
     assert [node.name.partition(".")[2] for node in own] == ["", "1", "2"]
     for node in own:
         report = {"node": node.name, "hostname": "h", "version": "1", "cores": 1, "address": "10.0.0.5:5000"}
-        nodes.register(nodes.launch_token(node.name.partition(".")[0]), report)
+        reports.register(nodes.launch_token(node.name.partition(".")[0]), report)
     later(0)
     assert sorted(own.values_list("state", flat=True)) == ["BOOKED", "IDLE", "IDLE"]
     session.refresh_from_db()

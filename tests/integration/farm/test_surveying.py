@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NodeState
 from rrm.errors import LauncherError, SiteUnavailable
-from rrm.farm import nodes, scaling, sites, surveying, waiting, wakeups
+from rrm.farm import nodes, reports, scaling, sites, surveying, waiting, wakeups
 from rrm.farm.models import Event, Node, Resource, Site
 from rrm.launchers import bootstrap
 from rrm.launchers.base import NEVER, Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey
@@ -75,7 +75,9 @@ def far_node(farm: Farm, *, launched: bool = True, checked_in: bool = False) -> 
     if launched:
         nodes.launch(node.pk)
     if checked_in:
-        nodes.register(nodes.launch_token(node.name), {"node": node.name, "hostname": "n1", "version": "1", "cores": 4})
+        reports.register(
+            nodes.launch_token(node.name), {"node": node.name, "hostname": "n1", "version": "1", "cores": 4}
+        )
     node.refresh_from_db()
     return node
 
@@ -280,7 +282,7 @@ def test_a_job_bound_to_a_site_out_of_reach_says_so(farm: Farm, cluster: Cluster
 
 def test_a_node_that_left_because_its_site_ended_it_says_what_the_site_says(farm: Farm, cluster: Cluster) -> None:
     node = far_node(farm, checked_in=True)
-    nodes.goodbye(node, "done")
+    reports.goodbye(node, "done")
     cluster.says[node.name] = Observation(Liveness.GONE, "Was cancelled by root.")
     turn()
     assert now_is(node) == (NodeState.STOPPED, "Was cancelled by root.")
@@ -303,7 +305,9 @@ def test_a_batch_job_of_several_machines_is_several_nodes_with_one_launch(farm: 
     assert [each.name for each in several] == [node.name, f"{node.name}.1", f"{node.name}.2"]
     assert {each.state for each in several} == {NodeState.SUBMITTED}
     for each in several:
-        nodes.register(nodes.launch_token(node.name), {"node": each.name, "hostname": "n", "version": "1", "cores": 4})
+        reports.register(
+            nodes.launch_token(node.name), {"node": each.name, "hostname": "n", "version": "1", "cores": 4}
+        )
     assert set(several.values_list("state", flat=True)) == {NodeState.IDLE}
 
 

@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from rrm.api.v1 import peers
-from rrm.farm import nodes, reserved, sessions
+from rrm.farm import nodes, reports, reserved, sessions
 from rrm.farm.models import Node, Resource, ResourceSite, Session
 from tests.integration.farm.conftest import Farm
 
@@ -68,7 +68,7 @@ def checked_in(id: str) -> Node:
     Node.objects.filter(pk=node.pk).update(handle={"name": node.name, "pid": 4711}, state="SUBMITTED")
     host = "10.0.0.5" if node.site.is_remote else "127.0.0.1"
     report = {"node": node.name, "hostname": "h", "version": "1", "cores": 1, "address": f"{host}:5000"}
-    nodes.register(nodes.launch_token(node.name), report)
+    reports.register(nodes.launch_token(node.name), report)
     sessions.turn(timezone.now())
     node.refresh_from_db()
     assert Session.objects.get(pk=id).state == "READY"

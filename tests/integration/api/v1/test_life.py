@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NodeState
 from rrm.errors import LauncherError
-from rrm.farm import nodes, sessions, sites
+from rrm.farm import nodes, reports, sessions, sites
 from rrm.farm.models import Node, Resource, ResourceSite, Session, Site
 from rrm.launchers.base import Handle, NodeSpec
 from tests import factories as make
@@ -243,13 +243,13 @@ def test_one_that_does_not_answer_is_busy_until_it_does(program: Program, asked:
     id = program.reserve()
     put(program, "open", id)
     node = checked_in(id)
-    nodes.heartbeat(node, {"problem": "timed out"})
+    reports.heartbeat(node, {"problem": "timed out"})
     assert told(program, id)["code"] == 8
     assert told(program, id)["description"] == "viewer is busy"
     node.refresh_from_db()
-    nodes.heartbeat(node, {"problem": ""})
+    reports.heartbeat(node, {"problem": ""})
     assert program.status(id) == (200, 5)
-    nodes.heartbeat(Node.objects.get(), {"problem": "timed out"})
+    reports.heartbeat(Node.objects.get(), {"problem": "timed out"})
     Resource.objects.filter(pk="viewer").update(wait_until_running=False)
     assert program.status(id) == (200, 5)
 
