@@ -1,0 +1,179 @@
+"""What nodes report: their check-in, signs of life with the models that they hold, and their goodbye."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from rrm.domain import addresses
+from rrm.domain.states import NODE_CHECKED_IN, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
+from rrm.errors import Unauthorised
+from rrm.farm import patience, ranges, tokens, wakeups
+from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
+from rrm.farm.nodes import LEFT, ask_site, explain
+from rrm.farm.transitions import advance
+
+UNANSWERED = "Its renderer does not answer"
+_SMOOTHING = 0.3
+_LONGEST_LOAD = 86400.0
+_WORTH_NOTING = 0.1
+_MOST_CORES = 4096
+_OF_HELD = ("node_id", "model__digest", "model__load_seconds", "model__size_bytes")
+_RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to ask need not cost a write each time
+
+
+def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """A node checks in: it gets its own token, and its launch token ends with the first call that uses it.
+
+    Raises Unauthorised for a launch token that is unknown, used, or of a node that is no longer wanted, Invalid for an
+    address that is none of its own.
+    """
+    now = timezone.now()
+    node = (
+        Node.objects.select_related("site", "resource")
+        .filter(launch_digest=tokens.digest_of(launch_token), name=report.get("node"))
+        .filter(Q(state__in=NODE_STARTING) | Q(state=NodeState.IDLE))
+        .first()
+    )
+    if node is None:
+        raise Unauthorised("This launch token is not known, or was used.")
+    secret, digest = tokens.new_node_secret()
+    facts: dict[str, Any] = {
+        "token_digest": digest,
+        "hostname": str(report.get("hostname", ""))[:255],
+        "address": _address(node, report),
+        "version": str(report.get("version", ""))[:50],
+        "cores": _cores(report, 1),
+        "last_heartbeat": now,
+        "ends_at": now + timedelta(seconds=report["lifetime_seconds"]) if report.get("lifetime_seconds") else None,
+    }
+    with transaction.atomic():
+        if node.state == NodeState.IDLE:  # the answer to an earlier check-in was lost
+            Node.objects.filter(pk=node.pk).update(**facts)
+        else:
+            advance(node, NodeState.IDLE, started_at=now, idle_since=now, **facts)
+            _learn_start_time(node, now)
+            wakeups.wake("rrm.sessions")
+    return {
+        "node_id": str(node.pk),
+        "token": secret,
+        "heartbeat_seconds": settings.RRM.heartbeat.total_seconds(),
+        "lease_wait_seconds": settings.RRM.lease_wait.total_seconds(),
+        "give_up_seconds": settings.RRM.node_give_up.total_seconds(),
+        "max_upload_bytes": settings.RRM.max_body_bytes,
+    }
+
+
+def _address(node: Node, report: Mapping[str, Any]) -> str:
+    """Where the node answers people, "host:port"; empty where it does not. Raises Invalid."""
+    if node.resource.renderer != Resource.Renderer.EXTERNAL and not report.get("address"):
+        return ""
+    own = None if node.site.is_remote else (socket.gethostname(),)
+    shares_loopback = node.site.kind != Site.Kind.SLURM  # of a cluster's machines only one is at the connection's end
+    return addresses.endpoint(str(report.get("address") or ""), loopback=shares_loopback, names=own)
+
+
+def _cores(report: Mapping[str, Any], known: int) -> int:
+    return max(1, min(int(report.get("cores", known)), _MOST_CORES))
+
+
+def _learn_start_time(node: Node, now: datetime) -> None:
+    took = (now - node.requested_at).total_seconds()
+    known = node.resource.start_seconds
+    average = took if known is None else known + _SMOOTHING * (took - known)
+    Resource.objects.filter(pk=node.resource_id).update(start_seconds=average)
+    patience.checked_in(node.resource_id)
+
+
+def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None) -> dict[str, Any]:
+    """The node lives and works on the leases it lists: {"command", "revoked": leases it should abandon}.
+
+    A `problem` is news: why its renderer does not answer at present, or "" when it does again.
+    """
+    problem = report.get("problem")
+    if problem is not None and node.state in NODE_WORKING:
+        explain(node, f"{UNANSWERED}: {problem}" if problem else "")
+    return alive(node, report, active_leases(node), now or timezone.now())
+
+
+def active_leases(node: Node) -> dict[str, datetime]:
+    """The ACTIVE leases of a node, with their deadlines."""
+    found = node.leases.filter(state=LeaseState.ACTIVE).values_list("pk", "deadline")
+    return {str(lease): deadline for lease, deadline in found}
+
+
+def alive(node: Node, report: Mapping[str, Any], active: Mapping[str, datetime], now: datetime) -> dict[str, Any]:
+    """`heartbeat` for a caller that knows the node's `active_leases`. `node` is as it was just read."""
+    listed = [str(lease) for lease in report.get("leases", ())]
+    _note_life(node, report, now)
+    later = now + settings.RRM.lease_minimum
+    # One by one: two rows locked together could wait for somebody who takes leases back in another order.
+    for lease in sorted(active.keys() & listed):
+        if later - active[lease] > _RESOLUTION:
+            Lease.objects.filter(
+                pk=lease, state=LeaseState.ACTIVE, created_at__gt=now - settings.RRM.lease_longest
+            ).update(deadline=later)
+    _note_models(node, report.get("models", ()), now)
+    return {"command": command_for(node), "revoked": [lease for lease in listed if lease not in active]}
+
+
+def _note_life(node: Node, report: Mapping[str, Any], now: datetime) -> None:
+    """Write down that the node lives, and that it has used its launch token, unless that was done a moment ago."""
+    cores = _cores(report, node.cores)
+    is_news = (cores, "") != (node.cores, node.launch_digest)
+    if is_news or node.last_heartbeat is None or abs(now - node.last_heartbeat) > _RESOLUTION:
+        node.cores = cores
+        Node.objects.filter(pk=node.pk).update(last_heartbeat=now, launch_digest="", cores=cores)
+
+
+def _note_models(node: Node, reported: Iterable[Any], now: datetime) -> None:
+    """Bring what the manager thinks the node holds in line with what it says it holds."""
+    told = {entry if isinstance(entry, str) else entry["digest"]: entry for entry in reported}
+    known = {held.model.digest: held for held in node.held.select_related("model").only(*_OF_HELD)}
+    missing = told.keys() - known.keys()
+    for model in RenderModel.objects.filter(digest__in=missing) if missing else ():
+        HeldModel.objects.get_or_create(node=node, model=model, defaults={"loaded_at": now})
+    forgotten = [held.pk for digest, held in known.items() if digest not in told]
+    if forgotten:
+        at_work = node.leases.filter(state=LeaseState.ACTIVE).values("job__model")
+        HeldModel.objects.filter(pk__in=forgotten).exclude(model__in=at_work).delete()
+    for digest, entry in told.items():
+        if isinstance(entry, Mapping) and digest in known:
+            _note_load(known[digest].model, entry)
+
+
+def _note_load(model: RenderModel, entry: Mapping[str, Any]) -> None:
+    """Remember what loading the model costs, as a moving average of what nodes tell; the absurd is ignored."""
+    told, size = entry.get("load_seconds"), entry.get("size_bytes")
+    if told is None or not 0 <= told <= _LONGEST_LOAD or told == model.load_seconds:
+        return
+    known = model.load_seconds
+    if known is None or abs(told - known) > _WORTH_NOTING * max(known, _WORTH_NOTING):
+        average = told if known is None else known + _SMOOTHING * (told - known)
+        RenderModel.objects.filter(pk=model.pk).update(
+            load_seconds=average, size_bytes=size if size is not None and 0 <= size < 2**50 else model.size_bytes
+        )
+
+
+def command_for(node: Node) -> str:
+    """What a node should do now: "run", "drain" (finish what it holds and leave) or "stop" (leave at once)."""
+    if node.state in NODE_WORKING:
+        return "run"
+    return "drain" if node.state == NodeState.DRAINING else "stop"
+
+
+def goodbye(node: Node, reason: str) -> None:
+    """The node leaves in order. It counts as STOPPED once its site confirms that it is gone."""
+    with transaction.atomic():
+        ranges.give_back_all(node, "the node left")
+        node.refresh_from_db(fields=["state"])
+        if node.state in NODE_CHECKED_IN - {NodeState.STOPPING}:
+            advance(node, NodeState.STOPPING, node.reason or (LEFT if reason == "done" else reason[:400]))
+    ask_site(node, "end_node")
