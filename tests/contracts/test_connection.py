@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
@@ -17,7 +18,7 @@ import pytest
 
 from deployment.minicluster.sshd import SshHost
 from rrm.errors import LauncherError, SiteUnavailable
-from rrm.launchers.connection import Connection, Target, connection_to, fetch_host_key, fingerprint
+from rrm.launchers.connection import REACHES, Connection, Target, connection_to, fetch_host_key, fingerprint
 from rrm.launchers.connection.circuit import Circuit
 from rrm.launchers.connection.connection import MOST_CHANNELS
 from tests.hosts import running_host, target_of
@@ -354,6 +355,34 @@ def test_a_port_of_the_host_comes_back_with_the_connection(breakable: tuple[SshH
     until(lambda: connection.run(["true"]).status == 0)
     assert forward.port == port
     assert there_and_back(port, 1000)
+
+
+def test_a_host_that_keeps_forwarded_ports_to_itself_is_helped_by_a_program_of_ours(
+    breakable: tuple[SshHost, Connection], echo: Echo
+) -> None:
+    host, connection = breakable
+    forward = connection.listen("0.0.0.0", 0, ("127.0.0.1", echo.port))
+    others = "127.0.0.2"
+    assert not connection.call(REACHES, {"host": others, "port": forward.port})
+    relay = connection.relay(0, forward.port)
+    assert connection.call(REACHES, {"host": others, "port": relay.port})
+    assert there_and_back(relay.port, 3_000_000)
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda size: there_and_back(relay.port, size), [50_000] * 24))
+    host.cut_sessions()
+    until(lambda: not relay.is_alive)
+    until(lambda: not listens(relay.port))
+    again = connection.relay(relay.port, forward.port)
+    assert again.port == relay.port
+    assert there_and_back(again.port, 1000)
+    again.close()
+    until(lambda: not listens(again.port))
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def test_a_stream_leads_to_what_the_host_can_reach(connection: Connection, echo: Echo) -> None:

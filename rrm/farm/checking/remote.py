@@ -63,11 +63,9 @@ class Visit:
         """The manager's address as processes at the site would use it; a tunnel is opened for as long as the check."""
         if self.site.connection == Site.Connection.DIRECT:
             return str(settings.RRM.manager_url)
-        forward = self.connection.listen(tunnels.listening_address(self.site), 0, tunnels.manager_place())
-        self._forwards.callback(self.connection.unlisten, forward)
-        is_cluster = self.site.kind == Site.Kind.SLURM
-        there = self.site.gateway or (self.host["hostname"] if is_cluster else "127.0.0.1")
-        return f"http://{there}:{forward.port}"
+        tunnel = tunnels.opened(self.site)
+        self._forwards.callback(tunnel.close)
+        return f"http://{tunnel.gateway}:{tunnel.port()}"
 
 
 def examinations(visit: Visit) -> list[Examination]:
@@ -224,8 +222,8 @@ def _route(visit: Visit, seconds: float) -> str:
 def _advice(visit: Visit, address: str) -> str:
     if visit.site.connection == Site.Connection.TUNNEL and visit.site.kind == Site.Kind.SLURM:
         return (
-            "Compute nodes have to reach the login host: set `gateway` to its name inside the cluster, and have its"
-            " sshd listen for others than itself (GatewayPorts clientspecified)."
+            "Compute nodes have to reach the login host: set `gateway` to its name inside the cluster, and see whether"
+            " a firewall of the host is in between."
         )
     is_loopback = (urlsplit(address).hostname or "").startswith(_LOOPBACK)
     why = "RRM_MANAGER_URL names this machine by loopback" if is_loopback else "A firewall or a route may be missing"

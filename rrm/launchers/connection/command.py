@@ -18,6 +18,14 @@ import paramiko
 from rrm.errors import SiteUnavailable
 from rrm.launchers.connection.transport import BROKEN
 
+MARK = b"\x1e{rrm}"
+# Reads its own program and the request from standard input, so that neither is seen in a list of processes. The mark
+# tells the answer from what a login file may print.
+FAR = (
+    "import sys,json;i=sys.stdin.buffer;n,m=map(int,i.readline().split());"
+    "s=i.read(n).decode();r=json.loads(i.read(m).decode());g={'__name__':'far'};exec(compile(s,'far','exec'),g);"
+    "a=json.dumps(g['main'](r));sys.stdout.write('\\x1e{rrm}'+a)"
+)
 _PIECE = 32 * 1024  # larger ones are copied again and again by paramiko
 _GRACE_SECONDS = 4.0  # for timeout(1) to end the command and for the news to arrive
 _TIMED_OUT = (124, 137)

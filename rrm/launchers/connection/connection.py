@@ -16,9 +16,11 @@ import paramiko
 
 from rrm.errors import LauncherError, SiteUnavailable
 from rrm.launchers.connection import command as commands
+from rrm.launchers.connection import relay as relays
 from rrm.launchers.connection.circuit import Circuit
-from rrm.launchers.connection.command import Completed, Dead
+from rrm.launchers.connection.command import FAR, MARK, Completed, Dead
 from rrm.launchers.connection.forward import Address, Forward, carried
+from rrm.launchers.connection.relay import Relay
 from rrm.launchers.connection.target import Target
 from rrm.launchers.connection.transport import BROKEN, Refused, SafeTransport, open_transport
 
@@ -27,14 +29,6 @@ OUTPUT_LIMIT = 4 * 2**20
 _CHANNEL_SECONDS = 5.0
 _ROOM_SECONDS = 30.0
 _NO_SUCH_PROGRAM = (126, 127)
-_MARK = b"\x1e{rrm}"
-# Reads its own program and the request from standard input, so that neither is seen in a list of processes. The mark
-# tells the answer from what a login file may print.
-_FAR = (
-    "import sys,json;i=sys.stdin.buffer;n,m=map(int,i.readline().split());"
-    "s=i.read(n).decode();r=json.loads(i.read(m).decode());g={'__name__':'far'};exec(compile(s,'far','exec'),g);"
-    "a=json.dumps(g['main'](r));sys.stdout.write('\\x1e{rrm}'+a)"
-)
 
 
 @dataclass
@@ -84,8 +78,8 @@ class Connection:
         """
         program, asked = source.encode(), json.dumps(request).encode()
         head = b"%d %d\n" % (len(program), len(asked)) + program + asked
-        done = self.run([self.target.python, "-I", "-c", _FAR], _after(head, data), timeout)
-        _, _, answer = done.stdout.rpartition(_MARK)
+        done = self.run([self.target.python, "-I", "-c", FAR], _after(head, data), timeout)
+        _, _, answer = done.stdout.rpartition(MARK)
         if done.status == 0 and answer:
             return json.loads(answer)
         if done.status in _NO_SUCH_PROGRAM:
@@ -119,6 +113,14 @@ class Connection:
             raise SiteUnavailable(f"{self.target.host} does not let us listen there: {error}.") from None
         self._forwards.append(forward)
         return forward
+
+    def relay(self, port: int, to: int) -> Relay:
+        """Have the site's host listen for all machines, on `port` if that is free, and lead to its own port `to`.
+
+        It ends with the connection.
+        """
+        channel, _ = self._open_session()
+        return relays.start(channel, self.target.python, port, to)
 
     def unlisten(self, forward: Forward) -> None:
         """End a forward; nothing happens when it has ended."""
