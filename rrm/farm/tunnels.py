@@ -86,12 +86,17 @@ def keep(site: Site) -> str:
         tunnel.connection.run(["true"])  # a connection that broke is opened again, and its forwards with it
         address = f"http://{tunnel.gateway}:{tunnel.port()}"
         if address != tunnel.told:
-            known_as = urlsplit(settings.RRM.manager_url).netloc
-            told = {"folder": tunnel.connection.target.folder, "name": MANAGER_FILE, "text": f"{address} {known_as}\n"}
+            text = f"{address} {known_as()}\n"
+            told = {"folder": tunnel.connection.target.folder, "name": MANAGER_FILE, "text": text}
             tunnel.connection.call(_TELL, told)
             tunnel.told = address
             Site.objects.filter(pk=site.pk).update(tunnel_port=tunnel.forward.port)
         return address
+
+
+def known_as() -> str:
+    """The name by which the manager knows itself, for the Host header of what comes through a tunnel."""
+    return urlsplit(settings.RRM.manager_url).netloc
 
 
 def _listening_address(site: Site) -> str:

@@ -20,7 +20,8 @@ FETCH = """
 import sys, time, urllib.request
 began = time.time()
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-print(opener.open(sys.argv[1], timeout=float(sys.argv[2])).status, round(time.time() - began, 3))
+asked = urllib.request.Request(sys.argv[1], headers={"Host": sys.argv[3]} if sys.argv[3] else {})
+print(opener.open(asked, timeout=float(sys.argv[2])).status, round(time.time() - began, 3))
 """
 
 
@@ -91,7 +92,7 @@ def submission(request: "dict[str, Any]") -> "dict[str, Any]":
 
 def route(request: "dict[str, Any]") -> "dict[str, Any]":
     """Fetch an address from a compute node, when one is free at once, else from here: {"where", "said"}."""
-    fetch = ["-c", FETCH, request["address"], str(request["limit"])]
+    fetch = ["-c", FETCH, request["address"], str(request["limit"]), request["known_as"]]
     if request["options"] is not None:
         patience = ["--quiet", "--immediate=3", "--ntasks=1", "--nodes=1", "--time=1", "--job-name=rrm-check"]
         command = ["srun", *request["options"], *patience, request["python"], *fetch]

@@ -361,7 +361,7 @@ def test_a_host_that_keeps_forwarded_ports_to_itself_is_helped_by_a_program_of_o
     breakable: tuple[SshHost, Connection], echo: Echo
 ) -> None:
     host, connection = breakable
-    forward = connection.listen("0.0.0.0", 0, ("127.0.0.1", echo.port))
+    forward = connection.listen("0.0.0.0", 0, ("127.0.0.1", echo.port))  # noqa: S104 - what is asked of the host
     others = "127.0.0.2"
     assert not connection.call(REACHES, {"host": others, "port": forward.port})
     relay = connection.relay(0, forward.port)

@@ -207,6 +207,7 @@ def _route(visit: Visit, seconds: float) -> str:
         "route",
         seconds,
         address=address,
+        known_as=tunnels.known_as() if sites.is_tunnelled(visit.site) else "",
         limit=min(_ROUTE_SECONDS, seconds / 3),
         options=visit.submission,
         python=visit.site.python,
