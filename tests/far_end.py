@@ -35,7 +35,8 @@ class FarEnd:
 
     def call(self, source: str, request: Any, timeout: float) -> Any:
         program = source.encode()
-        running = subprocess.Popen(
+        asked = b"%d\n" % len(program) + program + json.dumps(request).encode()
+        with subprocess.Popen(
             [self.target.python, "-I", "-c", _FAR],
             env=self._environment,
             cwd="/",
@@ -43,14 +44,13 @@ class FarEnd:
             group=self._account and self._account.pw_gid,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-        )
-        asked = b"%d\n" % len(program) + program + json.dumps(request).encode()
-        try:
-            told, _ = running.communicate(asked, self._after or timeout)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.communicate()
-            raise SiteUnavailable("The far end died.") from None
+        ) as running:
+            try:
+                told, _ = running.communicate(asked, self._after or timeout)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.communicate()
+                raise SiteUnavailable("The far end died.") from None
         if running.returncode:
             raise LauncherError("The far end failed.")
         return json.loads(told)
