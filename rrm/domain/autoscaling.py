@@ -204,9 +204,8 @@ class _Farm:
 
     @property
     def unserved(self) -> int:
-        """How many needs have no node at all, and a site with room for one."""
-        roomy = {site.id for site in self.limits.sites if site.room > 0}
-        return sum(need.met_by(self.counts) == 0 and not roomy.isdisjoint(need.sites) for need in self.needs)
+        """How many nodes it takes so that each need has one, where its sites have room; one may serve several needs."""
+        return len(_for_needs(self.needs, self.counts, self.limits.sites, passes=(1,)))
 
 
 def _weigh(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history: History, now: datetime) -> _Farm:
@@ -281,11 +280,16 @@ def _placed(farm: _Farm, count: int) -> tuple[str, ...]:
     return tuple(chosen[: min(count, farm.places)])
 
 
-def _for_needs(needs: Sequence[_Need], counts: Counter[str], sites: Sequence[SiteRoom]) -> list[str]:
+def _for_needs(
+    needs: Sequence[_Need],
+    counts: Counter[str],
+    sites: Sequence[SiteRoom],
+    passes: Sequence[int | None] = (1, None),
+) -> list[str]:
     """The sites where needs lack nodes: first one for each need, then the others, as far as there is room."""
     counts, room = counts.copy(), {site.id: site.room for site in sites}
     chosen: list[str] = []
-    for least in (1, None):
+    for least in passes:
         for need in needs:
             while need.met_by(counts) < (least or need.nodes):
                 site = next((site.id for site in sites if site.id in need.sites and room[site.id] > 0), None)

@@ -401,3 +401,10 @@ def test_people_who_wait_get_a_node_at_once_and_no_more_than_the_limit() -> None
     assert decide(Demand(sessions=3), two_booked).launch == ("here",)
     assert decide(Demand(sessions=3), [*two_booked, *nodes(1, Phase.STARTING)]).launch == ()
     assert decide(Demand(sessions=5), two_booked, replace(HERE, max_nodes=4)).launch == ("here", "here")
+
+
+def test_one_node_that_serves_two_needs_is_not_launched_twice() -> None:
+    sites = tuple(SiteRoom(name, 100) for name in ("a", "b", "c"))
+    demand = Demand((Work(1, 1, frozenset({"a", "b"})), Work(1, 1, frozenset({"a", "c"}))))
+    made = decide(demand, [], replace(HERE, sites=sites))
+    assert (made.want, made.launch) == (1, ("a",))
