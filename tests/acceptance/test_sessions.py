@@ -115,6 +115,20 @@ def test_a_node_that_is_killed_fails_its_session_with_a_reason_and_the_next_can_
     client.call("DELETE", f"session/{again['id']}/")
 
 
+def test_the_memory_of_a_node_is_level_over_many_users(stack: Stack, client: Client) -> None:
+    settled(client)
+    memory = []
+    for number in range(60):
+        session = ready(client)
+        proxy = f"session/{session['id']}/proxy"
+        center = [str(-0.7 + 0.001 * number), "0.1"]
+        client.call("PUT", f"{proxy}/camera", json={**VIEW, "center": center, "width": 640, "height": 360})
+        client.content(f"{proxy}/frame.jpg")
+        client.call("DELETE", f"session/{session['id']}/")
+        memory.append(resident(stack, "node"))
+    assert memory[-1] - memory[20] < 24 * MEBIBYTE, memory
+
+
 USES = 200
 
 
