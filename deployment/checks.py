@@ -77,7 +77,8 @@ def steps() -> list[Step]:
         pytest_step("unit", "tests/unit", "tests/contracts", "tests/gateway", shares=True),
         pytest_step("integration-postgresql", "tests/integration", postgresql=True, shares=True),
         pytest_step("integration-sqlite", "tests/integration", shares=True),
-        pytest_step("acceptance", "tests/acceptance", "tests/browser"),
+        pytest_step("browser", "tests/browser", shares=True),
+        pytest_step("acceptance", "tests/acceptance"),
     )
     return [
         Step("services", ("sh", "deployment/test-services/ensure.sh")),
