@@ -23,7 +23,7 @@ async def _never(*_: Any) -> Any:
 
 def visit(headers: Mapping[str, str] | None = None, host: str = "10.0.0.7", key: str = "k") -> Visit:
     lines = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
-    way = Way(SESSION, host, 5000, None, key)
+    way = Way(SESSION, host, 5000, None, key, 300)
     return Visit(way, b"/a/b", PREFIX, {"headers": lines}, _never, _never, lambda: None, _never)
 
 
@@ -105,6 +105,7 @@ def test_an_ipv6_node_is_named_in_brackets() -> None:
         *("Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Service-Worker-Allowed", "WWW-Authenticate"),
         *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Alt-Svc", "Refresh", "Link", "Report-To"),
         *("X-Accel-Redirect", "X-Accel-Buffering", "X-Sendfile", "X-RRM-Key", "Proxy-Authenticate", "Content-Location"),
+        *("Use-As-Dictionary", "Secure-Session-Registration", "Attribution-Reporting-Register-Source", "Critical-CH"),
     ],
 )
 def test_a_node_cannot_speak_for_the_origin_or_to_a_proxy_before_it(name: str) -> None:

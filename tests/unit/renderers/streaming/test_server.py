@@ -2,6 +2,7 @@
 
 import base64
 import io
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -195,6 +196,15 @@ def test_a_message_that_makes_no_sense_is_answered(side: Side, message: str | by
         assert refusal["error"] == "unreadable"
 
 
+@pytest.mark.parametrize("id_", ["1e400", "[" * 980 + "]" * 980, "{}", "1" * 4000])
+def test_an_id_that_cannot_be_told_back_is_refused_without_it(side: Side, id_: str) -> None:
+    with side.watching() as watcher:
+        watcher.socket.send(f'{{"id": {id_}}}')
+        while isinstance(refusal := watcher.hear(), Shown):
+            pass
+        assert (refusal["camera"], set(refusal["errors"])) == (None, {"id"})
+
+
 def test_a_client_that_makes_no_sense_for_long_is_left(side: Side) -> None:
     with side.watching() as watcher:
         for _ in range(101):
@@ -319,6 +329,21 @@ def test_what_the_manager_says_of_a_session_is_its_first_camera(side: Side) -> N
     side.desk.announce(None)
     with side.http("one") as http:
         assert problem(http.get("/camera"), 409)["code"] == "session-ended"
+
+
+def test_a_user_who_is_faster_than_the_managers_word_is_shown_what_was_booked() -> None:
+    params = {"center": ["0.1", "0.2"], "radius": "0.125", "max_iter": 400}
+    with serving(patience=10.0) as side, side.http("one") as http:
+        word = threading.Timer(0.3, side.desk.announce, [{"id": "one", "params": params}])
+        word.start()
+        told = http.put("/camera", json={"width": 640}).json()
+        word.join()
+    assert (told["width"], told["radius"], told["max_iter"]) == (640, "0.125", 400)
+
+
+def test_a_user_of_whom_the_manager_says_nothing_is_served_all_the_same() -> None:
+    with serving(patience=0.1) as side, side.http("one") as http:
+        assert http.get("/camera").json()["radius"] == "1.25"
 
 
 def test_no_thread_draws_when_nobody_watches(side: Side) -> None:
