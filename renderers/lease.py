@@ -29,6 +29,7 @@ MOST_SAMPLES = 4
 DEEPEST = Fraction(1, 10**1100)  # pixels that are closer together are refused
 LONGEST_NUMBER = 4096  # characters of a decimal
 FARTHEST = 10**6  # from 0, of a centre
+LONGEST_SIDE = 2**50  # in shorter sides of a pixel: beyond that doubles cannot tell pixels apart
 MAX_ITER = 10_000_000  # with an orbit, which takes memory
 
 
@@ -148,8 +149,10 @@ def _place(document: Mapping[str, Any], limits: Limits, formula: Formula) -> tup
     radius = _radius(document["model"]["params"])
     if len(center) != len(steps) or max(map(abs, center)) > FARTHEST or min(*steps, radius) < DEEPEST:
         raise ValueError("a deep view needs a centre and pixels that are not closer together than 1e-1100")
-    dx, dy = (Scaled.of(step) for step in steps)
     width, height = int(document["width"]), int(document["height"])
+    if max(width * steps[0], height * steps[1]) > LONGEST_SIDE * min(steps):
+        raise ValueError("the longer side of a deep view is more than 2^50 times as long as a pixel's shorter side")
+    dx, dy = (Scaled.of(step) for step in steps)
     reference = Reference(
         str(document["model"]["digest"]), (center[0], center[1]), radius, limits.max_iter, limits.escape_radius
     )

@@ -98,6 +98,7 @@ def _with_params(**changes: Any) -> dict[str, Any]:
         _with_view(dx="0"),
         _with_view(dy="-1e-30"),
         _with_view(dx="1e-1101"),
+        _with_view(dy="1e-15"),
         _with_view(dx="9" * 5000),
         deep_lease(model=deep_lease()["model"] | {"params": {"max_iter": 10}}),
         deep_lease(model=deep_lease()["model"] | {"params": {"max_iter": 10_000_001, "radius": "1e-30"}}),
