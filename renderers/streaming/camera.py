@@ -101,6 +101,14 @@ def changed(camera: Camera, request: object) -> Camera:
     return result
 
 
+def id_of(request: Mapping[str, Any]) -> int | str | None:
+    """The id by which a client knows its camera; None for one that could not be told back to it."""
+    try:
+        return _id(request.get("id"))
+    except _Wrong:
+        return None
+
+
 def _gradient(fields: Mapping[str, Any]) -> dict[str, Any]:
     """A palette takes the place of stops, and stops that of a palette."""
     if fields.get("palette"):
@@ -148,14 +156,16 @@ def _radius(value: object) -> str:
 
 
 def _decimal(value: object) -> str:
-    """The text of a JSON number, or a decimal string as it is."""
+    """The text of a JSON number, or a decimal string as it is; a zero has no exponent, which would cost its power."""
     text = repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
     if not isinstance(text, str) or len(text) > MOST_DIGITS or not _DECIMAL.fullmatch(text):
         raise _Wrong(f"Give finite numbers, or strings with decimal numbers of at most {MOST_DIGITS} characters.")
     number = Decimal(text)
+    if not number:
+        return "0"
     if number.copy_abs() > FARTHEST:
         raise _Wrong(f"Must not be further from 0 than {FARTHEST}.")
-    if number and number.adjusted() < -MOST_DIGITS:
+    if number.adjusted() < -MOST_DIGITS:
         raise _Wrong(f"Must not be closer to 0 than 1e-{MOST_DIGITS}.")
     return text
 

@@ -1,6 +1,6 @@
 """A client's WebSocket: cameras and acknowledgements come in, the newest frame goes out when there is room for it."""
 
-from renderers.streaming.camera import Refused
+from renderers.streaming.camera import Refused, id_of
 from renderers.streaming.frames import SMALL
 from renderers.streaming.http import Receive, Send, first_of, sent
 from renderers.streaming.studio import Studio
@@ -54,7 +54,7 @@ class Conversation:
         try:
             self._studio.change(said.fields)
         except Refused as refused:
-            return await self._refuse("invalid", said.fields.get("id"), refused.errors)
+            return await self._refuse("invalid", id_of(said.fields), refused.errors)
         return True
 
     async def _refuse(self, code: str, camera: object, errors: dict[str, list[str]]) -> bool:

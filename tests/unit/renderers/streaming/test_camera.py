@@ -31,6 +31,11 @@ def test_json_numbers_are_taken_by_their_shortest_decimals() -> None:
     assert changed(Camera(), {"center": [0.1, -1], "radius": 1e-7}).center == ("0.1", "-1")
 
 
+@pytest.mark.parametrize("zero", ["0e999999", "-0e-999999", "0.000"])
+def test_a_zero_costs_nothing_however_it_is_written(zero: str) -> None:
+    assert changed(Camera(), {"center": [zero, "1"]}).center == ("0", "1")
+
+
 def test_every_wrong_field_is_named_at_once() -> None:
     found = errors_of({"radius": "-1", "width": 5, "palette": "none", "colour": 1, "max_iter": 2.5})
 

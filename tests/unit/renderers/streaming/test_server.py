@@ -195,6 +195,15 @@ def test_a_message_that_makes_no_sense_is_answered(side: Side, message: str | by
         assert refusal["error"] == "unreadable"
 
 
+@pytest.mark.parametrize("id_", ["1e400", "[" * 980 + "]" * 980, "{}", "1" * 4000])
+def test_an_id_that_cannot_be_told_back_is_refused_without_it(side: Side, id_: str) -> None:
+    with side.watching() as watcher:
+        watcher.socket.send(f'{{"id": {id_}}}')
+        while isinstance(refusal := watcher.hear(), Shown):
+            pass
+        assert (refusal["camera"], set(refusal["errors"])) == (None, {"id"})
+
+
 def test_a_client_that_makes_no_sense_for_long_is_left(side: Side) -> None:
     with side.watching() as watcher:
         for _ in range(101):
