@@ -36,10 +36,12 @@ _OF_AN_ORIGIN = frozenset(
         *(b"content-security-policy-report-only", b"x-frame-options", b"x-content-type-options", b"referrer-policy"),
         *(b"permissions-policy", b"cross-origin-opener-policy", b"cross-origin-embedder-policy", b"set-login"),
         *(b"cross-origin-resource-policy", b"refresh", b"content-location", b"link", b"sourcemap", b"x-sourcemap"),
+        *(b"use-as-dictionary", b"secure-session-registration", b"sec-session-registration", b"critical-ch"),
+        *(b"observe-browsing-topics", b"activate-storage-access", b"supports-loading-mode"),
         *(b"location", b"cache-control", b"date", b"server", b"x-sendfile", b"x-lighttpd-send-file"),
     }
 )
-_OF_AN_ORIGIN_PREFIXES = (b"access-control-", b"x-accel-", b"x-rrm-", b"proxy-")
+_OF_AN_ORIGIN_PREFIXES = (b"access-control-", b"attribution-reporting-", b"x-accel-", b"x-rrm-", b"proxy-")
 _SHARED_CACHES = (b"public", b"s-maxage", b"private")
 
 # A page that a node sends has an origin of its own, no scripts and no way out. Pictures, fetch and WebSockets of our

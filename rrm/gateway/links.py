@@ -21,6 +21,7 @@ from rrm.launchers.connection import Target
 READ_BYTES = 2**18
 SEND_SECONDS = 45.0
 _LONGEST_HEAD = 2**16
+_STATUS_END = 600
 _IDLE_SECONDS = 4.0  # HTTP servers often end a silent connection after five
 _MOST_IDLE = 8
 
@@ -63,7 +64,7 @@ class Link:
         while True:
             event = await self._event()
             if isinstance(event, h11.Response):
-                return event
+                return _known(event)
             if not isinstance(event, h11.InformationalResponse):
                 raise NodeFailed("The node closed the connection and gave no answer.")
 
@@ -124,6 +125,13 @@ class Link:
         watch = select.poll()
         watch.register(self.socket, select.POLLIN)
         return not watch.poll(0)
+
+
+def _known(head: h11.Response) -> h11.Response:
+    """Servers cannot write a status line of another class. Raises NodeFailed."""
+    if head.status_code >= _STATUS_END:
+        raise NodeFailed(f"The node's answer has the status {head.status_code}, which means nothing.")
+    return head
 
 
 async def link_to(way: Way) -> Link:

@@ -183,6 +183,7 @@ def test_a_node_that_dies_in_the_middle_of_its_answer_ends_the_clients_connectio
         b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 100_000,
         b"HTTP/1.1 200 OK\r\n" + b"X-Y: z\r\n" * 100_000,
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        b"HTTP/1.1 600 Beyond\r\nContent-Length: 1\r\n\r\nx",
     ],
     ids=lambda said: said[:40].decode(),
 )

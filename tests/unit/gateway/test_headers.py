@@ -105,6 +105,7 @@ def test_an_ipv6_node_is_named_in_brackets() -> None:
         *("Set-Cookie", "Clear-Site-Data", "Strict-Transport-Security", "Service-Worker-Allowed", "WWW-Authenticate"),
         *("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Alt-Svc", "Refresh", "Link", "Report-To"),
         *("X-Accel-Redirect", "X-Accel-Buffering", "X-Sendfile", "X-RRM-Key", "Proxy-Authenticate", "Content-Location"),
+        *("Use-As-Dictionary", "Secure-Session-Registration", "Attribution-Reporting-Register-Source", "Critical-CH"),
     ],
 )
 def test_a_node_cannot_speak_for_the_origin_or_to_a_proxy_before_it(name: str) -> None:
