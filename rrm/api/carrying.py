@@ -23,11 +23,14 @@ from rrm.gateway.targets import wanted
 Refuse = Callable[[Any, Any, Exception], Awaitable[None]]
 
 _TOUCH_SECONDS = 5.0
+_TOUCHES = 4  # in the time after which an unused session ends, at least: it must not end in between
 _MOST_REMEMBERED = 1000
 
 
 class Carrier:
-    """`touch` is called on a thread that may use the database when a session is used, at most once in five seconds.
+    """`touch` is called on a thread that may use the database when a session is used, once in five seconds at most.
+
+    That is more often for one that ends sooner when nobody uses it.
 
     `refuse` tells a client what went wrong before anything of the node's answer was sent.
     """
@@ -51,19 +54,20 @@ class Carrier:
         try:
             way = await in_database(permitted)
             asked = wanted(rest, scope["query_string"])
-            self._heard(way.session)
+            self._heard(way)
 
             async def check() -> None:
                 await _recheck(permitted, way)
 
-            visit = Visit(way, asked, prefix, scope, receive, send, lambda: self._heard(way.session), check)
+            visit = Visit(way, asked, prefix, scope, receive, send, lambda: self._heard(way), check)
             await (forward(visit) if scope["type"] == "http" else relay(visit))
         except Exception as error:
             await self._refuse(scope, send, error)
 
-    def _heard(self, session: UUID) -> None:
-        now = time.monotonic()
-        if now - self._touched.get(session, -_TOUCH_SECONDS) < _TOUCH_SECONDS:
+    def _heard(self, way: Way) -> None:
+        now, session = time.monotonic(), way.session
+        pause = min(_TOUCH_SECONDS, way.idle_seconds / _TOUCHES)
+        if now - self._touched.get(session, -pause) < pause:
             return
         if len(self._touched) > _MOST_REMEMBERED:
             self._touched = {id: when for id, when in self._touched.items() if now - when < _TOUCH_SECONDS}

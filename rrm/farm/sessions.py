@@ -34,13 +34,17 @@ Row = TypeVar("Row", Session, Node)
 
 @dataclass(frozen=True)
 class Way:
-    """How to reach the node of a session: its address, through which connection, and the key that it asks for."""
+    """How to reach the node of a session: its address, through which connection, and the key that it asks for.
+
+    `idle_seconds` is how long the session lasts after its last use.
+    """
 
     session: UUID
     host: str
     port: int
     target: Target | None
     key: str
+    idle_seconds: int
 
 
 def find(session: UUID, user: User | None) -> Session:
@@ -68,11 +72,11 @@ def way_to(session: UUID, user: User | None) -> Way:
     host, _, port = row["node__address"].rpartition(":")
     is_ours = row["resource__renderer"] == Resource.Renderer.MANDELBROT
     key = nodes.session_key(row["node__name"]) if is_ours else ""
-    return Way(session, host.strip("[]"), int(port), _through(row, host), key)
+    return Way(session, host.strip("[]"), int(port), _through(row, host), key, row["idle_seconds"])
 
 
 _ON_THE_WAY = (
-    *("state", "reason", "resource__renderer", "node__state", "node__reason", "node__name", "node__address"),
+    *("state", "reason", "idle_seconds", "resource__renderer", "node__state", "node__reason", "node__name", "node__address"),
     *("node__site", "node__site__kind", "node__site__connection"),
 )
 

@@ -15,7 +15,10 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class Way(Protocol):
-    """Where the node of a session is; `target` is the site to go through, `key` what the node knows us by."""
+    """Where the node of a session is; `target` is the site to go through, `key` what the node knows us by.
+
+    The session ends by itself `idle_seconds` after its last use.
+    """
 
     @property
     def session(self) -> UUID: ...
@@ -27,6 +30,8 @@ class Way(Protocol):
     def target(self) -> Target | None: ...
     @property
     def key(self) -> str: ...
+    @property
+    def idle_seconds(self) -> int: ...
 
 
 @dataclass(frozen=True)

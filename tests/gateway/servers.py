@@ -63,9 +63,11 @@ class BookedSessions:
     ways: dict[UUID, tuple[int | None, Way]] = field(default_factory=dict)
     touched: list[UUID] = field(default_factory=list)
 
-    def add(self, owner: User, port: int, *, host: str = "127.0.0.1", target: Target | None = None) -> UUID:
+    def add(
+        self, owner: User, port: int, *, host: str = "127.0.0.1", target: Target | None = None, idle_seconds: int = 300
+    ) -> UUID:
         session = uuid4()
-        self.ways[session] = (owner.pk, Way(session, host, port, target, "the-key"))
+        self.ways[session] = (owner.pk, Way(session, host, port, target, "the-key", idle_seconds))
         return session
 
     def way_to(self, session: UUID, user: User | None) -> Way:

@@ -23,7 +23,7 @@ async def _never(*_: Any) -> Any:
 
 def visit(headers: Mapping[str, str] | None = None, host: str = "10.0.0.7", key: str = "k") -> Visit:
     lines = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
-    way = Way(SESSION, host, 5000, None, key)
+    way = Way(SESSION, host, 5000, None, key, 300)
     return Visit(way, b"/a/b", PREFIX, {"headers": lines}, _never, _never, lambda: None, _never)
 
 
