@@ -76,7 +76,8 @@ def way_to(session: UUID, user: User | None) -> Way:
 
 
 _ON_THE_WAY = (
-    *("state", "reason", "idle_seconds", "resource__renderer", "node__state", "node__reason", "node__name", "node__address"),
+    *("state", "reason", "idle_seconds", "resource__renderer"),
+    *("node__state", "node__reason", "node__name", "node__address"),
     *("node__site", "node__site__kind", "node__site__connection"),
 )
 
