@@ -183,12 +183,17 @@ class Agent:
             )
             if answer.get("lease"):
                 self._accept(answer["lease"])
-            elif deliveries == self._deliveries:
+            elif deliveries == self._deliveries and not self._is_news(answer):
                 retry_after = max(SHORTEST_REST, float(answer.get("retry_after") or 0.0))
                 self._refused = Refusal(step, asked_at + retry_after)
             if "session" in answer and not answer.get("lease"):
                 self._meet(answer["session"])
             self._obey(answer)
+
+    def _is_news(self, answer: Mapping[str, Any]) -> bool:
+        """Whether the answer tells of another session: the next may begin at once, and is asked for without a rest."""
+        session = answer.get("session")
+        return "session" in answer and (session["id"] if session else None) != self._session
 
     def _meet(self, session: Mapping[str, Any] | None) -> None:
         """Serve this session from now on, or none."""

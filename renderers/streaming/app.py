@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hmac
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -35,15 +36,20 @@ from renderers.streaming.wire import camera_json, from_query, read_camera, refus
 KEY, SESSION = b"x-rrm-key", b"x-rrm-session"
 BOUNDARY = b"frame"
 STILLS_AT_ONCE, STILLS_WAITING = 2, 8
+LOOK_SECONDS = 0.005
 
 Handler = Callable[[Scope, Receive, Send, Studio], Awaitable[Answer | None]]
 
 
 class Application:
-    """Answers whoever has the key; without a key, everybody. `drain` is called when the node is asked to leave."""
+    """Answers whoever has the key; without a key, everybody. `drain` is called when the node is asked to leave.
 
-    def __init__(self, desk: Callable[[], Desk], key: str | None, drain: Callable[[], None]) -> None:
-        self._desk, self._key, self._drain = desk, key, drain
+    A session that comes before the manager has told of it waits for that, at most `patience` seconds: else its user
+    would be shown something else than what they booked.
+    """
+
+    def __init__(self, desk: Callable[[], Desk], key: str | None, drain: Callable[[], None], patience: float) -> None:
+        self._desk, self._key, self._drain, self._patience = desk, key, drain, patience
         self._stills = 0
         self._painting: asyncio.Semaphore | None = None
         self._routes: dict[str, dict[str, Handler]] = {
@@ -64,7 +70,7 @@ class Application:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            studio = self._admitted(scope)
+            studio = await self._admitted(scope)
             answer = await self._handler(scope)(scope, receive, send, studio)
         except Problem as problem:
             answer = Answer.problem(problem)
@@ -75,7 +81,7 @@ class Application:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            studio = self._admitted(scope)
+            studio = await self._admitted(scope)
             if _route(scope) != "ws":
                 raise Problem(404, "not-found")
         except Problem as problem:
@@ -84,13 +90,18 @@ class Application:
             return
         await Conversation(studio, receive, send).run()
 
-    def _admitted(self, scope: Scope) -> Studio:
+    async def _admitted(self, scope: Scope) -> Studio:
         """The studio of the session that asks. Raises Problem for a wrong key, and for a session that has ended."""
         told = header(scope, KEY)
         if self._key is not None and not hmac.compare_digest(told.encode("latin-1"), self._key.encode()):
             raise Problem(403, "forbidden")
+        session = header(scope, SESSION)
         try:
-            return self._desk().studio(header(scope, SESSION))
+            self._desk().studio(session)
+            until = time.monotonic() + self._patience
+            while self._desk().awaits(session) and time.monotonic() < until:
+                await asyncio.sleep(LOOK_SECONDS)
+            return self._desk().studio(session)
         except Ended:
             raise Problem(409, "session-ended") from None
 

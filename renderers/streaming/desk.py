@@ -66,6 +66,11 @@ class Desk:
                 self._begin(session)
             return self._studio
 
+    def awaits(self, session: str) -> bool:
+        """Whether the manager has yet to say what this session, the present one, begins with."""
+        with self._lock:
+            return bool(session) and session[:LONGEST_NAME] == self._session != self._announced
+
     def announce(self, session: Mapping[str, Any] | None) -> None:
         """What the manager says about the node's session: {"id", "params"}, or None when there is none."""
         name = str(session["id"])[:LONGEST_NAME] if session else ""
@@ -75,9 +80,8 @@ class Desk:
                 return
             if name != self._session and (name or before == self._session):
                 self._begin(name)
-            studio = self._studio
-        if session:
-            _set_up(studio, session.get("params") or {})
+            if session:
+                _set_up(self._studio, session.get("params") or {})
 
     def close(self) -> None:
         """Send everybody away."""

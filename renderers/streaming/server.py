@@ -25,6 +25,7 @@ KEEP_ALIVE_SECONDS = 30
 PING_SECONDS = 20.0
 END_SECONDS = 1
 MOST_CONNECTIONS = 512
+PATIENCE_SECONDS = 2.0  # with the manager, which tells of a session within milliseconds
 
 
 def key_of(launch_token: str) -> str:
@@ -40,8 +41,15 @@ def missing() -> list[str]:
 class SessionServer:
     """Listens from the beginning on; `start` answers. Raises OSError when there is no port."""
 
-    def __init__(self, place: Place, key: str | None, threads: int, models: "HeldModels | None" = None) -> None:
-        self._place, self._key = place, key
+    def __init__(
+        self,
+        place: Place,
+        key: str | None,
+        threads: int,
+        models: "HeldModels | None" = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._place, self._key, self._patience = place, key, patience
         self._threads, self._models = threads, models
         self._socket = place.listen()
         self._making = threading.Lock()
@@ -103,7 +111,7 @@ class SessionServer:
         from renderers.streaming.pictures import prepare
 
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-        application: Any = Application(lambda: self.desk, self._key, drain)
+        application: Any = Application(lambda: self.desk, self._key, drain, self._patience if self._key else 0.0)
         config = uvicorn.Config(
             application,
             http="h11",

@@ -98,9 +98,9 @@ class Watcher:
 
 
 @contextmanager
-def serving(threads: int = 2) -> Iterator[Side]:
+def serving(threads: int = 2, patience: float = 0.0) -> Iterator[Side]:
     """A session side with a key; nothing of it is left behind."""
-    server = SessionServer(ALONE, KEY, threads)
+    server = SessionServer(ALONE, KEY, threads, patience=patience)
     side = Side(server, server.desk)
     side.server.start(side.drained.set)
     try:

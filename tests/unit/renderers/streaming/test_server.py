@@ -2,6 +2,7 @@
 
 import base64
 import io
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -328,6 +329,21 @@ def test_what_the_manager_says_of_a_session_is_its_first_camera(side: Side) -> N
     side.desk.announce(None)
     with side.http("one") as http:
         assert problem(http.get("/camera"), 409)["code"] == "session-ended"
+
+
+def test_a_user_who_is_faster_than_the_managers_word_is_shown_what_was_booked() -> None:
+    params = {"center": ["0.1", "0.2"], "radius": "0.125", "max_iter": 400}
+    with serving(patience=10.0) as side, side.http("one") as http:
+        word = threading.Timer(0.3, side.desk.announce, [{"id": "one", "params": params}])
+        word.start()
+        told = http.put("/camera", json={"width": 640}).json()
+        word.join()
+    assert (told["width"], told["radius"], told["max_iter"]) == (640, "0.125", 400)
+
+
+def test_a_user_of_whom_the_manager_says_nothing_is_served_all_the_same() -> None:
+    with serving(patience=0.1) as side, side.http("one") as http:
+        assert http.get("/camera").json()["radius"] == "1.25"
 
 
 def test_no_thread_draws_when_nobody_watches(side: Side) -> None:
