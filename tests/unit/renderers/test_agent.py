@@ -344,11 +344,11 @@ def test_a_lease_whose_model_cannot_be_loaded_is_handed_back(monkeypatch: pytest
 
 
 @contextmanager
-def booked(session: dict[str, Any] | None) -> Iterator[tuple[Manager, Life, httpx.Client]]:
+def booked(session: dict[str, Any] | None, **more: Any) -> Iterator[tuple[Manager, Life, httpx.Client]]:
     """A node with a session side, and what the manager would send there."""
     side = SessionServer(ALONE, key_of(LAUNCH_TOKEN), 2)
     headers = {"X-RRM-Key": key_of(LAUNCH_TOKEN)}
-    with serving(Manager(session=session)) as manager, living(manager.url, side=side) as life:
+    with serving(Manager(session=session, **more)) as manager, living(manager.url, side=side) as life:
         manager.wait_for(manager.saw("lease"))
         with httpx.Client(base_url=f"http://{side.address}", headers=headers, trust_env=False, timeout=10.0) as http:
             yield manager, life, http
@@ -370,6 +370,14 @@ def test_a_booked_node_begins_with_the_model_of_its_session_and_forgets_it_after
         told = len(manager.bodies("lease"))
         manager.wait_for(lambda: len(manager.bodies("lease")) > told + 1)
         assert http.get("/registry").json()["session"] is None
+
+
+def test_a_node_that_hears_of_another_session_asks_on_at_once() -> None:
+    """The next person may have booked it meanwhile, and waits for what they booked."""
+    with booked({"id": "s-1", "params": None}, retry_after=60.0) as (manager, _, http):
+        manager.wait_for(lambda: len(manager.bodies("lease")) == 2)
+        assert [body["session"] for body in manager.bodies("lease")] == [None, "s-1"]
+        assert http.get("/registry").json()["session"] == "s-1"
 
 
 def test_a_node_that_is_asked_to_exit_leaves_in_order() -> None:
