@@ -14,6 +14,7 @@ from rrm.errors import RrmError
 from rrm.gateway import headers
 from rrm.gateway.errors import ClientTimeout, NodeFailed, NodeTimeout
 from rrm.gateway.links import Link, link_to, new_link
+from rrm.gateway.parts import Parts, has_parts, is_encoded
 from rrm.gateway.slots import slot, traffic
 from rrm.gateway.visit import Message, Visit
 
@@ -140,7 +141,11 @@ class _Exchange:
             raise NodeTimeout(f"The node gave no answer within {FIRST_BYTE_SECONDS:.0f} s.") from None
         finally:
             self._patience = None
-        answer = headers.for_client(self._visit, head.status_code, head.headers.raw_items())
+        told = head.headers.raw_items()
+        parts = Parts() if has_parts(told) else None
+        if parts and is_encoded(told):
+            raise NodeFailed("The node compresses an answer of several parts.")
+        answer = headers.for_client(self._visit, head.status_code, told)
         if not self._is_sent:  # the rest of the body will not be read
             answer.append((b"connection", b"close"))
         self.has_begun = True
@@ -149,6 +154,8 @@ class _Exchange:
         while not is_last:
             piece, is_last = await self._piece()
             traffic.bytes["to_client"] += len(piece)
+            if parts:
+                piece = parts.passing(piece, is_last=is_last)
             await self._tell({"type": "http.response.body", "body": piece, "more_body": not is_last})
 
     async def _piece(self) -> tuple[bytes, bool]:

@@ -191,6 +191,19 @@ def test_a_node_that_does_not_speak_http_is_told(gate: Gate, nonsense: bytes) ->
     assert code_of(answer_to(gate, RawNode(saying(nonsense))), 502) == "node-failed"
 
 
+def test_parts_of_an_answer_set_no_cookies(gate: Gate) -> None:
+    """Browsers take them from the parts of a stream too."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n"
+    part = b"--b\r\nSet-Cookie: a=b\r\nContent-Type: text/plain\r\n\r\nhi\r\n--b--\r\n"
+    length = b"Content-Length: %d\r\n" % len(part)
+
+    passed = answer_to(gate, RawNode(saying(head + length + b"\r\n" + part)))
+
+    assert (b"cookie" in passed.content.lower(), len(passed.content)) == (False, len(part))
+    packed = RawNode(saying(head + length + b"Content-Encoding: gzip\r\n\r\n" + part))
+    assert code_of(answer_to(gate, packed), 502) == "node-failed"
+
+
 def test_a_node_that_is_not_there_is_told_at_once(gate: Gate) -> None:
     began = time.monotonic()
     with gate.client(session=gate.book(free_port())) as client:
