@@ -146,7 +146,10 @@ def resource_for(wanted: str | None) -> Resource:
         enabled = list(found.filter(enabled=True)[:2])
         if len(enabled) == 1:
             return enabled[0]
-        raise Invalid("resource", "Name the resource that is to render this.")
+        raise Invalid(
+            "resource",
+            "Name the resource that is to render this." if enabled else "No resource that renders this is enabled.",
+        )
     resource = found.filter(pk=wanted).first()
     if resource is None:
         raise Invalid("resource", f"There is no resource {wanted!r} that renders jobs.")

@@ -370,13 +370,13 @@ def test_a_host_that_keeps_forwarded_ports_to_itself_is_helped_by_a_program_of_o
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda size: there_and_back(relay.port, size), [50_000] * 24))
     host.cut_sessions()
-    until(lambda: not relay.is_alive)
-    until(lambda: not listens(relay.port))
+    until(lambda: not relay.is_alive, 30)
+    until(lambda: not listens(relay.port), 30)
     again = connection.relay(relay.port, forward.port)
     assert again.port == relay.port
     assert there_and_back(again.port, 1000)
     again.close()
-    until(lambda: not listens(again.port))
+    until(lambda: not listens(again.port), 30)
 
 
 def listens(port: int) -> bool:

@@ -122,3 +122,9 @@ def test_suspended_means_that_no_session_begins(farm: Farm, ada: Caller, operato
     assert problem(ada.post("session/", {}), 503, "suspended")["detail"] == "Back at noon."
     assert operator.post("farm/resume").json()["suspended"] is False
     booked(ada)
+
+
+def test_where_no_resource_is_enabled_nobody_is_asked_to_name_one(farm: Farm, ada: Caller) -> None:
+    Resource.objects.update(enabled=False)
+    body = problem(ada.post("session/", {}), 422, "invalid")
+    assert body["errors"]["resource"] == ["No resource that renders this is enabled."]
