@@ -19,10 +19,10 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from rrm.domain.states import NODE_GONE, NODE_LIVE, NODE_STARTING, NodeState
+from rrm.domain.states import NODE_GONE, NODE_LIVE, NODE_STARTING, NodeState, SessionState
 from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict
 from rrm.farm import patience, ranges, sites, tokens, tunnels, wakeups
-from rrm.farm.models import Node, Resource, Site
+from rrm.farm.models import Node, Resource, Session, Site
 from rrm.farm.specs import spec_for, tailored
 from rrm.farm.transitions import advance, facts_of, record
 from rrm.launchers.base import Handle, NodeSpec, Stream
@@ -187,13 +187,28 @@ def launch_failed(node: Node, reason: str) -> None:
 
 
 def drain(node: Node, actor: str, reason: str = "") -> None:
-    """Let the node finish what it holds and leave. One that has not checked in is stopped."""
+    """Let the node finish what it holds and leave; who has booked it keeps it until the session ends.
+
+    One that has not checked in is stopped.
+    """
     if node.state in NODE_STARTING:
         stop(node, actor, reason)
+        return
+    if node.state == NodeState.BOOKED and _leave_with_session(node, reason or f"drained by {actor}"):
         return
     with transaction.atomic():
         advance(node, NodeState.DRAINING, reason or f"Drained by {actor}", actor=actor)
         wakeups.announce_work()  # it may be waiting for work: the answer will be to leave
+
+
+def _leave_with_session(node: Node, reason: str) -> bool:
+    """Have a booked node stopped when its session ends; False when there is none any more."""
+    session = Session.objects.filter(node=node, state=SessionState.READY).values_list("pk", flat=True).first()
+    if session is None:
+        return False
+    Node.objects.filter(pk=node.pk, state=NodeState.BOOKED).update(reserved_for=session)
+    explain(node, f"Leaves when its session ends: {reason}")
+    return True
 
 
 def stop(node: Node, actor: str, reason: str = "") -> None:

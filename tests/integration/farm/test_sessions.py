@@ -142,3 +142,17 @@ def test_one_session_that_cannot_be_looked_after_keeps_no_other_from_it(
     monkeypatch.setattr(sessions, "end", breaking)
     later(3600)
     assert (now_is(broken)[0], now_is(other)[0]) == ("READY", "FAILED")
+
+
+def test_a_booked_node_that_is_drained_leaves_when_its_user_does(farm: Farm) -> None:
+    node = farm.node(answers=True)
+    session = book(farm)
+    node.refresh_from_db()
+    nodes.drain(node, "olga")
+    later(0)
+    node.refresh_from_db()
+    assert (now_is(session)[0], node.state) == ("READY", "BOOKED")
+    assert node.reason == "Leaves when its session ends: drained by olga"
+    sessions.end(session, "ada")
+    node.refresh_from_db()
+    assert node.state == NodeState.STOPPING
