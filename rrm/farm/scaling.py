@@ -111,7 +111,7 @@ def _demand(resource: Resource) -> autoscaling.Demand:
             )
         )
     opened = Session.objects.filter(resource=resource, state__in=SESSION_OPEN, opened_at__isnull=False, overrides={})
-    sessions = opened.count()
+    sessions = opened.exclude(node__reserved_for__isnull=False).count()  # those have what they need
     models = frozenset(str(job.model_id) for job in offered.values())
     return autoscaling.Demand(tuple(work), sessions, models)
 
