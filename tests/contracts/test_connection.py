@@ -368,7 +368,7 @@ def test_a_host_that_keeps_forwarded_ports_to_itself_is_helped_by_a_program_of_o
     assert connection.call(REACHES, {"host": others, "port": relay.port})
     assert there_and_back(relay.port, 3_000_000)
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(lambda size: there_and_back(relay.port, size), [50_000] * 24))
+        assert all(pool.map(lambda size: there_and_back(relay.port, size), [50_000] * 100))
     host.cut_sessions()
     until(lambda: not relay.is_alive, 30)
     until(lambda: not listens(relay.port), 30)

@@ -30,6 +30,8 @@ def main(asked):
     listener.listen(128)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    current = getattr(asyncio, "current_task", None) or asyncio.Task.current_task
+    running = set()  # asyncio itself has weak references only: a stream could be collected in the middle
 
     async def pump(source, sink):
         piece = await source.read(65536)
@@ -41,7 +43,8 @@ def main(asked):
             sink.write_eof()
 
     async def carry(reader, writer):
-        ends = [writer]
+        task, ends = current(), [writer]
+        running.add(task)
         try:
             there, away = await asyncio.open_connection("127.0.0.1", asked["to"])
             ends.append(away)
@@ -49,6 +52,7 @@ def main(asked):
         except (OSError, RuntimeError):
             pass
         finally:
+            running.discard(task)
             for end in ends:
                 end.close()
 
