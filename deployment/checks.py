@@ -62,22 +62,25 @@ class Verdict:
     seconds: float
 
 
-def pytest_step(name: str, *folders: str, postgresql: bool = False, shares: bool = False) -> Step | None:
-    """A test suite with coverage; None while its folders hold no tests."""
+def pytest_step(
+    name: str, *folders: str, postgresql: bool = False, shares: bool = False, measured: bool = True
+) -> Step | None:
+    """A test suite, `measured` by coverage, which makes it slower; None while its folders hold no tests."""
     present = [folder for folder in folders if any((ROOT / folder).rglob("test_*.py"))]
     options = ("-q", "-o", "console_output_style=classic", f"--junitxml={RESULTS / name}.xml")
-    command = (PYTHON, "-m", "coverage", "run", "-m", "pytest", *options, *present)
+    runner = ("-m", "coverage", "run") if measured else ()
+    command = (PYTHON, *runner, "-m", "pytest", *options, *present)
     return Step(name, command, postgresql=postgresql, shares=shares) if present else None
 
 
 def steps() -> list[Step]:
     """All steps in order, the quickest verdicts first."""
     suites = (
-        pytest_step("cluster", "tests/cluster", shares=True),
+        pytest_step("cluster", "tests/cluster", shares=True, measured=False),
         pytest_step("unit", "tests/unit", "tests/contracts", "tests/gateway", shares=True),
-        pytest_step("integration-postgresql", "tests/integration", postgresql=True, shares=True),
+        pytest_step("integration-postgresql", "tests/integration", postgresql=True, shares=True, measured=False),
         pytest_step("integration-sqlite", "tests/integration", shares=True),
-        pytest_step("browser", "tests/browser", shares=True),
+        pytest_step("browser", "tests/browser", shares=True, measured=False),
         pytest_step("acceptance", "tests/acceptance"),
     )
     return [
