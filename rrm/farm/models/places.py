@@ -52,6 +52,9 @@ class Site(models.Model):
         default=10, validators=[MinValueValidator(1)], help_text="Seconds between two questions to the site at least."
     )
     max_nodes = models.PositiveIntegerField(default=1)
+    max_parallel_loads = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Nodes that may load a model at the same time; empty is no limit."
+    )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -162,6 +165,12 @@ class RenderModel(models.Model):
     pinned = models.BooleanField(default=False, help_text="A node that holds it keeps it, and is kept.")
     size_bytes = models.BigIntegerField(null=True, blank=True, editable=False)
     load_seconds = models.FloatField(null=True, blank=True, editable=False)
+    load_failures = models.JSONField(
+        default=list, blank=True, editable=False, help_text="Names of the nodes that could not load it, lately."
+    )
+    quarantined_until = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="Until then no node is asked to load it."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -194,6 +203,7 @@ class Node(models.Model):
     streak = models.PositiveIntegerField(default=0)
     tiles_done = models.PositiveIntegerField(default=0)
     busy_seconds = models.FloatField(default=0)
+    blames = models.PositiveIntegerField(default=0, help_text="Ranges it failed that another node then completed.")
     requested_at = models.DateTimeField(default=timezone.now)
     running_since = models.DateTimeField(null=True, blank=True, help_text="When its site first saw it run.")
     started_at = models.DateTimeField(null=True, blank=True)
@@ -221,6 +231,11 @@ class Node(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def hardware(self) -> str:
+        """Its class: nodes of one site with as many cores are taken to be equally fast."""
+        return f"{self.site_id}/{self.cores}"
+
 
 class HeldModel(models.Model):
     """A render model that a node says it holds, and how fast it works on it."""
@@ -229,6 +244,7 @@ class HeldModel(models.Model):
     model = models.ForeignKey(RenderModel, on_delete=models.CASCADE, related_name="holders")
     loaded_at = models.DateTimeField(default=timezone.now)
     last_used = models.DateTimeField(default=timezone.now)
+    loading = models.BooleanField(default=False, help_text="It was told to load it and has not said that it has.")
     pixel_seconds = models.FloatField(null=True, blank=True, help_text="Measured seconds per pixel, moving average.")
 
     class Meta:

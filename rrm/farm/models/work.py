@@ -154,6 +154,9 @@ class Lease(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     decision = models.CharField(max_length=20, help_text="Why this node got this work.")
     warm = models.BooleanField(default=False)
+    is_copy = models.BooleanField(
+        default=False, help_text="A second node renders the same tiles, as the first is slow; the first result counts."
+    )
     deadline = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -172,8 +175,14 @@ class Lease(models.Model):
             models.CheckConstraint(condition=Q(start__lt=F("stop")), name="lease_not_empty"),
             models.UniqueConstraint(
                 fields=["job", "start"],
-                condition=Q(state__in=[LeaseState.ACTIVE, LeaseState.DONE]),
+                condition=Q(state__in=[LeaseState.ACTIVE, LeaseState.DONE], is_copy=False),
                 name="lease_one_holder",
+            ),
+            models.UniqueConstraint(
+                fields=["job", "start"], condition=Q(state=LeaseState.ACTIVE, is_copy=True), name="lease_one_copy"
+            ),
+            models.UniqueConstraint(
+                fields=["job", "start"], condition=Q(state=LeaseState.DONE), name="lease_one_result"
             ),
         ]
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import NotFound, StateConflict, TooMany
-from rrm.farm import composing, jobs, leases, nodes, reports, waiting
+from rrm.farm import composing, jobs, leases, market, nodes, reports, waiting
 from rrm.farm.models import Event, Job, Lease, Node, RenderModel, Resource, Site
 from rrm.results import bundle
 from tests.integration.farm.conftest import VIEW, Farm
@@ -98,7 +98,7 @@ def test_the_same_results_sent_twice_count_once(farm: Farm) -> None:
 
 
 def test_what_a_site_may_not_take_does_not_crowd_out_what_it_may(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "_CANDIDATES", 3)
+    monkeypatch.setattr(market, "_CANDIDATES", 3)
     farm.place(farm.add_site("there"), 1)
     for _ in range(4):
         farm.submit(sites={"policy": "only", "ids": ["there"]})
@@ -108,7 +108,7 @@ def test_what_a_site_may_not_take_does_not_crowd_out_what_it_may(farm: Farm, mon
 
 
 def test_the_urgent_comes_before_many_that_are_older(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "_CANDIDATES", 3)
+    monkeypatch.setattr(market, "_CANDIDATES", 3)
     for _ in range(4):
         farm.submit(priority="low")
     urgent = farm.submit(priority="urgent")

@@ -1,0 +1,123 @@
+"""The market: which tiles are to be given out, and which nodes could take them, as one decision is made on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Case, F, Q, QuerySet, When
+
+from rrm.domain import scheduling, tiling
+from rrm.domain.orders import PRIORITIES
+from rrm.domain.states import JOB_OFFERED, NODE_WORKING, NodeState
+from rrm.farm import estimates
+from rrm.farm.models import HeldModel, JobShare, Node
+
+AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
+_CANDIDATES = 200
+
+
+@dataclass(frozen=True)
+class Market:
+    """The open shares that one node may take, and the nodes of its resource that take work."""
+
+    node: Node
+    shares: Sequence[JobShare]
+    working: Sequence[Node]
+    models: Mapping[UUID, Mapping[str, HeldModel]]  # node → model → what it holds
+
+    def asking(self) -> scheduling.NodeFacts:
+        """The node that asks."""
+        node = self.node
+        return scheduling.NodeFacts(
+            id=str(node.pk),
+            resource=node.resource_id,
+            site=node.site_id,
+            held=frozenset(self.models.get(node.pk, {})),
+            streak=node.streak,
+        )
+
+    def rivals(self) -> Iterable[scheduling.NodeFacts]:
+        """The others."""
+        busy = settings.RRM.lease_target.total_seconds()
+        for other in self.working:
+            if other.pk != self.node.pk:
+                yield scheduling.NodeFacts(
+                    id=str(other.pk),
+                    resource=other.resource_id,
+                    site=other.site_id,
+                    held=frozenset(self.models.get(other.pk, {})),
+                    busy_seconds=busy if other.state != NodeState.IDLE else 0.0,
+                )
+
+    def jobs(self) -> list[scheduling.JobFacts]:
+        """The jobs with tiles that it may take."""
+        open_shares: dict[UUID, list[JobShare]] = {}
+        for share in self.shares:
+            open_shares.setdefault(share.job_id, []).append(share)
+        return [self._one_job(shares) for shares in open_shares.values()]
+
+    def _one_job(self, shares: Sequence[JobShare]) -> scheduling.JobFacts:
+        job = shares[0].job
+        tiles = sum(share.stop - share.cursor for share in shares)
+        pixel_seconds = estimates.pixel_seconds(str(job.model_id), self.models.values())
+        return scheduling.JobFacts(
+            id=str(job.pk),
+            resource=job.resource_id,
+            model=str(job.model_id),
+            owner=str(job.owner_id),
+            priority=job.priority,
+            created_at=job.created_at,
+            remaining_seconds=tiles
+            * tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive)
+            * pixel_seconds,
+            load_seconds=job.model.load_seconds or 0.0,
+        )
+
+
+def survey(node: Node, now: datetime) -> Market:
+    """What there is for `node` to choose from."""
+    working = list(Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING))
+    models: dict[UUID, dict[str, HeldModel]] = {}
+    for held in HeldModel.objects.filter(node__in=working):
+        models.setdefault(held.node_id, {})[str(held.model_id)] = held
+    mine = models.get(node.pk, {})
+    shares = [share for share in _open_shares(node) if _fits(share, node, working) and _in_time(share, node, mine, now)]
+    return Market(node, shares, working, models)
+
+
+def _open_shares(node: Node) -> QuerySet[JobShare]:
+    """The most urgent and oldest tiles that the node's site may take; what it may not take never crowds them out."""
+    rank = Case(*(When(job__priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
+    return (
+        JobShare.objects.filter(
+            Q(site=None) | Q(site=node.site_id),
+            Q(job__site_index="") | Q(job__site_index__contains=f"|{node.site_id}|"),
+            job__state__in=JOB_OFFERED,
+            job__resource=node.resource_id,
+            cursor__lt=F("stop"),
+        )
+        .select_related("job", "job__model")
+        .order_by(rank.desc(), "job__created_at", "start", "id")[:_CANDIDATES]
+    )
+
+
+def _fits(share: JobShare, node: Node, working: Sequence[Node]) -> bool:
+    """A node that failed on tiles leaves them to one that has not, as long as there is one."""
+    if node.name not in share.failed_on:
+        return True
+    sites = [share.site_id] if share.site_id else share.job.site_ids
+    able = (other for other in working if not sites or other.site_id in sites)
+    return all(other.name in share.failed_on for other in able)
+
+
+def _in_time(share: JobShare, node: Node, held: Mapping[str, HeldModel], now: datetime) -> bool:
+    """Whether the node will live until it has done what it would be given, and what it holds already."""
+    if node.ends_at is None:
+        return True
+    load = 0.0 if str(share.job.model_id) in held else share.job.model.load_seconds or 0.0
+    work = timedelta(seconds=load) + AHEAD * settings.RRM.lease_target
+    return scheduling.is_done_before(node.ends_at, work, now)
