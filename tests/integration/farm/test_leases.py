@@ -18,7 +18,7 @@ from PIL import Image
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import NotFound, StateConflict, TooMany
-from rrm.farm import composing, jobs, leases, market, nodes, reports, waiting
+from rrm.farm import composing, jobs, market, nodes, reports, waiting
 from rrm.farm.models import Event, Job, Lease, Node, RenderModel, Resource, Site
 from rrm.results import bundle
 from tests.integration.farm.conftest import VIEW, Farm
