@@ -1,0 +1,94 @@
+"""Which nodes are let go, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from rrm.domain.autoscaling import (
+    Demand,
+    History,
+    Phase,
+    SupplyNode,
+)
+from tests.unit.domain.demands import (
+    HERE,
+    LONG_AGO,
+    NOW,
+    TWO_SITES,
+    decide,
+    idle,
+    nodes,
+    seconds,
+    work,
+)
+
+
+def test_a_node_is_let_go_once_it_was_idle_for_five_minutes_and_not_wanted_for_ten() -> None:
+    wanted = History(wanted=((NOW.timestamp(), 1),))
+    for minutes, drained in ((4, ()), (9, ()), (10, ("a",))):
+        made = decide(Demand(), [idle("a", since=NOW)], history=wanted, now=NOW + timedelta(minutes=minutes))
+        assert made.drain == drained
+    assert made.reason == "0 wanted, 1 exist, at most 0 wanted lately: letting 1 go."
+    recent = decide(Demand(), [idle("a", since=NOW - seconds(299))])
+    assert recent.drain == ()
+    assert (
+        recent.reason == "0 wanted, 1 exist: keeping those that are busy, pinned, wanted lately or not idle for long."
+    )
+    assert decide(Demand(), [idle("a", since=NOW - seconds(300))]).drain == ("a",)
+
+
+def test_slow_starters_are_kept_twice_their_start_time() -> None:
+    slow = replace(HERE, start_time=seconds(400))
+    assert decide(Demand(), [idle("a", since=NOW - seconds(799))], slow).drain == ()
+    assert decide(Demand(), [idle("a", since=NOW - seconds(800))], slow).drain == ("a",)
+
+
+def test_an_idle_timeout_of_the_resource_wins() -> None:
+    brief = replace(HERE, idle_timeout=seconds(20), start_time=seconds(400))
+    wanted = History(wanted=((NOW.timestamp(), 1),))
+    assert decide(Demand(), [idle("a", since=NOW)], brief, wanted, NOW + seconds(19)).drain == ()
+    assert decide(Demand(), [idle("a", since=NOW)], brief, wanted, NOW + seconds(20)).drain == ("a",)
+
+
+def test_never_fewer_than_the_minimum_are_kept() -> None:
+    made = decide(Demand(), [idle("a"), idle("b"), idle("c")], replace(HERE, min_nodes=2))
+    assert len(made.drain) == 1
+
+
+def test_busy_starting_and_pinned_nodes_stay() -> None:
+    supply = [*nodes(1), *nodes(1, Phase.STARTING), idle("p", "m", pinned=True), SupplyNode("new", "here", Phase.IDLE)]
+    assert decide(Demand(), supply).drain == ()
+
+
+def test_those_go_first_whose_models_are_missed_least() -> None:
+    supply = [
+        idle("wanted", "w"),
+        idle("sole", "s"),
+        idle("copy", "c"),
+        idle("longer", "c", since=LONG_AGO - seconds(1)),
+        idle("empty"),
+    ]
+    demand = Demand(models=frozenset({"w"}))
+    order = [decide(demand, supply, replace(HERE, min_nodes=least)).drain for least in (4, 3, 2, 1, 0)]
+    assert order[-1] == ("empty", "longer", "copy", "sole", "wanted")
+    assert order == [order[-1][:count] for count in (1, 2, 3, 4, 5)]
+
+
+def test_the_only_node_at_the_site_of_bound_work_stays() -> None:
+    supply = [idle("a", site="far"), idle("b", site="near"), idle("c", site="near")]
+    assert decide(work(0.5, "far"), supply, TWO_SITES).drain == ("b", "c")
+
+
+def test_nodes_beyond_a_lowered_maximum_go_as_soon_as_they_are_idle() -> None:
+    supply = [idle("a", since=NOW), *nodes(2)]
+    assert decide(work(3), supply, replace(HERE, max_nodes=2)).drain == ("a",)
+
+
+def test_a_disabled_resource_lets_idle_nodes_go_at_once_and_launches_none() -> None:
+    off = replace(HERE, enabled=False, min_nodes=2)
+    wanted = History(wanted=((NOW.timestamp() - 1, 5),))
+    made = decide(work(9), [idle("a", since=NOW), *nodes(1)], off, wanted)
+    assert (made.want, made.launch, made.drain) == (0, (), ("a",))
+    made = decide(work(9), nodes(1), off, wanted)
+    assert made.reason == "0 wanted, 1 exist: launching none, since the resource is disabled."

@@ -1,0 +1,88 @@
+"""At which sites nodes are launched, and that work bound to a site gets its node there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rrm.domain.autoscaling import (
+    Demand,
+    Limits,
+    Phase,
+    SiteRoom,
+    Work,
+)
+from tests.unit.domain.demands import (
+    HERE,
+    NOW,
+    TWO_SITES,
+    decide,
+    idle,
+    nodes,
+    work,
+)
+
+
+def test_sites_are_filled_in_order_of_preference() -> None:
+    assert decide(work(4), [], TWO_SITES).launch == ("near", "near", "near", "far")
+
+
+def test_a_full_site_gets_none() -> None:
+    full = replace(HERE, sites=(SiteRoom("here", 0),))
+    made = decide(work(4), [], full)
+    assert (made.launch, made.reason) == ((), "4 wanted, 0 exist: no site has room.")
+    assert decide(work(4), [], replace(HERE, sites=())).reason == "4 wanted, 0 exist: no site is enabled."
+
+
+def test_split_work_gets_a_node_at_each_of_its_sites() -> None:
+    demand = Demand((Work(1, 128, frozenset({"near"})), Work(1, 128, frozenset({"far"}))))
+    made = decide(demand, [], TWO_SITES)
+    assert (made.want, made.launch) == (2, ("far", "near"))
+
+
+def test_every_site_of_split_work_gets_one_node_before_any_gets_more() -> None:
+    demand = Demand((Work(900, 128, frozenset({"far"})), Work(900, 128, frozenset({"near"}))))
+    made = decide(demand, [], replace(TWO_SITES, max_nodes=3))
+    assert made.launch == ("far", "near", "far")
+
+
+def test_a_site_where_bound_work_takes_the_room_gets_no_more() -> None:
+    tight = replace(HERE, sites=(SiteRoom("near", 1), SiteRoom("far", 5)))
+    demand = Demand((Work(1, 128, frozenset({"near"})), Work(600, 128)))
+    assert decide(demand, [], tight).launch == ("near", "far", "far")
+
+
+def test_work_bound_to_a_site_without_nodes_launches_there_at_once_though_enough_exist() -> None:
+    made = decide(work(0.5, "far"), nodes(2, Phase.BUSY, "near"), TWO_SITES)
+    assert made.launch == ("far",)
+
+
+def test_work_for_a_choice_of_sites_is_served_by_any_of_them() -> None:
+    assert decide(work(0.5, "near", "far"), nodes(1, Phase.BUSY, "far"), TWO_SITES).launch == ()
+    assert decide(work(0.5, "near", "far"), [], TWO_SITES).launch == ("near",)
+
+
+def test_work_bound_to_sites_that_are_not_enabled_wants_nothing() -> None:
+    assert decide(work(2, "elsewhere"), [], TWO_SITES).want == 0
+
+
+def test_an_idle_node_makes_place_for_work_that_is_bound_elsewhere() -> None:
+    limits = replace(TWO_SITES, max_nodes=2)
+    supply = [idle("a", since=NOW, site="near"), *nodes(1, Phase.BUSY, "near")]
+    made = decide(work(1, "far"), supply, limits)
+    assert (made.launch, made.drain) == ((), ("a",))
+    leaving = [replace(supply[0], phase=Phase.LEAVING), *supply[1:]]
+    assert decide(work(1, "far"), leaving, limits).drain == ()
+    assert decide(work(1, "far"), [leaving[0], replace(supply[0], id="b")], limits).drain == ()
+    assert decide(work(1, "far"), supply[1:], limits).launch == ("far",)
+
+
+def test_no_node_makes_place_for_a_site_that_has_no_room() -> None:
+    limits = Limits(0, 1, (SiteRoom("near", 1), SiteRoom("far", 0)))
+    assert decide(work(1, "far"), [idle("a", since=NOW, site="near")], limits).drain == ()
+
+
+def test_one_node_that_serves_two_needs_is_not_launched_twice() -> None:
+    sites = tuple(SiteRoom(name, 100) for name in ("a", "b", "c"))
+    demand = Demand((Work(1, 1, frozenset({"a", "b"})), Work(1, 1, frozenset({"a", "c"}))))
+    made = decide(demand, [], replace(HERE, sites=sites))
+    assert (made.want, made.launch) == (1, ("a",))
