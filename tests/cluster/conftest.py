@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from deployment.minicluster.cluster import MiniCluster
+from rrm.launchers.connection import Connection
+from rrm.launchers.slurm import SlurmLauncher
+from tests.cluster.slurm_nodes import end_all, launcher_on
+from tests.hosts import target_of
 
 
 @pytest.fixture
@@ -17,3 +21,10 @@ def cluster(shared_cluster: MiniCluster) -> Iterator[MiniCluster]:
         host.thaw()
         host.accept_user_key()
     shared_cluster.start()
+
+
+@pytest.fixture
+def launcher(cluster: MiniCluster) -> Iterator[SlurmLauncher]:
+    made = launcher_on(Connection(target_of(cluster.login)))
+    yield made
+    end_all(made)

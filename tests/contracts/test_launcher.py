@@ -10,12 +10,11 @@ import json
 import os
 import pwd
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,57 +23,19 @@ import pytest
 from deployment.minicluster.cluster import MiniCluster
 from deployment.minicluster.sshd import SshHost
 from rrm.errors import LauncherError
-from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Survey, agent_command
-from rrm.launchers.bootstrap import Renderers
+from rrm.launchers.base import Handle, Launcher, Liveness, Survey
 from rrm.launchers.connection import Connection, Target
-from rrm.launchers.local import FOLDERS_KEPT, LocalLauncher
+from rrm.launchers.local import LocalLauncher
 from rrm.launchers.slurm import SlurmLauncher
 from rrm.launchers.ssh import SshLauncher
+from tests.contracts.launched import BROUGHT, GRACE, PROGRAM, TOKEN, Site, introduction, spec, state, until
 from tests.fake_slurm import FakeSlurm
 from tests.far_end import FarEnd
 from tests.hosts import target_of
 
-TOKEN = "launch-token-of-one-node"
-GRACE = timedelta(seconds=10)
-
-# Says what it was given, then works until it is told to end.
-PROGRAM = """
-import json, os, sys, time
-print(json.dumps({"token": sys.stdin.readline().strip(), "pid": os.getpid(), "environment": dict(os.environ),
-                  "files": sorted(int(name) for name in os.listdir("/proc/self/fd"))}), flush=True)
-print("ready", file=sys.stderr, flush=True)
-time.sleep(600)
-"""
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + PROGRAM
 WITH_CHILD = "import subprocess; subprocess.Popen(['sleep', '613'])\n" + PROGRAM
 WITH_ESCAPED_GROUP = "import subprocess; subprocess.Popen(['sleep', '614'], process_group=0)\n" + PROGRAM
-
-
-@dataclass(frozen=True)
-class Site:
-    """A launcher, one more of the same site as after a restart, and the pid of a node on the machine where it runs."""
-
-    launcher: Launcher
-    restarted: Callable[[], Launcher]
-    pid: Callable[[Handle], int]
-    python: str = sys.executable
-    # Whether a node runs, or could not be started, by the time `launch` returns; a scheduler starts it later.
-    is_prompt: bool = True
-
-    def comes_to(self, handle: Handle, liveness: Liveness, launcher: Launcher | None = None) -> None:
-        """The node is in this state, at once where the site is prompt."""
-        launcher = launcher or self.launcher
-        if not self.is_prompt:
-            until(lambda: state(launcher, handle) is liveness, 20)
-        assert state(launcher, handle) is liveness
-
-    def end(self, handle: Handle, grace: timedelta = GRACE, launcher: Launcher | None = None) -> None:
-        """Stop the node and see it gone."""
-        assert (launcher or self.launcher).stop(handle, grace) or not self.is_prompt
-        self.comes_to(handle, Liveness.GONE)
-
-    def spec(self, name: str = "rrm-1", program: str = PROGRAM, **environment: str) -> NodeSpec:
-        return spec(name, program, python=self.python, **environment)
 
 
 def _pid(handle: Handle) -> int:
@@ -123,7 +84,6 @@ def _scheduled(line: Callable[[], Connection | FarEnd], folder: Path) -> Site:
     return Site(made(), made, pid, python="/usr/bin/python3", is_prompt=False)
 
 
-BROUGHT = Renderers("none", "/nowhere", "/usr/bin/python3")
 LAUNCHERS = {"local": _local, "ssh": _ssh, "slurm": _slurm, "slurm-fake": _slurm_fake}
 
 
@@ -133,29 +93,6 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     yield made
     for handle in made.launcher.survey([]).strays.values():
         made.launcher.stop(handle, timedelta())
-
-
-def spec(name: str = "rrm-1", program: str = PROGRAM, *, python: str = sys.executable, **environment: str) -> NodeSpec:
-    command = (python, "-c", program)
-    return NodeSpec(name, "mandelbrot", "http://127.0.0.1:9", TOKEN, command=command, environment=environment)
-
-
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.01)
-
-
-def introduction(launcher: Launcher, handle: Handle) -> dict[str, object]:
-    """What the program said about itself."""
-    until(lambda: launcher.logs(handle, "err", 1) == "ready\n")
-    said: dict[str, object] = json.loads(launcher.logs(handle, "out", 1))
-    return said
-
-
-def state(launcher: Launcher, handle: Handle) -> Liveness:
-    return launcher.survey([handle]).nodes[handle["name"]].liveness
 
 
 def test_a_launched_node_runs_until_it_is_stopped(site: Site) -> None:
@@ -325,108 +262,3 @@ def test_logs_give_the_last_lines_of_each_stream(site: Site) -> None:
 def test_a_name_that_could_lead_astray_is_refused(name: str) -> None:
     with pytest.raises(LauncherError):
         spec(name)
-
-
-# What only processes of this machine can show
-
-
-@pytest.fixture
-def local(tmp_path: Path) -> Iterator[LocalLauncher]:
-    launcher = LocalLauncher(tmp_path, log_bytes=1000)
-    yield launcher
-    for handle in launcher.survey([]).strays.values():
-        launcher.stop(handle, timedelta())
-
-
-def test_the_shipped_agent_is_told_all_but_its_token() -> None:
-    command = agent_command(replace(spec(), command=()), sys.executable)
-    assert command[1:] == (
-        "-m", "renderers", "mandelbrot", "--manager", "http://127.0.0.1:9", "--name", "rrm-1", "--token-file", "-",
-    )  # fmt: skip
-
-
-def test_a_process_that_took_over_the_pid_is_not_the_node_and_is_never_signalled(local: LocalLauncher) -> None:
-    handle = local.launch(spec())
-    stranger = {**handle, "start": handle["start"] - 1}
-    assert state(local, stranger) is Liveness.GONE
-    local.stop(stranger, timedelta())
-    assert state(local, {**handle, "boot": "another-boot"}) is Liveness.GONE
-    assert state(local, handle) is Liveness.RUNNING
-
-
-def test_a_zombie_is_gone(local: LocalLauncher) -> None:
-    from rrm.launchers.detach import boot_id, state_and_start
-
-    child = subprocess.Popen(["sleep", "600"])
-    handle = {"name": "rrm-z", "pid": child.pid, "start": state_and_start(child.pid)[1], "boot": boot_id()}
-    assert state(local, handle) is Liveness.RUNNING
-    child.kill()
-    until(lambda: state_and_start(child.pid)[0] == "Z")
-    assert state(local, handle) is Liveness.GONE
-    child.wait()
-
-
-def test_without_the_kernels_word_nothing_is_known_and_nothing_is_done(local: LocalLauncher, tmp_path: Path) -> None:
-    handle = local.launch(spec())
-    blind = LocalLauncher(tmp_path, proc=tmp_path / "no-proc")
-    assert state(blind, handle) is Liveness.UNKNOWN
-    found = blind.survey([])
-    assert "cannot tell" in found.problem
-    assert not found.strays
-    for act in (lambda: blind.stop(handle, GRACE), lambda: blind.launch(spec())):
-        with pytest.raises(LauncherError, match="cannot tell"):
-            act()
-    assert state(local, handle) is Liveness.RUNNING
-
-
-def test_an_entry_that_cannot_be_read_is_unknown(local: LocalLauncher, tmp_path: Path) -> None:
-    handle = local.launch(spec())
-    proc = tmp_path / "proc"
-    (proc / "sys/kernel/random").mkdir(parents=True)
-    (proc / "sys/kernel/random/boot_id").write_text(handle["boot"])
-    (proc / str(handle["pid"])).mkdir()
-    (proc / str(handle["pid"]) / "stat").write_text("1 (cut")
-    assert state(LocalLauncher(tmp_path, proc=proc), handle) is Liveness.UNKNOWN
-
-
-def test_a_command_name_with_parentheses_and_spaces_is_read_right(local: LocalLauncher, tmp_path: Path) -> None:
-    odd = tmp_path / "a) Z 0 (b"
-    odd.write_text("#!/bin/sh\nread token\nwhile :; do sleep 0.05; done\n")
-    odd.chmod(0o700)
-    assert state(local, local.launch(replace(spec(), command=(str(odd),)))) is Liveness.RUNNING
-
-
-def test_logs_stay_bounded_while_the_node_writes_on(local: LocalLauncher, tmp_path: Path) -> None:
-    program = "import time\nfor i in range(1000): print(i)\ntime.sleep(0.5)\nprint('last')\ntime.sleep(600)"
-    handle = local.launch(spec(program=program))
-    log = tmp_path / "nodes/rrm-1/out.log"
-    until(lambda: log.stat().st_size == 3890)
-    state(local, handle)
-    assert log.stat().st_size == 500
-    until(lambda: local.logs(handle, "out", 2) == "999\nlast\n")
-
-
-def test_a_node_inherits_no_file_and_its_folder_is_private(local: LocalLauncher, tmp_path: Path) -> None:
-    handle = local.launch(spec())
-    files = introduction(local, handle)["files"]
-    assert isinstance(files, list)
-    assert [number for number in files if number < 3] == [0, 1, 2]
-    assert len(files) == 4  # the fourth is the listing itself
-    modes = [path.stat().st_mode & 0o077 for path in [tmp_path / "nodes/rrm-1", *(tmp_path / "nodes/rrm-1").iterdir()]]
-    assert set(modes) == {0}
-
-
-def test_folders_of_nodes_long_gone_are_forgotten(local: LocalLauncher, tmp_path: Path) -> None:
-    kept = local.launch(spec("rrm-kept"))
-    for number in range(FOLDERS_KEPT + 5):
-        folder = tmp_path / f"nodes/rrm-{number}"
-        folder.mkdir()
-        (folder / "pid.json").write_text(json.dumps({"name": folder.name, "pid": 2**22 + 1, "start": 1, "boot": "old"}))
-        os.utime(folder, (1000 + number, 1000 + number))
-    os.utime(tmp_path / "nodes/rrm-kept", (1, 1))
-    local.launch(spec("rrm-new"))
-    left = {folder.name for folder in (tmp_path / "nodes").iterdir()}
-    assert len(left) == FOLDERS_KEPT + 1
-    assert {"rrm-kept", "rrm-new", f"rrm-{FOLDERS_KEPT + 4}"} <= left
-    assert "rrm-0" not in left
-    assert state(local, kept) is Liveness.RUNNING

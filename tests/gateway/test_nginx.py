@@ -15,9 +15,9 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from rrm.gateway.slots import traffic
+from tests.gateway.asking import raw
 from tests.gateway.conftest import Gate
 from tests.gateway.servers import head, until
-from tests.gateway.test_requests import raw
 from tests.services import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deployment" / "nginx.conf"

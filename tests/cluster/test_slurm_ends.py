@@ -1,0 +1,104 @@
+"""What ends a node that is a job of a real Slurm cluster, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from deployment.minicluster.cluster import MiniCluster
+from rrm.launchers.base import Handle, Liveness
+from rrm.launchers.connection import Connection
+from rrm.launchers.slurm import SlurmLauncher
+from tests.cluster.slurm_nodes import WORKS, comes_to, end_all, launcher_on, look, spec, until, works
+from tests.hosts import target_of
+
+GREEDY = "import time; held = b'x' * 400_000_000; time.sleep(600)"
+
+
+@pytest.fixture(scope="module")
+def out_of_time(shared_cluster: MiniCluster) -> Iterator[tuple[SlurmLauncher, list[Handle]]]:
+    """Nodes whose jobs have the shortest time limit there is; they were launched before everything else."""
+    made = launcher_on(Connection(target_of(shared_cluster.login, installation="timed")))
+    there: dict[str, Any] = {"time_limit": timedelta(minutes=1), "extra_directives": ("--nodelist=mini-n1",)}
+    stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WORKS}"
+    yield made, [made.launch(spec(program, **there)) for program in (WORKS, stubborn)]
+    end_all(made)
+
+
+def test_a_job_with_a_time_limit_says_when_it_ends(out_of_time: tuple[SlurmLauncher, list[Handle]]) -> None:
+    launcher, handles = out_of_time
+    ends_at = comes_to(launcher, handles[0], Liveness.RUNNING).ends_at
+    assert ends_at is not None
+    assert abs((ends_at - datetime.now(UTC)).total_seconds() - 60) < 15
+
+
+def test_an_end_has_its_reason(cluster: MiniCluster, launcher: SlurmLauncher) -> None:
+    programs = {"exits": "import sys; sys.exit(3)", "finishes": "pass", "greedy": GREEDY, "cancelled": WORKS}
+    handles = {what: launcher.launch(spec(program)) for what, program in programs.items()}
+    comes_to(launcher, handles["cancelled"], Liveness.RUNNING)
+    cluster.slurm.ask("scancel", handles["cancelled"]["job"])
+    reasons = {what: comes_to(launcher, handle, Liveness.GONE).reason for what, handle in handles.items()}
+    assert "exit code 3" in reasons["exits"]
+    assert "exit code 0" in reasons["finishes"]
+    assert "more memory" in reasons["greedy"]
+    assert "cancelled" in reasons["cancelled"]
+    again = {what: look(launcher, handle) for what, handle in handles.items()}
+    assert {what: seen.reason for what, seen in again.items()} == reasons
+
+
+def test_an_end_is_still_known_when_the_scheduler_has_forgotten_the_job(
+    cluster: MiniCluster, launcher: SlurmLauncher
+) -> None:
+    held = launcher.launch(spec(extra_directives=("--hold",)))
+    cancelled = works(launcher)
+    assert "held" in look(launcher, held).reason
+    for handle in (held, cancelled):
+        cluster.slurm.ask("scancel", handle["job"])
+        comes_to(launcher, handle, Liveness.GONE)
+    until(lambda: held["job"] not in cluster.slurm.ask("squeue", "-h", "--states=all", "-o", "%i").split(), 60)
+    assert "cancelled" in look(launcher, held).reason
+    assert "cancelled" in look(launcher, cancelled).reason
+
+
+def test_a_node_whose_machine_fails_is_gone(cluster: MiniCluster, launcher: SlurmLauncher) -> None:
+    handle = works(launcher, extra_directives=("--nodelist=mini-n2",))
+    cluster.slurm.slurmd(2).kill()
+    assert "machine of its job failed" in comes_to(launcher, handle, Liveness.GONE, 60).reason
+
+
+def test_a_job_that_was_put_back_into_the_queue_is_gone_and_does_not_run_again(
+    cluster: MiniCluster, launcher: SlurmLauncher
+) -> None:
+    handle = works(launcher, skip_directives=("--no-requeue",), extra_directives=("--requeue",))
+    cluster.slurm.ask("scontrol", "requeue", handle["job"])
+    seen = comes_to(launcher, handle, Liveness.GONE)
+    assert "put back into the queue" in seen.reason
+    until(lambda: launcher.survey([]).strays == {})
+    assert launcher.logs(handle, "out", 9) == "ready\n"
+
+
+def test_a_preempted_node_is_gone_and_says_why(cluster: MiniCluster, launcher: SlurmLauncher) -> None:
+    handle = works(launcher, partition="batch", extra_directives=("--nodelist=mini-n1", "--mem=1500"))
+    first = launcher.launch(spec(partition="high", extra_directives=("--nodelist=mini-n1", "--mem=1500")))
+    assert "higher priority" in comes_to(launcher, handle, Liveness.GONE).reason
+    comes_to(launcher, first, Liveness.RUNNING)
+
+
+def test_a_job_that_can_never_start_says_so(launcher: SlurmLauncher) -> None:
+    handle = launcher.launch(spec(nodes=9))
+    until(lambda: "will not start by itself" in look(launcher, handle).reason)
+    assert look(launcher, handle).liveness is Liveness.PENDING
+
+
+# Keep this one last: its jobs were launched first.
+
+
+def test_a_node_that_reaches_its_time_limit_was_told_and_says_so(
+    out_of_time: tuple[SlurmLauncher, list[Handle]],
+) -> None:
+    launcher, (told, stubborn) = out_of_time
+    assert "its time limit was near" in comes_to(launcher, told, Liveness.GONE, 100).reason
+    assert "reached its time limit" in comes_to(launcher, stubborn, Liveness.GONE, 100).reason
