@@ -10,10 +10,11 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 elsewhere (unix(7))
@@ -67,8 +68,7 @@ class RrmConfig:
     @property
     def v1_configurable(self) -> bool:
         """Whether those without a token may register programs, if they are who runs the manager."""
-        is_here_alone = self.embedded and _is_loopback(self.host) and "*" not in self.allowed_hosts
-        return self.v1_anonymous and is_here_alone
+        return self.v1_anonymous and _is_here_alone(self.mode, self.host, self.allowed_hosts)
 
     @property
     def embedded(self) -> bool:
@@ -100,54 +100,86 @@ class RrmConfig:
     def from_environ(cls, environ: Mapping[str, str]) -> RrmConfig:
         """Read and check every variable. Raises ConfigError with the variable's name."""
         read = _Reader(environ)
-        mode = read.choice("RRM_MODE", "embedded", ("embedded", "production"))
-        data_dir = Path(read.text("RRM_DATA", "var")).expanduser().resolve()
-        host, port = read.text("RRM_HOST", "127.0.0.1"), read.integer("RRM_PORT", 9000, 1, 65535)
-        hosts = read.words("RRM_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]" if mode == "embedded" else "")
-        # Any name for this machine would let any web page in: its own name could be one.
-        is_here_alone = mode == "embedded" and _is_loopback(host) and "*" not in hosts
-        config = cls(
-            mode=mode,
-            debug=read.flag("RRM_DEBUG"),
-            data_dir=data_dir,
-            host=host,
-            port=port,
-            secret_key=_secret_key(read.text("RRM_SECRET_KEY", ""), data_dir, mode),
-            allowed_hosts=hosts,
-            trusted_origins=read.words("RRM_TRUSTED_ORIGINS", ""),
-            database_url=read.text("DATABASE_URL", f"sqlite:///{data_dir / 'rrm.sqlite3'}"),
-            redis_url=read.text("REDIS_URL", ""),
-            manager_url=read.text("RRM_MANAGER_URL", f"http://{host}:{port}").rstrip("/"),
-            heartbeat=read.seconds("RRM_HEARTBEAT_SECONDS", 3),
-            lease_wait=read.seconds("RRM_LEASE_WAIT_SECONDS", 20),
-            lease_target=read.seconds("RRM_LEASE_SECONDS", 0.4),
-            lease_minimum=read.seconds("RRM_LEASE_DEADLINE_SECONDS", 15),
-            lease_longest=read.seconds("RRM_LEASE_LONGEST_SECONDS", 900),
-            node_give_up=read.seconds("RRM_NODE_GIVE_UP_SECONDS", 90),
-            node_start_timeout=read.seconds("RRM_NODE_START_SECONDS", 120),
-            autoscale_period=read.seconds("RRM_AUTOSCALE_SECONDS", 15),
-            reconcile_period=read.seconds("RRM_RECONCILE_SECONDS", 5 if mode == "embedded" else 10),
-            drain_target=read.seconds("RRM_DRAIN_TARGET_SECONDS", 300),
-            max_pixels=read.integer("RRM_MAX_PIXELS", 2**30, 1),
-            max_tiles=read.integer("RRM_MAX_TILES", 65536, 1),
-            max_open_jobs=read.integer("RRM_MAX_OPEN_JOBS", 1000, 1),
-            max_sessions=read.integer("RRM_MAX_SESSIONS", 4, 1),
-            session_idle=read.seconds("RRM_SESSION_IDLE_SECONDS", 300),
-            session_longest=read.seconds("RRM_SESSION_LONGEST_SECONDS", 8 * 3600),
-            max_body_bytes=read.integer("RRM_MAX_UPLOAD_BYTES", 256 * 2**20, 2**20),
-            model_cache_bytes=read.integer("RRM_MODEL_CACHE_BYTES", 2 * 2**30, 0),
-            event_retention=timedelta(days=read.integer("RRM_EVENT_DAYS", 30, 1)),
-            keys_dir=Path(read.text("RRM_KEYS", str(data_dir / "keys"))).expanduser().resolve(),
-            ssh_config=_file_if_there(read.text("RRM_SSH_CONFIG", "~/.ssh/config")),
-            v1_anonymous=read.flag("RRM_V1_ANONYMOUS", is_on=is_here_alone),
-            v1_legacy=read.choice("RRM_V1_LEGACY", "0", ("0", "cookie", "1")),
-            v1_origins=read.words("RRM_V1_ORIGINS", ""),
-        )
-        if bad := next((origin for origin in config.v1_origins if not _ORIGIN.fullmatch(origin)), None):
-            raise ConfigError(f"RRM_V1_ORIGINS must name origins like https://viewer.example.org, not {bad!r}")
-        if mode == "production" and not config.allowed_hosts:
+        service = _service(read)
+        embedded = service["mode"] == "embedded"
+        config = cls(**service, **_durations(read, embedded=embedded), **_limits(read), **_v1(read, service))
+        if not embedded and not config.allowed_hosts:
             raise ConfigError("RRM_ALLOWED_HOSTS must name the public host in production")
         return config
+
+
+def _service(read: _Reader) -> dict[str, Any]:
+    """Where the service is, what it keeps its things in, and whom it talks to."""
+    mode = read.choice("RRM_MODE", "embedded", ("embedded", "production"))
+    data_dir = Path(read.text("RRM_DATA", "var")).expanduser().resolve()
+    host, port = read.text("RRM_HOST", "127.0.0.1"), read.integer("RRM_PORT", 9000, 1, 65535)
+    return {
+        "mode": mode,
+        "debug": read.flag("RRM_DEBUG"),
+        "data_dir": data_dir,
+        "host": host,
+        "port": port,
+        "secret_key": _secret_key(read.text("RRM_SECRET_KEY", ""), data_dir, mode),
+        "allowed_hosts": read.words("RRM_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1]" if mode == "embedded" else ""),
+        "trusted_origins": read.words("RRM_TRUSTED_ORIGINS", ""),
+        "database_url": read.text("DATABASE_URL", f"sqlite:///{data_dir / 'rrm.sqlite3'}"),
+        "redis_url": read.text("REDIS_URL", ""),
+        "manager_url": read.text("RRM_MANAGER_URL", f"http://{host}:{port}").rstrip("/"),
+        "keys_dir": Path(read.text("RRM_KEYS", str(data_dir / "keys"))).expanduser().resolve(),
+        "ssh_config": _file_if_there(read.text("RRM_SSH_CONFIG", "~/.ssh/config")),
+    }
+
+
+def _durations(read: _Reader, *, embedded: bool) -> dict[str, Any]:
+    """How often things are looked after, and how long they may take or last."""
+    return {
+        "heartbeat": read.seconds("RRM_HEARTBEAT_SECONDS", 3),
+        "lease_wait": read.seconds("RRM_LEASE_WAIT_SECONDS", 20),
+        "lease_target": read.seconds("RRM_LEASE_SECONDS", 0.4),
+        "lease_minimum": read.seconds("RRM_LEASE_DEADLINE_SECONDS", 15),
+        "lease_longest": read.seconds("RRM_LEASE_LONGEST_SECONDS", 900),
+        "node_give_up": read.seconds("RRM_NODE_GIVE_UP_SECONDS", 90),
+        "node_start_timeout": read.seconds("RRM_NODE_START_SECONDS", 120),
+        "autoscale_period": read.seconds("RRM_AUTOSCALE_SECONDS", 15),
+        "reconcile_period": read.seconds("RRM_RECONCILE_SECONDS", 5 if embedded else 10),
+        "drain_target": read.seconds("RRM_DRAIN_TARGET_SECONDS", 300),
+        "session_idle": read.seconds("RRM_SESSION_IDLE_SECONDS", 300),
+        "session_longest": read.seconds("RRM_SESSION_LONGEST_SECONDS", 8 * 3600),
+        "event_retention": timedelta(days=read.integer("RRM_EVENT_DAYS", 30, 1, 36500)),
+    }
+
+
+def _limits(read: _Reader) -> dict[str, Any]:
+    """How much people may ask for, and how much may be kept."""
+    return {
+        "max_pixels": read.integer("RRM_MAX_PIXELS", 2**30, 1),
+        "max_tiles": read.integer("RRM_MAX_TILES", 65536, 1),
+        "max_open_jobs": read.integer("RRM_MAX_OPEN_JOBS", 1000, 1),
+        "max_sessions": read.integer("RRM_MAX_SESSIONS", 4, 1),
+        "max_body_bytes": read.integer("RRM_MAX_UPLOAD_BYTES", 256 * 2**20, 2**20),
+        "model_cache_bytes": read.integer("RRM_MODEL_CACHE_BYTES", 2 * 2**30, 0),
+    }
+
+
+def _v1(read: _Reader, service: Mapping[str, Any]) -> dict[str, Any]:
+    """What the clients of the first RRM may do."""
+    origins = read.words("RRM_V1_ORIGINS", "")
+    if bad := next((origin for origin in origins if not _ORIGIN.fullmatch(origin)), None):
+        raise ConfigError(f"RRM_V1_ORIGINS must name origins like https://viewer.example.org, not {bad!r}")
+    is_alone = _is_here_alone(service["mode"], service["host"], service["allowed_hosts"])
+    return {
+        "v1_anonymous": read.flag("RRM_V1_ANONYMOUS", is_on=is_alone),
+        "v1_legacy": read.choice("RRM_V1_LEGACY", "0", ("0", "cookie", "1")),
+        "v1_origins": origins,
+    }
+
+
+def _is_here_alone(mode: str, host: str, allowed_hosts: Sequence[str]) -> bool:
+    """Whether only people at this machine can reach the service.
+
+    Any name for this machine would let any web page in: its own name could be one.
+    """
+    return mode == "embedded" and _is_loopback(host) and "*" not in allowed_hosts
 
 
 class _Reader:

@@ -45,6 +45,7 @@ def test_the_secret_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None
         ("RRM_LEASE_SECONDS", "nan"),
         ("RRM_LEASE_SECONDS", "soon"),
         ("RRM_MAX_PIXELS", "many"),
+        ("RRM_EVENT_DAYS", "2000000000"),
         ("RRM_SECRET_KEY", "short"),
     ],
 )
