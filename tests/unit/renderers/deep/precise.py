@@ -10,6 +10,8 @@ GUARD_BITS = 120
 
 def exact(number: Scaled) -> Fraction:
     """The number that a mantissa and an exponent stand for."""
+    if not number.mantissa:  # its exponent is far below all others: two to that power would have a billion digits
+        return Fraction(0)
     return Fraction(number.mantissa) * Fraction(2) ** number.exponent
 
 
