@@ -13,6 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from rrm.domain import addresses
@@ -201,7 +202,9 @@ def turn(now: datetime) -> None:
     """One turn of the loop: waiting that was in vain, nodes that are gone, sessions that are over, warnings."""
     for state, look in ((SessionState.PENDING, _look_at_waiting), (SessionState.READY, _look_at_ready)):
         _each(Session.objects.filter(state=state).select_related("node", "resource", "owner"), look, now)
-    _each(Node.objects.filter(state=NodeState.BOOKED).select_related("site", "resource"), _free_forgotten, now)
+    served = Session.objects.filter(node=OuterRef("pk"), state=SessionState.READY)
+    forgotten = Node.objects.filter(~Exists(served), state=NodeState.BOOKED)
+    _each(forgotten.select_related("site", "resource"), _free_forgotten, now)
     booking.settle(now)
 
 
@@ -273,7 +276,7 @@ def _warn(session: Session, ahead: timedelta) -> None:
 
 
 def _free_forgotten(node: Node, now: datetime) -> None:
-    """A node that is BOOKED by nobody."""
+    """A node that was BOOKED by nobody, and still is."""
     if not Session.objects.filter(node=node, state=SessionState.READY).exists():
         advance(node, NodeState.IDLE, idle_since=now)
         wakeups.announce_work()

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries
 
 from rrm.domain.states import NodeState
 from rrm.errors import NotFound, StateConflict
@@ -142,6 +143,33 @@ def test_one_session_that_cannot_be_looked_after_keeps_no_other_from_it(
     monkeypatch.setattr(sessions, "end", breaking)
     later(3600)
     assert (now_is(broken)[0], now_is(other)[0]) == ("READY", "FAILED")
+
+
+def test_a_node_that_nobody_has_booked_is_free_again(farm: Farm) -> None:
+    node, served = farm.node(answers=True), farm.node(answers=True)
+    book(farm)
+    book(farm)
+    Session.objects.filter(node=node).update(state="ENDED", finished_at=timezone.now())
+
+    later(1)
+
+    node.refresh_from_db()
+    served.refresh_from_db()
+    assert (node.state, served.state) == (NodeState.IDLE, NodeState.BOOKED)
+
+
+def test_more_sessions_take_no_more_queries_to_look_after(
+    farm: Farm, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    counted = []
+    for _ in range(3):
+        farm.node(answers=True)
+        book(farm)
+        with django_assert_max_num_queries(20) as asked:
+            later(1)
+        counted.append(len(asked.captured_queries))
+
+    assert counted == [counted[0]] * 3
 
 
 def test_a_booked_node_that_is_drained_leaves_when_its_user_does(farm: Farm) -> None:
