@@ -1,8 +1,8 @@
 """Everything that has to pass, one line per step: python -m deployment.checks [STEP …].
 
 The whole output of a step is kept in test-results/; that of a failed one is printed as well. All steps run even when
-one fails, so that a run shows everything there is to mend. The last lines are pytest's own summaries. Two suites that
-mostly wait or keep to one core run at once; the last has the machine to itself.
+one fails, so that a run shows everything there is to mend. The last lines are pytest's own summaries. Steps that mostly
+wait or keep to one core run three at once; those with a whole farm of their own have the machine to themselves.
 """
 
 from __future__ import annotations
@@ -38,20 +38,21 @@ _SUMMARY = re.compile(
     r"^=*\s*(\d+ (passed|failed|error|skipped|deselected|xfailed)|no tests ran)\b.* in [\d.:hms ()]+=*$"
 )
 _SHOWN_LINES = 150
+_AT_ONCE = 3  # on two cores: the longest suite waits for a cluster most of its time
 
 
 @dataclass(frozen=True)
 class Step:
     """A command that must succeed. `postgresql` gives it a private server in DATABASE_URL.
 
-    One that `shares` the machine may run beside the next.
+    One that runs `alone` has the machine to itself.
     """
 
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     postgresql: bool = False
-    shares: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,29 +63,18 @@ class Verdict:
     seconds: float
 
 
-def pytest_step(
-    name: str, *folders: str, postgresql: bool = False, shares: bool = False, measured: bool = True
-) -> Step | None:
-    """A test suite, `measured` by coverage, which makes it slower; None while its folders hold no tests."""
-    present = [folder for folder in folders if any((ROOT / folder).rglob("test_*.py"))]
+def pytest_step(name: str, *paths: str, postgresql: bool = False, alone: bool = False, measured: bool = True) -> Step:
+    """A test suite, `measured` by coverage, which makes it slower; a path that begins with - is left out."""
     options = ("-q", "-o", "console_output_style=classic", f"--junitxml={RESULTS / name}.xml")
+    chosen = [f"--ignore={path[1:]}" if path.startswith("-") else path for path in paths]
     runner = ("-m", "coverage", "run") if measured else ()
-    command = (PYTHON, *runner, "-m", "pytest", *options, *present)
-    return Step(name, command, postgresql=postgresql, shares=shares) if present else None
+    return Step(name, (PYTHON, *runner, "-m", "pytest", *options, *chosen), postgresql=postgresql, alone=alone)
 
 
 def steps() -> list[Step]:
-    """All steps in order, the quickest verdicts first."""
-    suites = (
-        pytest_step("cluster", "tests/cluster", shares=True, measured=False),
-        pytest_step("unit", "tests/unit", "tests/contracts", "tests/gateway", shares=True),
-        pytest_step("integration-postgresql", "tests/integration", postgresql=True, shares=True, measured=False),
-        pytest_step("integration-sqlite", "tests/integration", shares=True),
-        pytest_step("browser", "tests/browser", shares=True, measured=False),
-        pytest_step("acceptance", "tests/acceptance"),
-    )
+    """All steps in order: the quickest verdicts first, then suites, which end at about the same time."""
     return [
-        Step("services", ("sh", "deployment/test-services/ensure.sh")),
+        Step("services", ("sh", "deployment/test-services/ensure.sh"), alone=True),
         Step("lint", (PYTHON, "-m", "ruff", "check", ".")),
         Step("format", (PYTHON, "-m", "ruff", "format", "--check", ".")),
         Step("layers", (str(Path(PYTHON).with_name("lint-imports")),)),
@@ -92,7 +82,14 @@ def steps() -> list[Step]:
         Step("migrations", (*MANAGE, "makemigrations", "--check", "--dry-run")),
         Step("deploy", (*MANAGE, "check", "--deploy", "--fail-level", "WARNING"), PRODUCTION),
         Step("schema", (*MANAGE, "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull)),
-        *(suite for suite in suites if suite is not None),
+        pytest_step("cluster", "tests/cluster", measured=False),
+        pytest_step("integration-sqlite", "tests/integration"),
+        pytest_step("contracts", "tests/contracts", "tests/gateway"),
+        pytest_step("integration-postgresql", "tests/integration", postgresql=True, measured=False),
+        pytest_step("browser", "tests/browser", measured=False),
+        pytest_step("unit", "tests/unit"),
+        pytest_step("acceptance", "tests/acceptance", "-tests/acceptance/test_kill.py", alone=True),
+        pytest_step("kill", "tests/acceptance/test_kill.py", alone=True, measured=False),
     ]
 
 
@@ -115,9 +112,9 @@ def run(step: Step, environment: dict[str, str]) -> Verdict:
 
 
 def verdicts(chosen: Sequence[Step], environment: dict[str, str]) -> Iterator[Verdict]:
-    """The verdicts in order, each as soon as it is known; steps that share the machine run two at once."""
-    for shares, group in itertools.groupby(chosen, key=lambda step: step.shares):
-        with ThreadPoolExecutor(2 if shares else 1) as pool:
+    """The verdicts in order, each as soon as it is known; those that need not be alone run beside each other."""
+    for alone, group in itertools.groupby(chosen, key=lambda step: step.alone):
+        with ThreadPoolExecutor(1 if alone else _AT_ONCE) as pool:
             yield from pool.map(lambda step: run(step, environment), group)
 
 

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
-import pytest
+from datetime import UTC, datetime
 
 from deployment.minicluster.cluster import MiniCluster
 from rrm.launchers.base import Handle, Liveness
-from rrm.launchers.connection import Connection
 from rrm.launchers.slurm import SlurmLauncher
-from tests.cluster.slurm_nodes import WORKS, comes_to, end_all, launcher_on, look, spec, until, works
-from tests.hosts import target_of
+from tests.cluster.slurm_nodes import WORKS, comes_to, look, spec, until, works
 
 GREEDY = "import time; held = b'x' * 400_000_000; time.sleep(600)"
-
-
-@pytest.fixture(scope="module")
-def out_of_time(shared_cluster: MiniCluster) -> Iterator[tuple[SlurmLauncher, list[Handle]]]:
-    """Nodes whose jobs have the shortest time limit there is; they were launched before everything else."""
-    made = launcher_on(Connection(target_of(shared_cluster.login, installation="timed")))
-    there: dict[str, Any] = {"time_limit": timedelta(minutes=1), "extra_directives": ("--nodelist=mini-n1",)}
-    stubborn = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WORKS}"
-    yield made, [made.launch(spec(program, **there)) for program in (WORKS, stubborn)]
-    end_all(made)
 
 
 def test_a_job_with_a_time_limit_says_when_it_ends(out_of_time: tuple[SlurmLauncher, list[Handle]]) -> None:
@@ -91,14 +75,3 @@ def test_a_job_that_can_never_start_says_so(launcher: SlurmLauncher) -> None:
     handle = launcher.launch(spec(nodes=9))
     until(lambda: "will not start by itself" in look(launcher, handle).reason)
     assert look(launcher, handle).liveness is Liveness.PENDING
-
-
-# Keep this one last: its jobs were launched first.
-
-
-def test_a_node_that_reaches_its_time_limit_was_told_and_says_so(
-    out_of_time: tuple[SlurmLauncher, list[Handle]],
-) -> None:
-    launcher, (told, stubborn) = out_of_time
-    assert "its time limit was near" in comes_to(launcher, told, Liveness.GONE, 100).reason
-    assert "reached its time limit" in comes_to(launcher, stubborn, Liveness.GONE, 100).reason
