@@ -69,7 +69,7 @@ class Tunnel:
 
 
 _tunnels: dict[str, Tunnel] = {}
-_lock = threading.Lock()
+_locks: dict[str, threading.Lock] = {}  # one for each site: a host that does not answer holds up no other
 
 
 def keep(site: Site) -> str:
@@ -79,7 +79,7 @@ def keep(site: Site) -> str:
 
     Raises SiteUnavailable when the site's host cannot be reached or does not let us listen.
     """
-    with _lock:
+    with _locks.setdefault(site.pk, threading.Lock()):
         tunnel = _tunnels.get(site.pk)
         if tunnel is None or tunnel.connection.target != target_of(site):
             tunnel = _tunnels[site.pk] = opened(site, site.tunnel_port)
