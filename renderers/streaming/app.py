@@ -11,6 +11,7 @@ from typing import Any
 from renderers import __version__
 from renderers.streaming.camera import Refused
 from renderers.streaming.desk import Desk, Ended
+from renderers.streaming.door import ADMIT
 from renderers.streaming.frames import WHOLE
 from renderers.streaming.http import (
     Answer,
@@ -95,6 +96,7 @@ class Application:
         told = header(scope, KEY)
         if self._key is not None and not hmac.compare_digest(told.encode("latin-1"), self._key.encode()):
             raise Problem(403, "forbidden")
+        scope["state"][ADMIT]()
         session = header(scope, SESSION)
         try:
             self._desk().studio(session)

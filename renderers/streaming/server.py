@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from renderers.streaming.place import Place
@@ -108,13 +109,16 @@ class SessionServer:
         import uvicorn  # 60 ms, which the node's start does not wait for
 
         from renderers.streaming.app import Application
+        from renderers.streaming.door import Door, Strangers
         from renderers.streaming.pictures import prepare
 
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         application: Any = Application(lambda: self.desk, self._key, drain, self._patience if self._key else 0.0)
+        strangers: Strangers = {}
+        door: Any = partial(Door, strangers)
         config = uvicorn.Config(
             application,
-            http="h11",
+            http=door,
             ws="websockets-sansio",
             lifespan="off",
             log_config=None,

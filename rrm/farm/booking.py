@@ -132,7 +132,7 @@ def _open(session: Session, wish: Wish, now: datetime) -> Session:
     if wish.overrides:
         session.reason = "Waits for a node of its own."
         with transaction.atomic():
-            _store(session)
+            _wait(session)
             _start_own(session, wish.site)
         return session
     waiting = _waiting(wish.resource.pk).exclude(pk=session.pk).count()
@@ -146,7 +146,7 @@ def _open(session: Session, wish: Wish, now: datetime) -> Session:
         )
     session.reason = expected.reason
     with transaction.atomic():
-        _store(session)
+        _wait(session)
         wakeups.wake("rrm.autoscale")
         wakeups.announce_work()
     return session
@@ -160,6 +160,12 @@ def _store(session: Session) -> None:
     with transaction.atomic():
         session.save()
         record(session, "session", facts_of(session), actor=session.owner.get_username())
+
+
+def _wait(session: Session) -> None:
+    """The loop ends its waiting in any case; the wake-up makes that punctual."""
+    _store(session)
+    wakeups.wake("rrm.end_wait", str(session.pk), at=session.wait_until)
 
 
 def _start_own(session: Session, site: Site | None) -> None:

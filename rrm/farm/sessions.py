@@ -217,6 +217,13 @@ def look_after(session: Session, now: datetime) -> None:
     session.refresh_from_db()
 
 
+def end_wait(session: UUID) -> None:
+    """The time that somebody would wait is over; nothing happens if a renderer came, or if it is not over after all."""
+    row = Session.objects.select_related("node", "resource", "owner").filter(pk=session).first()
+    if row is not None and row.state == SessionState.PENDING:
+        look_after(row, timezone.now())
+
+
 def _each(rows: Iterable[Row], look: Callable[[Row, datetime], None], now: datetime) -> None:
     """One that cannot be dealt with never keeps the others from it."""
     for row in list(rows):

@@ -25,6 +25,11 @@ def look_after_sessions() -> None:
     loops.run("sessions", sessions.turn)
 
 
+@shared_task(name="rrm.end_wait")
+def end_wait(session: str) -> None:
+    sessions.end_wait(UUID(session))
+
+
 @shared_task(name="rrm.housekeeping")
 def housekeeping() -> None:
     reconciling.tidy(timezone.now())

@@ -14,12 +14,14 @@ import math
 import os
 import threading
 import time
+from datetime import datetime
 from functools import partial
 
 import redis
 from celery import current_app
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +97,11 @@ def announce_work() -> None:
     transaction.on_commit(partial(_announce, "work"), robust=True)
 
 
-def wake(task: str, *args: str) -> None:
-    """Have a worker run `task` soon, after commit. Repeats that are still unsent are merged."""
-    transaction.on_commit(partial(_courier().post, ("task", task, *args)), robust=True)
+def wake(task: str, *args: str, at: datetime | None = None) -> None:
+    """Have a worker run `task` soon, or at that time, after commit. Repeats that are still unsent are merged."""
+    pause = 0.0 if at is None else (at - timezone.now()).total_seconds()
+    due = time.monotonic() + pause
+    transaction.on_commit(partial(_courier().post, ("task", task, *args), due), robust=True)
 
 
 def _announce(bell: str) -> None:
@@ -109,7 +113,7 @@ class _Courier:
     """One daemon thread that talks to the broker for the rest of the process."""
 
     def __init__(self) -> None:
-        self._pending: dict[tuple[str, ...], None] = {}
+        self._pending: dict[tuple[str, ...], float] = {}
         self._changed = threading.Condition()
         self._busy = False
         self._down_since: float | None = None
@@ -119,24 +123,32 @@ class _Courier:
         threading.Thread(target=self._run, name="rrm-courier", daemon=True).start()
         atexit.register(self.flush, 1.0)
 
-    def post(self, message: tuple[str, ...]) -> None:
+    def post(self, message: tuple[str, ...], due: float = 0.0) -> None:
+        """Deliver it when time.monotonic() says `due`, at the earlier time if it waits already."""
         with self._changed:
             if len(self._pending) < _QUEUE_LIMIT:
-                self._pending[message] = None
+                self._pending[message] = min(due, self._pending.get(message, due))
                 self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until everything posted was tried; False when the time is over first."""
+        """Wait until everything that is due was tried; False when the time is over first."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._pending and not self._busy, timeout)
+            return self._changed.wait_for(lambda: not self._due() and not self._busy, timeout)
+
+    def _due(self) -> list[tuple[str, ...]]:
+        now = time.monotonic()
+        return [message for message, due in self._pending.items() if due <= now]
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._pending)
-                messages, self._pending = list(self._pending), {}
+                while not (messages := self._due()):
+                    soonest = min(self._pending.values(), default=math.inf)
+                    self._changed.wait(None if soonest == math.inf else max(0.0, soonest - time.monotonic()))
+                for message in messages:
+                    del self._pending[message]
                 self._busy = True
             for message in messages:
                 self._deliver(message)

@@ -11,6 +11,8 @@ from typing import Any
 
 import uvicorn
 
+from rrm.supervisor.http import Http
+
 _KEEP_ALIVE_SECONDS = 75  # longer than the pauses between a node's requests
 _GRACE_SECONDS = 2  # event streams never end by themselves
 _LONGEST_MESSAGE = 16 * 2**20
@@ -29,7 +31,7 @@ def configuration(application: Any = "rrm.asgi:application") -> uvicorn.Config:
     return uvicorn.Config(
         application,
         loop="uvloop",
-        http="httptools",
+        http=Http,
         ws="websockets-sansio",
         ws_max_size=_LONGEST_MESSAGE,
         ws_ping_interval=_PING_SECONDS,

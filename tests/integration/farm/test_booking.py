@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NodeState, SessionState
 from rrm.errors import NoCapacity, StateConflict, Suspended, TooMany
-from rrm.farm import booking, nodes, reports, scaling, sessions
+from rrm.farm import booking, nodes, reports, scaling, sessions, wakeups
 from rrm.farm.booking import Wish
 from rrm.farm.models import Event, HeldModel, Node, RenderModel, Resource, Session, Site
 from tests.integration.farm.conftest import Farm
@@ -113,6 +113,20 @@ def test_waiting_in_vain_ends_with_a_reason(farm: Farm) -> None:
     session = book(farm, SOON)
     later(31)
     assert now_is(session) == ("FAILED", "No renderer became free within 31 s.")
+
+
+def test_waiting_ends_at_its_time_and_not_before(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    woken: list[object] = []
+    monkeypatch.setattr(wakeups, "wake", lambda task, *args, at=None: woken.append((task, *args, at)))
+    session = book(farm, SOON)
+    assert ("rrm.end_wait", str(session.pk), session.wait_until) in woken
+    sessions.end_wait(session.pk)
+    assert now_is(session)[0] == "PENDING"
+    Session.objects.update(wait_until=timezone.now())
+    sessions.end_wait(session.pk)
+    assert now_is(session)[0] == "FAILED"
+    sessions.end_wait(session.pk)
+    assert now_is(session)[0] == "FAILED"
 
 
 def test_a_person_has_so_many_sessions_and_no_more(farm: Farm) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -99,6 +101,41 @@ def test_a_task_is_sent_after_commit_and_never_after_a_rollback(broker: redis.Re
 
     (message,) = broker.lrange("control", 0, -1)
     assert b"rrm.reconcile" in message
+
+
+LATER = """
+import django
+django.setup()
+import sys
+from datetime import timedelta
+from django.utils import timezone
+from rrm.farm import wakeups
+for name, seconds in (("punctual", 0.5), ("never", 3600)):
+    wakeups.wake("rrm.end_wait", name, at=timezone.now() + timedelta(seconds=seconds))
+wakeups.wake("rrm.autoscale")
+assert wakeups.flush(5)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.redis
+def test_a_task_for_later_is_sent_then_and_keeps_no_other_waiting(broker: redis.Redis, redis_url: str) -> None:
+    environment = {**os.environ, "REDIS_URL": redis_url, "DJANGO_SETTINGS_MODULE": "rrm.settings"}
+    pipe, command = subprocess.PIPE, [sys.executable, "-c", LATER]
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout
+        process.stdout.readline()
+        begun = time.monotonic()
+        (at_once,) = broker.lrange("control", 0, -1)
+        while broker.llen("control") < 2 and time.monotonic() < begun + 5:
+            time.sleep(0.01)
+        assert 0.2 < time.monotonic() - begun < 2
+        time.sleep(0.1)
+        process.communicate()
+    assert b"rrm.autoscale" in at_once
+    late, _ = broker.lrange("control", 0, -1)
+    assert b"punctual" in b64decode(json.loads(late)["body"])
 
 
 @pytest.mark.django_db(transaction=True)
