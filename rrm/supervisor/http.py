@@ -6,12 +6,9 @@ an answer that was broken off from a whole one. On uvicorn's command line: `--ht
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
 
 
 class Http(HttpToolsProtocol):
@@ -24,7 +21,7 @@ class Http(HttpToolsProtocol):
             self.cycle.send = _until_the_end(self.cycle)  # type: ignore[method-assign]
 
 
-def _until_the_end(cycle: RequestResponseCycle) -> Callable[[Any], Coroutine[Any, Any, None]]:
+def _until_the_end(cycle: RequestResponseCycle) -> Any:
     """Sends an answer as it is where nobody said how long it will be: each piece is as long as is expected."""
     send, is_open = cycle.send, False
 

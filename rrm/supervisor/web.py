@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import uvicorn
@@ -18,12 +19,12 @@ _GRACE_SECONDS = 2  # event streams never end by themselves
 _LONGEST_MESSAGE = 16 * 2**20
 _PING_SECONDS = 20.0  # a WebSocket's client that vanished is noticed after two of them
 # The same for streams over HTTP. The last one also ends downloads that somebody pauses for that long, as nginx does.
-_SILENCE = (
-    (socket.TCP_KEEPIDLE, 15),
-    (socket.TCP_KEEPINTVL, 10),
-    (socket.TCP_KEEPCNT, 3),
-    (socket.TCP_USER_TIMEOUT, 50_000),  # milliseconds
-)
+SILENCE = {
+    socket.TCP_KEEPIDLE: 15,
+    socket.TCP_KEEPINTVL: 10,
+    socket.TCP_KEEPCNT: 3,
+    socket.TCP_USER_TIMEOUT: 50_000,  # milliseconds
+}
 
 
 def configuration(application: Any = "rrm.asgi:application") -> uvicorn.Config:
@@ -45,10 +46,10 @@ def configuration(application: Any = "rrm.asgi:application") -> uvicorn.Config:
     )
 
 
-def watch_clients(listener: socket.socket) -> None:
-    """Notice clients that vanished without a word; accepted connections inherit this."""
+def watch_clients(listener: socket.socket, silence: Mapping[int, int] = SILENCE) -> None:
+    """Notice clients that vanished without a word; accepted connections inherit this. `silence`: TCP options."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in _SILENCE:
+    for option, value in silence.items():
         listener.setsockopt(socket.IPPROTO_TCP, option, value)
 
 

@@ -26,10 +26,11 @@ PROXY = "/rendering-resource-manager/v2/session/{}/proxy"
 
 
 @contextlib.contextmanager
-def serving(config: uvicorn.Config) -> Iterator[int]:
-    """A uvicorn server on a free port, in a thread."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    watch_clients(listener)
+def serving(config: uvicorn.Config, listener: socket.socket | None = None) -> Iterator[int]:
+    """A uvicorn server on a free port, or on what listens already, in a thread."""
+    if listener is None:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        watch_clients(listener)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
@@ -45,14 +46,14 @@ def serving(config: uvicorn.Config) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def front(application: Any, pings: float) -> Iterator[int]:
+def front(application: Any, pings: float, listener: socket.socket | None = None) -> Iterator[int]:
     """The application behind a server with the settings of real life, but for how often it pings."""
     config = configuration(application)
     assert (config.ws_ping_interval, config.ws_ping_timeout) == (20, 20)
     config.ws_ping_interval = config.ws_ping_timeout = pings
     config.log_level = "critical"
     config.configure_logging()
-    with serving(config) as port:
+    with serving(config, listener) as port:
         yield port
 
 
