@@ -52,7 +52,7 @@ class Forward:
         try:
             near = socket.create_connection(self.to, timeout=_CONNECT_SECONDS)
         except OSError:
-            channel.close()
+            _close(channel)
             return
         near.settimeout(None)
         near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -61,6 +61,12 @@ class Forward:
         _pump(channel, near)
         back.join()
         near.close()
+        _close(channel)
+
+
+def _close(channel: paramiko.Channel) -> None:
+    """The site need not be told when the connection to it has just broken."""
+    with contextlib.suppress(OSError, EOFError):
         channel.close()
 
 
@@ -99,7 +105,7 @@ def _send_all(near: socket.socket, channel: paramiko.Channel) -> None:
     except (OSError, EOFError):
         pass
     finally:
-        channel.close()
+        _close(channel)
 
 
 def _receive_all(channel: paramiko.Channel, near: socket.socket, there: threading.Thread) -> None:
@@ -110,7 +116,7 @@ def _receive_all(channel: paramiko.Channel, near: socket.socket, there: threadin
                     break
                 near.sendall(piece)
     except (OSError, EOFError):
-        channel.close()
+        _close(channel)
     with contextlib.suppress(OSError):
         near.shutdown(socket.SHUT_WR)
     there.join()
