@@ -17,7 +17,7 @@ from tests.acceptance.stack import Client
 
 pytestmark = pytest.mark.acceptance
 PROGRAM = """
-import os, subprocess, sys
+import os, subprocess, sys, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 address, record, name = sys.argv[1:]
 child = subprocess.Popen(["sleep", "731"])
@@ -42,6 +42,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *words): pass
 note("started", os.getpid(), child.pid)
 host, port = address.split(":")
+time.sleep(float(os.environ.get("WAIT", 0)))
 print("the scene is loaded", file=sys.stderr, flush=True)
 HTTPServer((host, int(port)), Handler).serve_forever()
 """

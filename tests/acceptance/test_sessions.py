@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import random
@@ -10,18 +9,16 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.acceptance.stack import Client, Stack, running_rrm
+from tests.acceptance.users import VIEW, resident, use
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
-VIEW = {"center": ["-0.743643887", "0.131825904"], "radius": "0.01", "max_iter": 500}
 NODES = 2
 MEBIBYTE = 2**20
 
@@ -150,41 +147,3 @@ def test_nothing_is_left_of_sessions_however_they_end(stack: Stack, client: Clie
 
 def settled(client: Client) -> None:
     client.until(lambda: states(client), lambda found: found == ["IDLE"] * NODES, 60)
-
-
-def resident(stack: Stack, role: str) -> int:
-    """Bytes of memory of the processes of a role."""
-    pages = [int(Path(f"/proc/{each.pid}/statm").read_text().split()[1]) for each in stack.processes(role)]
-    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def use(stack: Stack, seed: float) -> None:
-    """One person, who uses a session or not, and leaves it in one way or another."""
-    chance = random.Random(seed)
-    with stack.client() as client:
-        order = {"resource": "mandelbrot", "max_wait": chance.choice([0, 10]), "idle_timeout": 1}
-        response = client.until(
-            lambda: client.http.post("session/", json=order), lambda found: found.status_code != 503, 60
-        )
-        session = response.json()["id"]
-        with contextlib.suppress(httpx.HTTPError):
-            _look(client, session, chance)
-        end = chance.random()
-        if end < 0.8:
-            client.http.delete(f"session/{session}/")
-        elif end < 0.83:
-            node = client.get(f"session/{session}/")["node"]
-            if node:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(client.get(f"node/{node}/")["handle"]["pid"], signal.SIGKILL)
-
-
-def _look(client: Client, session: str, chance: random.Random) -> None:
-    """Some requests; the last is cut in the middle."""
-    proxy = f"session/{session}/proxy"
-    for _ in range(chance.randrange(4)):
-        client.http.put(f"{proxy}/camera", json={**VIEW, "width": 200, "height": 100})
-        client.http.get(f"{proxy}/frame.jpg")
-    if chance.random() < 0.5:
-        with client.http.stream("GET", f"{proxy}/stream") as stream:
-            next(stream.iter_raw(), b"")

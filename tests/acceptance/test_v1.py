@@ -125,6 +125,64 @@ def test_one_that_is_killed_is_told_as_cancelled_once(program: FirstRrm, record:
     assert (answer.status_code, answer.json()) == (404, {"contents": "Session does not exist"})
 
 
+def own_node(client: Client, session: str) -> dict[str, Any]:
+    """The node that is being started for the session."""
+    return next(node for node in client.live_nodes() if session in node["reason"])
+
+
+def session_node(client: Client, session: str) -> str:
+    return str(client.get(f"session/{session}/")["node"])
+
+
+def test_one_that_an_operator_drains_serves_its_user_to_the_end_and_leaves_nothing(
+    program: FirstRrm, client: Client, record: Path
+) -> None:
+    id = reserve(program)
+    assert program.call("PUT", "session/open", params="demo").status_code == 200
+    program.until(5)
+    node = client.get(f"node/{session_node(client, id)}/")
+    client.call("POST", f"node/{node['id']}/drain")
+    end = time.monotonic() + 3  # the loops turn every second
+    while time.monotonic() < end:
+        answer = program.call("GET", "session/status")
+        assert (answer.status_code, answer.json()["code"]) == (200, 5), answer.text
+        time.sleep(0.2)
+    assert client.get(f"node/{node['id']}/")["reason"].startswith("Leaves when its session ends: drained by")
+    assert program.call("GET", "session/anything").status_code == 200
+    assert "the scene is loaded" in program.call("GET", "session/err").json()["contents"]
+    assert program.call("DELETE", "session/").status_code == 200
+    assert program.call("GET", "session/status").status_code == 404
+    is_over(client, node["id"], record)
+
+
+def test_one_that_an_operator_drains_before_it_answers_has_failed_with_the_reason_and_may_be_opened_again(
+    program: FirstRrm, client: Client, record: Path
+) -> None:
+    id = reserve(program)
+    assert program.call("PUT", "session/open", params="demo", environment="WAIT=60").status_code == 200
+    assert program.call("GET", "session/status").json()["code"] == 4
+    node = own_node(client, id)
+    client.call("POST", f"node/{node['id']}/drain")
+    program.until(7)
+    assert "leaving: SIGTERM" in program.call("GET", "session/err").json()["contents"]
+    assert "by operator" in client.get(f"session/{id}/")["reason"]
+    is_over(client, node["id"], record)
+    assert program.call("PUT", "session/open", params="demo").status_code == 200
+    program.until(5)
+    again = session_node(client, id)
+    assert again != node["id"]
+    assert program.call("DELETE", "session/").status_code == 200
+    is_over(client, again, record)
+
+
+def is_over(client: Client, node: str, record: Path) -> None:
+    """Wait until nothing of the node is left."""
+    client.until(lambda: client.get(f"node/{node}/")["state"], lambda state: state == "STOPPED", 20)
+    lines = record.read_text().splitlines() if record.exists() else []
+    started = [int(pid) for line in lines if line.startswith("started") for pid in line.split()[1:]]
+    client.until(lambda: [pid for pid in started if not is_gone(pid)], lambda left: not left, 10)
+
+
 def test_one_that_does_not_answer_is_busy_and_then_runs_again(program: FirstRrm, client: Client, record: Path) -> None:
     reserve(program)
     assert program.call("PUT", "session/open", params="demo").status_code == 200
