@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,6 @@ Figures = dict[str, float]
 Event = tuple[str, float, str]
 """("input" | "asked" | "shown", milliseconds, id of the camera or name of the event)"""
 
-_WINDOW = {"width": 1280, "height": 720}
 _CANVAS_IS_WINDOW = f"{CANVAS} {{ position: fixed; inset: 0; width: 1280px; height: 720px; z-index: 9 }}"
 _CHANGES = ("PageUp", "ArrowLeft", "-", "ArrowDown", "PageDown", "ArrowRight", "+", "ArrowUp", "-", "-", "+", "+")
 _STEP_SECONDS = 1 / 60
@@ -95,7 +95,7 @@ def panning(page: Page, seconds: float) -> Figures:
     seen: list[Event] = page.evaluate(_TAKE)
     page.mouse.up()
     shown = [when for kind, when, _ in seen if kind == "shown"]
-    pauses = [later - earlier for earlier, later in zip(shown, shown[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(shown)]
     found = list(waits(seen))
     return {
         "moves_per_second": _rounded(sum(kind == "asked" for kind, *_ in seen) / seconds),
@@ -120,7 +120,7 @@ def explorer(stack: Stack) -> Iterator[Page]:
     with sync_playwright() as playwright:
         flags = [flag for flag in CHROMIUM_FLAGS if flag != "--headless"]
         browser = playwright.chromium.launch(executable_path=chromium(), args=flags)
-        page = browser.new_page(base_url=stack.url, viewport=_WINDOW, bypass_csp=True)
+        page = browser.new_page(base_url=stack.url, viewport={"width": 1280, "height": 720}, bypass_csp=True)
         page.goto("/")
         page.fill("#id_username", "operator")
         page.fill("#id_password", stack.secret("operator.password"))
@@ -128,8 +128,9 @@ def explorer(stack: Stack) -> Iterator[Page]:
         page.wait_for_selector("#job-form")
         page.goto(VALLEY)
         page.wait_for_selector("#palettes .palette")
-        page.add_style_tag(content=_CANVAS_IS_WINDOW)
         book(page)
+        page.add_style_tag(content=_CANVAS_IS_WINDOW)
+        settled(page)
         page.focus(CANVAS)
         page.evaluate(_WATCH, CANVAS)
         yield page

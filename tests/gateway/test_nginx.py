@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,36 +14,16 @@ from rrm.gateway.slots import traffic
 from tests.gateway.asking import raw
 from tests.gateway.conftest import Gate
 from tests.gateway.servers import head, until
+from tests.nginx import plain, running_nginx
 from tests.services import free_port
-
-CONFIGURATION = Path(__file__).parents[2] / "deployment" / "nginx.conf"
 
 
 @pytest.fixture
 def behind(gate: Gate, tmp_path: Path) -> Iterator[Gate]:
-    """The gate, reached through nginx; without TLS, for which there is no certificate."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/bin")
-    if program is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("nginx is not installed")
+    """The gate, reached through nginx; without TLS."""
     port = free_port()
-    ours = CONFIGURATION.read_text().replace("127.0.0.1:9000", f"127.0.0.1:{gate.port}")
-    ours = re.sub(r"server \{\s+listen 80;.*?\n\}\n", "", ours, flags=re.DOTALL)
-    ours = re.sub(r"listen 443 ssl http2", f"listen 127.0.0.1:{port}", ours)
-    ours = re.sub(r"\n *(listen \[::\]|ssl_certificate).*", "", ours)
-    folders = "".join(f"{kind}_temp_path {tmp_path}/{kind}; " for kind in ("proxy", "fastcgi", "uwsgi", "scgi"))
-    paths = f"{folders}client_body_temp_path {tmp_path}/body; access_log off;"
-    file = tmp_path / "nginx.conf"
-    file.write_text(
-        f"user root; worker_processes 1; daemon off; pid {tmp_path}/pid; error_log {tmp_path}/log;\n"
-        f"events {{ }}\nhttp {{ gzip on; gzip_types *; {paths}\n{ours}\n}}\n"
-    )
-    running = subprocess.Popen([program, "-c", file, "-p", tmp_path], stderr=subprocess.DEVNULL)
-    try:
-        until(lambda: (tmp_path / "pid").exists())
+    with running_nginx(tmp_path, plain(port, gate.port)):
         yield replace(gate, port=port)
-    finally:
-        running.terminate()
-        running.wait(10)
 
 
 def test_event_streams_pass_nginx_at_once(behind: Gate) -> None:
