@@ -24,9 +24,9 @@ from deployment.minicluster.sshd import SshHost
 from rrm.gateway import exchange, websocket
 from rrm.gateway.slots import traffic
 from rrm.launchers.connection import Target, connection_to
+from tests.gateway.asking import raw
 from tests.gateway.conftest import Gate
 from tests.gateway.servers import until
-from tests.gateway.test_requests import raw
 from tests.hosts import target_of
 from tests.services import free_port
 
