@@ -1,13 +1,10 @@
 """The session side over real sockets."""
 
 import base64
-import contextlib
 import io
-import select
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -18,10 +15,8 @@ from websockets.exceptions import InvalidStatus
 
 from renderers.mandelbrot.deep.model import DeepModel
 from renderers.mandelbrot.render import TilePainter, Work
-from renderers.streaming import door
-from renderers.streaming.door import MOST_STRANGERS
 from renderers.streaming.server import key_of
-from tests.unit.renderers.streaming.clients import ENDLESS, KEY, SEAHORSES, Shown, Side, serving, working
+from tests.unit.renderers.streaming.clients import ENDLESS, SEAHORSES, Shown, Side, serving, working
 from tests.unit.renderers.streaming.test_same_as_jobs import lease_of
 
 DEEP = {"center": ["0.0000000000000000000000000000000000000000000001", "1"], "radius": "1e-40", "max_iter": 500}
@@ -71,59 +66,6 @@ def test_without_the_key_nothing_is_answered(side: Side, key: str) -> None:
 def test_a_key_is_of_one_node_alone() -> None:
     assert len(key_of("launch-secret")) == 64
     assert key_of("launch-secret") != key_of("launch-secret2")
-
-
-def silent(side: Side, count: int) -> list[socket.socket]:
-    """So many connections that say nothing, or the beginning of a request."""
-    place = side.server.address.rsplit(":", 1)
-    crowd = [socket.create_connection((place[0], int(place[1])), timeout=10) for _ in range(count)]
-    for one in crowd[::2]:
-        one.sendall(b"GET /registry HTTP/1.1\r\n")
-    return crowd
-
-
-def ended(crowd: list[socket.socket]) -> int:
-    """How many of them the other side has ended."""
-    watch = select.poll()
-    for one in crowd:
-        watch.register(one, select.POLLRDHUP)
-    return len(watch.poll(0))
-
-
-def until(condition: Callable[[], bool], patience: float = 10.0) -> bool:
-    """Whether it comes true in time."""
-    deadline = time.monotonic() + patience
-    while not (true := condition()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return true
-
-
-def test_a_crowd_without_the_key_takes_nobodys_place(side: Side) -> None:
-    with side.watching() as watcher, side.http() as http, contextlib.ExitStack() as stack:
-        watcher.say(id=1, **CAMERA)
-        watcher.until_final(1)
-        crowd = [stack.enter_context(one) for one in silent(side, 600)]
-        assert http.get("/registry").status_code == 200
-        with side.http() as another:
-            assert another.get("/registry").status_code == 200
-        assert until(lambda: ended(crowd) >= 600 - MOST_STRANGERS)
-        watcher.say(id=2, palette="fire")
-        watcher.until_final(2)
-
-
-def test_who_does_not_show_the_key_is_sent_away_and_who_did_stays(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "STRANGER_SECONDS", 0.3)
-    known = f"GET /registry HTTP/1.1\r\nHost: x\r\nX-RRM-Key: {KEY}\r\n\r\n".encode()
-    with side.watching() as watcher, contextlib.ExitStack() as stack:
-        crowd = [stack.enter_context(one) for one in silent(side, 20)]
-        for one, request, status in ((crowd[1], known.replace(b"Key: ", b"Key: x"), 403), (crowd[3], known, 200)):
-            one.sendall(request)
-            assert b" %d " % status in one.recv(1000)
-        assert until(lambda: ended(crowd) == 19)
-        crowd[3].sendall(known)
-        assert b" 200 " in crowd[3].recv(1000)
-        watcher.say(id=1, **CAMERA)
-        watcher.until_final(1)
 
 
 def test_it_says_what_it_is(side: Side) -> None:
