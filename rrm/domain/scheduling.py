@@ -1,26 +1,32 @@
 """Which job a node that asks for work should get: late binding with a streak bound.
 
-A node serves a render model it holds, up to `streak_limit` leases in a row. It loads another model when no node holds
-it, when waiting for its holders costs at least the load, or when its oldest job has waited long enough *and* this node
-has no warm work or has used its streak up. Age alone never beats warmth: once a backlog is older than the limit every
-job would be aged, hits would fall to chance, and the backlog would grow.
+A node serves a render model it holds. It loads another when its *streak* is used up (or it has no warm work) and no
+node holds that model, or waiting for its holders costs at least the load, or its oldest job has waited long. Age alone
+never beats warmth: once a backlog is older than the limit every job would be aged, hits would fall to chance, and the
+backlog would grow.
 
-Priority classes come before all of this. Inside a class the turn of a job is the instant it was created, put back by
-the node-seconds its owner was served lately, so that nobody holds the farm by having asked first.
+A streak is used up after `streak_limit` leases that took, since the last load, `streak_loads` times as long as the
+load at stake would. Leases are short, loads need not be: counted alone, sixteen leases of half a second would be worth
+a minute of loading. So a node spends at most 1 / (1 + streak_loads) of its time on loads that it could do without, and
+a farm is stable up to a load of streak_loads / (1 + streak_loads), however small leases are.
+
+A model that loads in a small part of a lease is as good as held: its jobs come in their turn.
+
+Priority classes come before all of this. Inside a class turns go by the rounds of owners (`domain.fairness`); in one
+round jobs that would miss their deadline come first, then the oldest.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import islice
+from operator import attrgetter
 
-from rrm.domain.orders import PRIORITIES
-
-_DELIVERY = timedelta(seconds=10)  # for the upload, and for leaving in order
-_RANK = {priority: rank for rank, priority in enumerate(reversed(PRIORITIES))}
+from rrm.domain.facts import Holders, JobFacts, NodeFacts, is_in_time
+from rrm.domain.queues import Asking, Queue, Queues, QueuesOfClass
 
 
 class Reason(StrEnum):
@@ -30,46 +36,25 @@ class Reason(StrEnum):
     BREAK_EVEN = "break-even"
     AGED = "aged"
     NO_HOLDER = "no-holder"
-
-
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
-    """A node that is checked in and takes work. `held` are the models it holds or is loading."""
-
-    id: str
-    resource: str
-    site: str
-    held: frozenset[str] = frozenset()
-    streak: int = 0
-    busy_seconds: float = 0.0
-    """Expected seconds until it can begin something else; 0 when idle."""
-
-
-@dataclass(frozen=True, slots=True)
-class JobFacts:
-    """A job with tiles that no node has. Leave jobs out whose tiles are all leased or done."""
-
-    id: str
-    resource: str
-    model: str
-    owner: str
-    priority: str
-    created_at: datetime
-    remaining_seconds: float
-    """Node-seconds of rendering that nobody has claimed."""
-    load_seconds: float = 0.0
-    """What a node needs to load the model."""
-    sites: frozenset[str] | None = None
-    """The sites whose nodes may take a range now (see `open_sites`); None is any."""
+    COPY = "copy"
+    """The node that has these tiles is slow."""
+    PRELOAD = "preload"
+    """Nobody needs the model yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     streak_limit: int = 16
+    streak_loads: float = 6.0
+    """How many times the load at stake a streak lasts at least."""
     age_factor: float = 2.0
     """A job is aged once it has waited this many load times."""
     heads: int = 24
-    """How many cold models to look at, oldest first."""
+    """How many cold models to look at, those first whose turn is next."""
+    soon_seconds: float = 2.0
+    """Free nodes of sites that come first get what they can begin and end within this time."""
+    spill_seconds: float = 3.0
+    """If they did not take it within this time they will not."""
 
 
 DEFAULTS = Policy()
@@ -83,167 +68,111 @@ class Choice:
     model: str
     reason: Reason
     streak: int
+    streak_since: datetime | None = None
 
     @property
     def warm(self) -> bool:
         return self.reason is Reason.WARM
 
 
-@dataclass(frozen=True, slots=True)
-class Holders:
-    """Who holds what: (resource, model) → site → how many nodes, and the seconds until the first of them is free."""
-
-    by_model: Mapping[tuple[str, str], Mapping[str, tuple[int, float]]]
-
-    @classmethod
-    def of(cls, nodes: Iterable[NodeFacts]) -> Holders:
-        found: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
-        for node in nodes:
-            for model in node.held:
-                sites = found.setdefault((node.resource, model), {})
-                count, soonest = sites.get(node.site, (0, node.busy_seconds))
-                sites[node.site] = (count + 1, min(soonest, node.busy_seconds))
-        return cls(found)
-
-    def among(self, job: JobFacts) -> tuple[int, float]:
-        """How many nodes hold the job's model where it may run, and when the first of them is free (0 if none)."""
-        sites = self.by_model.get((job.resource, job.model), {})
-        able = [facts for site, facts in sites.items() if job.sites is None or site in job.sites]
-        return sum(count for count, _ in able), min((soonest for _, soonest in able), default=0.0)
-
-
-@dataclass(slots=True)
-class _Queue:
-    """The jobs of one model in one class that this node may run: the head, and the work of all."""
-
-    head: JobFacts
-    turn: datetime
-    seconds: float = field(default=0.0)
-
-
-def open_sites(policy: str, listed: Iterable[str], with_work: Iterable[str]) -> frozenset[str] | None:
-    """Where a job may run now: "only" is where it says, "split" where a site's own share still has work."""
-    if policy == "any":
-        return None
-    return frozenset(listed if policy == "only" else with_work)
-
-
-def may_run(node: NodeFacts, job: JobFacts) -> bool:
-    return job.resource == node.resource and (job.sites is None or node.site in job.sites)
-
-
-def is_done_before(end: datetime, work: timedelta, now: datetime) -> bool:
-    """Whether work begun now is delivered before a node ends; estimates are doubled, as tiles differ in cost."""
-    return now + 2 * work + _DELIVERY <= end
-
-
 def choose(
     node: NodeFacts,
-    jobs: Iterable[JobFacts],
+    jobs: Iterable[JobFacts] | Queues,
     holders: Holders,
     now: datetime,
     *,
-    served: Mapping[str, float] | None = None,
+    rounds: Mapping[str, int] | None = None,
+    full: Collection[str] = frozenset(),
     policy: Policy = DEFAULTS,
 ) -> Choice | None:
     """The job that `node` should take a range of; None when waiting is better or there is nothing it may run.
 
-    `served` has the node-seconds each owner received lately. None means: be idle until a wake-up, at most for the
-    `age_factor` load times after which the oldest job of a cold model is aged.
+    `rounds` are those of owners (0 for others), `full` the owners that no further node may work for. None means: be
+    idle until a wake-up, at most for the `age_factor` load times after which the oldest job of a cold model is aged.
+    Who decides often keeps `Queues`.
     """
-    for queues in _classes(node, jobs, served or {}):
-        warm = min((queue for model, queue in queues.items() if model in node.held), key=_turn, default=None)
-        if warm is None or node.streak >= policy.streak_limit:
-            cold = _cold(node, queues, holders, now, policy)
-            if cold is not None:
-                return cold
+    queues = jobs if isinstance(jobs, Queues) else Queues(jobs)
+    asking = Asking(node, rounds or {}, full, lambda job: node.id not in job.refused and is_in_time(node, job, now))
+    market = _Market(asking, holders, now, policy)
+    for waiting in queues.classes(node.resource):
+        found = (waiting.queue(model, asking) for model in node.held)
+        mine = (queue for queue in found if queue is not None and not market.is_left_to_others(queue))
+        warm = min(mine, key=attrgetter("turn"), default=None)
+        cold = market.cold(waiting, warm)
+        if cold is not None:
+            return cold
         if warm is not None:
-            return Choice(warm.head.id, warm.head.model, Reason.WARM, node.streak + 1)
+            return Choice(warm.head.id, warm.head.model, Reason.WARM, node.streak + 1, node.streak_since)
     return None
 
 
-def _classes(node: NodeFacts, jobs: Iterable[JobFacts], served: Mapping[str, float]) -> Iterator[dict[str, _Queue]]:
-    """What the node may run: queues by model, the most urgent class first."""
-    classes: dict[int, dict[str, _Queue]] = {}
-    for job in jobs:
-        if may_run(node, job):
-            turn = _turn_of(job, served)
-            queues = classes.setdefault(_RANK[job.priority], {})
-            queue = queues.get(job.model)
-            if queue is None:
-                queue = queues[job.model] = _Queue(job, turn)
-            elif (turn, job.id) < (queue.turn, queue.head.id):
-                queue.head, queue.turn = job, turn
-            queue.seconds += job.remaining_seconds
-    for rank in sorted(classes):
-        yield classes[rank]
+@dataclass(frozen=True, slots=True)
+class _Market:
+    """One decision: who asks, who holds what, and the rules."""
 
+    asking: Asking
+    holders: Holders
+    now: datetime
+    policy: Policy
 
-def _turn_of(job: JobFacts, served: Mapping[str, float]) -> datetime:
-    return job.created_at + timedelta(seconds=served.get(job.owner, 0.0))
+    def cold(self, waiting: QueuesOfClass, warm: Queue | None) -> Choice | None:
+        """The first job of a model that the node lacks that is worth the load now, rather than `warm`."""
+        node = self.asking.node
+        if not node.may_load:
+            return None
+        is_used_up = warm is None or node.streak >= self.policy.streak_limit
+        # In its streak a node does nothing for those behind.
+        ahead = None if is_used_up or warm is None else warm.turn
+        for queue in islice(waiting.cold(self.asking, ahead), self.policy.heads):
+            if queue.head.is_loadable and not self.is_left_to_others(queue):
+                choice = self._light(queue, warm) or (self._heavy(queue, warm) if is_used_up else None)
+                if choice is not None:
+                    return choice
+        return None
 
+    def _light(self, queue: Queue, warm: Queue | None) -> Choice | None:
+        head, node = queue.head, self.asking.node
+        if not head.is_light or (warm is not None and warm.turn < queue.turn):
+            return None
+        reason = Reason.BREAK_EVEN if self.holders.among(head)[0] else Reason.NO_HOLDER
+        return Choice(head.id, head.model, reason, node.streak + 1, node.streak_since)
 
-def _turn(queue: _Queue) -> tuple[datetime, str]:
-    return queue.turn, queue.head.id
+    def _heavy(self, queue: Queue, warm: Queue | None) -> Choice | None:
+        head, since = queue.head, self.asking.node.streak_since
+        if warm is not None and since is not None:
+            if (self.now - since).total_seconds() < self.policy.streak_loads * head.load_seconds:
+                return None
+        reason = self._worth_loading(queue, is_in_turn=warm is None or queue.turn[0] <= warm.turn[0])
+        if reason is None:
+            return None
+        return Choice(head.id, head.model, reason, 0, self.now + timedelta(seconds=head.load_seconds))
 
+    def _worth_loading(self, queue: Queue, *, is_in_turn: bool) -> Reason | None:
+        """Why; a job whose owner is rounds ahead of the warm one's has to be aged for it."""
+        head = queue.head
+        is_aged = (self.now - head.created_at).total_seconds() >= self.policy.age_factor * head.load_seconds
+        if is_in_turn or is_aged:
+            count, soonest = self.holders.among(head)
+            if count == 0:
+                return Reason.NO_HOLDER
+            if soonest + queue.seconds / count >= head.load_seconds:
+                return Reason.BREAK_EVEN
+        return Reason.AGED if is_aged else None
 
-def _cold(
-    node: NodeFacts, queues: Mapping[str, _Queue], holders: Holders, now: datetime, policy: Policy
-) -> Choice | None:
-    """The oldest job of a model this node lacks that is worth the load now."""
-    cold = (queue for model, queue in queues.items() if model not in node.held)
-    for queue in heapq.nsmallest(policy.heads, cold, key=_turn):
-        reason = _worth_loading(queue, holders, now, policy)
-        if reason is not None:
-            return Choice(queue.head.id, queue.head.model, reason, 0)
-    return None
-
-
-def _worth_loading(queue: _Queue, holders: Holders, now: datetime, policy: Policy) -> Reason | None:
-    head = queue.head
-    count, soonest = holders.among(head)
-    if count == 0:
-        return Reason.NO_HOLDER
-    if soonest + queue.seconds / count >= head.load_seconds:
-        return Reason.BREAK_EVEN
-    if (now - head.created_at).total_seconds() >= policy.age_factor * head.load_seconds:
-        return Reason.AGED
-    return None
-
-
-def why_waiting(job: JobFacts, jobs: Sequence[JobFacts], nodes: Sequence[NodeFacts], starting: int = 0) -> str:
-    """One sentence that tells the owner of a job with unclaimed tiles what it waits for.
-
-    `nodes` are all that take work, `starting` how many of the job's resource have been asked for and not checked in.
-    """
-    where = repr(job.resource) if job.sites is None else f"{job.resource!r} at {', '.join(sorted(job.sites))}"
-    able = [node for node in nodes if may_run(node, job)]
-    free = [node for node in able if node.busy_seconds == 0]
-    if not able:
-        return (
-            f"{_nodes(starting)} of {where} {_be(starting)} starting."
-            if starting
-            else f"No node of {where} runs or is starting."
-        )
-    if any(job.model in node.held for node in free):
-        return "A node that holds its model is free and asks for work next."
-    count, soonest = Holders.of(able).among(job)
-    if free and count:
-        return f"A node that holds its model is free in about {soonest:.0f} s, sooner than another could load it."
-    if free:
-        return "A node is free and loads its model when it asks for work next."
-    ahead = sum(_before(other, job) for other in jobs if other.resource == job.resource)
-    others = f"{ahead} other job{'' if ahead == 1 else 's'}"
-    return f"{_nodes(len(able))} of {where} {_be(len(able))} busy, with {others} ahead of it."
-
-
-def _before(other: JobFacts, job: JobFacts) -> bool:
-    return (_RANK[other.priority], other.created_at, other.id) < (_RANK[job.priority], job.created_at, job.id)
-
-
-def _nodes(number: int) -> str:
-    return f"{number} node{'' if number == 1 else 's'}"
-
-
-def _be(number: int) -> str:
-    return "is" if number == 1 else "are"
+    def is_left_to_others(self, queue: Queue) -> bool:
+        """Whether free nodes of sites that the resource prefers are about to take all of this."""
+        node, head = self.asking.node, queue.head
+        if node.rank == 0:
+            return False
+        holders = self.holders.by_model.get((head.resource, head.model), {})
+        free, waited, load = 0, self.policy.spill_seconds, head.load_seconds
+        for site, nodes in self.holders.free.get(node.resource, {}).items():
+            if nodes.rank < node.rank and (head.sites is None or site in head.sites):
+                free += nodes.count
+                since = max(head.created_at, nodes.since) if nodes.since else head.created_at
+                waited = min(waited, (self.now - since).total_seconds())
+                if site in holders and holders[site][1] == 0:
+                    load = 0.0
+        if not free or waited >= self.policy.spill_seconds:
+            return False
+        return load + queue.seconds / free <= self.policy.soon_seconds

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from rrm.domain import coloring, scheduling
+from rrm.domain import coloring, facts, scheduling
 from rrm.domain.states import LeaseState
 from rrm.errors import StateConflict
 from rrm.farm import booking, claims, fairness, market, reports
@@ -49,9 +49,9 @@ def _claim(node: Node, now: datetime) -> Lease | None:
         choice = scheduling.choose(
             offered.asking(),
             offered.jobs(),
-            scheduling.Holders.of(offered.rivals()),
+            facts.Holders.of(offered.rivals()),
             now,
-            served=fairness.served({share.job.owner_id for share in offered.shares}, now),
+            rounds=fairness.rounds({share.job.owner_id for share in offered.shares}),
         )
         if choice is None:
             return None

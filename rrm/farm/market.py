@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Case, F, Q, QuerySet, When
 
-from rrm.domain import scheduling, tiling
+from rrm.domain import facts, tiling
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_WORKING, NodeState
 from rrm.farm import estimates
@@ -29,10 +29,10 @@ class Market:
     working: Sequence[Node]
     models: Mapping[UUID, Mapping[str, HeldModel]]  # node → model → what it holds
 
-    def asking(self) -> scheduling.NodeFacts:
+    def asking(self) -> facts.NodeFacts:
         """The node that asks."""
         node = self.node
-        return scheduling.NodeFacts(
+        return facts.NodeFacts(
             id=str(node.pk),
             resource=node.resource_id,
             site=node.site_id,
@@ -40,12 +40,12 @@ class Market:
             streak=node.streak,
         )
 
-    def rivals(self) -> Iterable[scheduling.NodeFacts]:
+    def rivals(self) -> Iterable[facts.NodeFacts]:
         """The others."""
         busy = settings.RRM.lease_target.total_seconds()
         for other in self.working:
             if other.pk != self.node.pk:
-                yield scheduling.NodeFacts(
+                yield facts.NodeFacts(
                     id=str(other.pk),
                     resource=other.resource_id,
                     site=other.site_id,
@@ -53,18 +53,18 @@ class Market:
                     busy_seconds=busy if other.state != NodeState.IDLE else 0.0,
                 )
 
-    def jobs(self) -> list[scheduling.JobFacts]:
+    def jobs(self) -> list[facts.JobFacts]:
         """The jobs with tiles that it may take."""
         open_shares: dict[UUID, list[JobShare]] = {}
         for share in self.shares:
             open_shares.setdefault(share.job_id, []).append(share)
         return [self._one_job(shares) for shares in open_shares.values()]
 
-    def _one_job(self, shares: Sequence[JobShare]) -> scheduling.JobFacts:
+    def _one_job(self, shares: Sequence[JobShare]) -> facts.JobFacts:
         job = shares[0].job
         tiles = sum(share.stop - share.cursor for share in shares)
         pixel_seconds = estimates.pixel_seconds(str(job.model_id), self.models.values())
-        return scheduling.JobFacts(
+        return facts.JobFacts(
             id=str(job.pk),
             resource=job.resource_id,
             model=str(job.model_id),
@@ -120,4 +120,4 @@ def _in_time(share: JobShare, node: Node, held: Mapping[str, HeldModel], now: da
         return True
     load = 0.0 if str(share.job.model_id) in held else share.job.model.load_seconds or 0.0
     work = timedelta(seconds=load) + AHEAD * settings.RRM.lease_target
-    return scheduling.is_done_before(node.ends_at, work, now)
+    return facts.is_done_before(node.ends_at, work, now)
