@@ -8,7 +8,7 @@ RrmError                    any of them; `status` and `code` are what the API an
 ├── IdempotencyMismatch 422 an Idempotency-Key used again for another request
 ├── StateConflict     409   the row is not in a state that allows this
 ├── NotReady          409   the result does not exist yet
-├── TooMany           429  more open jobs or sessions than one person may have
+├── TooMany           429  more than one person may have; it says of what
 ├── NoCapacity        503  no renderer is free, or will be within the time that you would wait
 ├── Suspended         503  an operator takes no new sessions at present
 ├── StaleLease        409   the lease is no longer yours; the result changes nothing
@@ -149,9 +149,15 @@ class IdempotencyMismatch(RrmError):
 
 
 class TooMany(RrmError):
+    """A limit of one person stands in the way: which one, what it allows, what is used, and what was asked for."""
+
     status = 429
     code = "too-many"
     title = "You have as many of these as you may have"
+
+    def __init__(self, detail: str, *, limit: str, allowed: int, used: int, asked: int = 1) -> None:
+        super().__init__(detail)
+        self.members = {"limit": limit, "allowed": allowed, "used": used, "asked": asked}
 
 
 class NoCapacity(RrmError):

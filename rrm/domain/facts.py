@@ -74,13 +74,15 @@ class JobFacts:
     sites: frozenset[str] | None = None
     """The sites whose nodes may take a range now (see `open_sites`); None is any."""
     lease_seconds: float = 0.0
-    """How long a node is busy with one lease of it."""
+    """How long a node is busy with one lease of it, of its unclaimed tiles the next."""
     deadline: datetime | None = None
     pressed: bool = False
     """Whether it misses its deadline unless it comes first (see `is_pressed`)."""
     renderer: str = ""
     refused: frozenset[str] = frozenset()
     """Ids of the nodes that should leave it to others, since they failed on it."""
+    served_at: datetime | None = None
+    """When a node was last given a lease of its model; None: never, or `Queues` keep count."""
     is_loadable: bool = True
     """False while its model is quarantined: only nodes that hold it run it."""
 
@@ -99,7 +101,7 @@ class FreeNodes(NamedTuple):
     """Idle nodes of one site: the site's place in the order of preference, how many, and since when the latest is."""
 
     rank: int
-    count: int
+    nodes: int
     since: datetime | None
 
 
@@ -123,10 +125,10 @@ class Holders:
                 count, soonest = sites.get(node.site, (0, node.busy_seconds))
                 sites[node.site] = (count + 1, min(soonest, node.busy_seconds))
             if node.busy_seconds == 0:
-                at = free.setdefault(node.resource, {})
-                known = at.get(node.site, FreeNodes(node.rank, 0, None))
+                idle = free.setdefault(node.resource, {})
+                known = idle.get(node.site, FreeNodes(node.rank, 0, None))
                 latest = max((since for since in (known.since, node.free_since) if since), default=None)
-                at[node.site] = FreeNodes(node.rank, known.count + 1, latest)
+                idle[node.site] = FreeNodes(node.rank, known.nodes + 1, latest)
         return cls(found, free)
 
     def among(self, job: JobFacts) -> tuple[int, float]:

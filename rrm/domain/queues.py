@@ -31,6 +31,14 @@ class Queue:
     head: JobFacts
     turn: Turn
     seconds: float
+    served_at: datetime | None = None
+    """When a lease of the model was last given."""
+
+    @property
+    def waits_since(self) -> datetime:
+        """Since when nobody does anything about it: what is served does not starve, however old it is."""
+        known = (self.served_at, self.head.served_at)
+        return max([self.head.created_at, *(at for at in known if at is not None)])
 
 
 @dataclass(slots=True)
@@ -54,11 +62,12 @@ class _Lane:
     def next_for(self, asking: Asking) -> Entry | None:
         """The oldest job that has nothing against the node; nearly always the head."""
         head = self.head
-        if head is None or asking.suits(self.jobs[head[1]]):
+        suits = asking.suits
+        if head is None or suits is None or suits(self.jobs[head[1]]):
             return head
         for at in range(self.first + 1, len(self.entries)):
             job = self.jobs.get(self.entries[at][1])
-            if job is not None and asking.suits(job):
+            if job is not None and suits(job):
                 return self.entries[at]
         return None
 
@@ -70,7 +79,8 @@ class Asking:
     node: NodeFacts
     rounds: Mapping[str, int]
     full: Collection[str]
-    suits: Callable[[JobFacts], bool]
+    suits: Callable[[JobFacts], bool] | None
+    """Whether a job has nothing against the node; None: none has."""
 
     def may_take(self, kind: Kind) -> bool:
         node = self.node
@@ -91,6 +101,8 @@ class QueuesOfClass:
     lanes: dict[str, dict[Kind, _Lane]] = field(default_factory=dict)
     heads: dict[Kind, list[tuple[datetime, str, str]]] = field(default_factory=dict)
     """The head of each lane of a kind: since when it waits, its id and model; oldest first."""
+    served: dict[str, datetime] = field(default_factory=dict)
+    """When a lease of a model that waits was last given."""
 
     def queue(self, model: str, asking: Asking) -> Queue | None:
         """What the node may run of `model`."""
@@ -101,7 +113,7 @@ class QueuesOfClass:
                 continue
             turn = asking.turn(kind, entry)
             if found is None:
-                found = Queue(lane.jobs[entry[1]], turn, lane.seconds)
+                found = Queue(lane.jobs[entry[1]], turn, lane.seconds, self.served.get(model))
                 continue
             found.seconds += lane.seconds
             if turn < found.turn:
@@ -141,20 +153,32 @@ def _in_turn(heads: Iterable[tuple[datetime, str, str]], kind: Kind, asking: Ask
     return ((asking.turn(kind, (at, id_)), model) for at, id_, model in heads)
 
 
+@dataclass(slots=True)
+class _Place:
+    """Where a job is kept, and how many seconds of its work nobody has."""
+
+    queues: QueuesOfClass
+    lane: _Lane
+    kind: Kind
+    remaining: float
+
+
 class Queues:
     """Jobs with unclaimed work. To add one, or to claim a part of one, costs no look at the others."""
 
     def __init__(self, jobs: Iterable[JobFacts] = ()) -> None:
         self._classes: dict[str, dict[int, QueuesOfClass]] = {}
-        self._remaining: dict[str, float] = {}
+        self._places: dict[str, _Place] = {}
+        self.exceptions = 0
+        """How many jobs some nodes should leave to others."""
         for job in jobs:
             self.add(job)
 
     def __contains__(self, job_id: str) -> bool:
-        return job_id in self._remaining
+        return job_id in self._places
 
     def __len__(self) -> int:
-        return len(self._remaining)
+        return len(self._places)
 
     def add(self, job: JobFacts) -> None:
         """A job that has work for nodes. Its id is not among those known."""
@@ -169,29 +193,34 @@ class Queues:
             insort(lane.entries, entry, lo=lane.first)
         lane.jobs[job.id] = job
         lane.seconds += job.remaining_seconds
-        self._remaining[job.id] = job.remaining_seconds
+        self._places[job.id] = _Place(queues, lane, kind, job.remaining_seconds)
+        self.exceptions += bool(job.refused)
         if before is None or entry < before:
             queues.replace_head(kind, job.model, before, entry)
 
-    def claim(self, job: JobFacts, seconds: float) -> None:
+    def claim(self, job: JobFacts, seconds: float, now: datetime | None = None) -> None:
         """A part of the job is with a node now: so many seconds of its work."""
-        taken = min(seconds, self._remaining[job.id])
-        self._classes[job.resource][RANK[job.priority]].lanes[job.model][job.kind].seconds -= taken
-        self._remaining[job.id] -= taken
+        place = self._places[job.id]
+        taken = min(seconds, place.remaining)
+        place.lane.seconds -= taken
+        place.remaining -= taken
+        if now is not None:
+            place.queues.served[job.model] = now
 
     def remove(self, job: JobFacts) -> None:
-        """The job has no unclaimed work any more, or is not offered. `job` is as it was added."""
-        queues = self._classes[job.resource][RANK[job.priority]]
-        lanes, kind = queues.lanes[job.model], job.kind
-        lane = lanes[kind]
+        """The job has no unclaimed work any more, or is not offered."""
+        place = self._places.pop(job.id)
+        queues, lane, kind = place.queues, place.lane, place.kind
         before = lane.head
-        lane.seconds -= self._remaining.pop(job.id)
-        del lane.jobs[job.id]
+        lane.seconds -= place.remaining
+        self.exceptions -= bool(lane.jobs.pop(job.id).refused)
         queues.replace_head(kind, job.model, before, lane.head)
         if not lane.jobs:
+            lanes = queues.lanes[job.model]
             del lanes[kind]
             if not lanes:
                 del queues.lanes[job.model]
+                queues.served.pop(job.model, None)
 
     def classes(self, resource: str) -> Iterator[QueuesOfClass]:
         """What waits for nodes of the resource, the most urgent class first."""

@@ -18,6 +18,7 @@ round jobs that would miss their deadline come first, then the oldest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -92,7 +93,10 @@ def choose(
     Who decides often keeps `Queues`.
     """
     queues = jobs if isinstance(jobs, Queues) else Queues(jobs)
-    asking = Asking(node, rounds or {}, full, lambda job: node.id not in job.refused and is_in_time(node, job, now))
+    suits = None
+    if queues.exceptions or node.ends_at is not None:
+        suits = lambda job: node.id not in job.refused and is_in_time(node, job, now)  # noqa: E731 - most need none
+    asking = Asking(node, rounds or {}, full, suits)
     market = _Market(asking, holders, now, policy)
     for waiting in queues.classes(node.resource):
         found = (waiting.queue(model, asking) for model in node.held)
@@ -123,41 +127,21 @@ class _Market:
         is_used_up = warm is None or node.streak >= self.policy.streak_limit
         # In its streak a node does nothing for those behind.
         ahead = None if is_used_up or warm is None else warm.turn
+        heavy = _Heavy(self, warm, is_over=not is_used_up)
         for queue in islice(waiting.cold(self.asking, ahead), self.policy.heads):
-            if queue.head.is_loadable and not self.is_left_to_others(queue):
-                choice = self._light(queue, warm) or (self._heavy(queue, warm) if is_used_up else None)
-                if choice is not None:
-                    return choice
-        return None
+            if not queue.head.is_loadable or self.is_left_to_others(queue):
+                continue
+            choice = self._light(queue, warm) if queue.head.is_light else heavy.look_at(queue)
+            if choice is not None:
+                return choice
+        return heavy.another
 
     def _light(self, queue: Queue, warm: Queue | None) -> Choice | None:
         head, node = queue.head, self.asking.node
-        if not head.is_light or (warm is not None and warm.turn < queue.turn):
+        if warm is not None and warm.turn < queue.turn:
             return None
         reason = Reason.BREAK_EVEN if self.holders.among(head)[0] else Reason.NO_HOLDER
         return Choice(head.id, head.model, reason, node.streak + 1, node.streak_since)
-
-    def _heavy(self, queue: Queue, warm: Queue | None) -> Choice | None:
-        head, since = queue.head, self.asking.node.streak_since
-        if warm is not None and since is not None:
-            if (self.now - since).total_seconds() < self.policy.streak_loads * head.load_seconds:
-                return None
-        reason = self._worth_loading(queue, is_in_turn=warm is None or queue.turn[0] <= warm.turn[0])
-        if reason is None:
-            return None
-        return Choice(head.id, head.model, reason, 0, self.now + timedelta(seconds=head.load_seconds))
-
-    def _worth_loading(self, queue: Queue, *, is_in_turn: bool) -> Reason | None:
-        """Why; a job whose owner is rounds ahead of the warm one's has to be aged for it."""
-        head = queue.head
-        is_aged = (self.now - head.created_at).total_seconds() >= self.policy.age_factor * head.load_seconds
-        if is_in_turn or is_aged:
-            count, soonest = self.holders.among(head)
-            if count == 0:
-                return Reason.NO_HOLDER
-            if soonest + queue.seconds / count >= head.load_seconds:
-                return Reason.BREAK_EVEN
-        return Reason.AGED if is_aged else None
 
     def is_left_to_others(self, queue: Queue) -> bool:
         """Whether free nodes of sites that the resource prefers are about to take all of this."""
@@ -166,13 +150,64 @@ class _Market:
             return False
         holders = self.holders.by_model.get((head.resource, head.model), {})
         free, waited, load = 0, self.policy.spill_seconds, head.load_seconds
-        for site, nodes in self.holders.free.get(node.resource, {}).items():
-            if nodes.rank < node.rank and (head.sites is None or site in head.sites):
-                free += nodes.count
-                since = max(head.created_at, nodes.since) if nodes.since else head.created_at
+        for site, idle in self.holders.free.get(node.resource, {}).items():
+            if idle.rank < node.rank and (head.sites is None or site in head.sites):
+                free += idle.nodes
+                since = max(head.created_at, idle.since) if idle.since else head.created_at
                 waited = min(waited, (self.now - since).total_seconds())
                 if site in holders and holders[site][1] == 0:
                     load = 0.0
         if not free or waited >= self.policy.spill_seconds:
             return False
         return load + queue.seconds / free <= self.policy.soon_seconds
+
+
+@dataclass(slots=True)
+class _Heavy:
+    """Whether a node whose streak is used up is to load a model that keeps it waiting: heads are looked at in turn."""
+
+    market: _Market
+    warm: Queue | None
+    is_over: bool
+    """Nothing is loaded now, or the next load is for an aged job, whenever that is: smaller ones would delay it."""
+    another: Choice | None = None
+    """More nodes for a model that some hold: if none of the other models is without."""
+    share: float = 0.0
+    """The work that each of these nodes would have, in seconds."""
+
+    def look_at(self, queue: Queue) -> Choice | None:
+        """The choice of this head, if it is better than to look at the next."""
+        if self.is_over:
+            return None
+        is_aged = self._is_aged(queue)
+        reason = self._reason(queue, is_aged=is_aged)
+        if reason is None:
+            self.is_over = is_aged
+            return None
+        head, now = queue.head, self.market.now
+        choice = Choice(head.id, head.model, reason, 0, now + timedelta(seconds=head.load_seconds))
+        if reason is Reason.BREAK_EVEN:
+            if self.another is None:
+                self.another, self.share = choice, queue.seconds / (self.market.holders.among(head)[0] + 1)
+            return None
+        return choice if reason is Reason.AGED or queue.seconds >= self.share else None
+
+    def _reason(self, queue: Queue, *, is_aged: bool) -> Reason | None:
+        head, market, warm = queue.head, self.market, self.warm
+        if warm is not None:
+            since = market.asking.node.streak_since
+            lasted = (market.now - since).total_seconds() if since is not None else math.inf
+            is_ahead = queue.turn[0] > warm.turn[0]  # the owner, by rounds: then the job has to be aged
+            if lasted < market.policy.streak_loads * head.load_seconds or (is_ahead and not is_aged):
+                return None
+        count, soonest = market.holders.among(head)
+        if count == 0:
+            return Reason.NO_HOLDER
+        if is_aged:
+            return Reason.AGED
+        ahead = max(0.0, queue.seconds - head.lease_seconds)
+        return Reason.BREAK_EVEN if soonest + ahead / count >= head.load_seconds else None
+
+    def _is_aged(self, queue: Queue) -> bool:
+        waits = (self.market.now - queue.waits_since).total_seconds()
+        return waits >= self.market.policy.age_factor * queue.head.load_seconds

@@ -21,8 +21,8 @@ from django.db.models import Count, Q, QuerySet
 
 from rrm.domain import autoscaling, booking
 from rrm.domain.states import NODE_LIVE, NODE_STARTING, SESSION_OPEN, NodeState, SessionState
-from rrm.errors import NoCapacity, StateConflict, Suspended, TooMany
-from rrm.farm import nodes, wakeups
+from rrm.errors import NoCapacity, StateConflict, Suspended
+from rrm.farm import nodes, quotas, wakeups
 from rrm.farm.models import FarmSwitches, HeldModel, Node, RenderModel, Resource, Session, Site
 from rrm.farm.transitions import advance, facts_of, record
 
@@ -51,15 +51,19 @@ def book(owner: User, wish: Wish, now: datetime) -> Session:
     Raises NoCapacity with the reason and nothing left behind, Suspended, or TooMany.
     """
     session = _draft(owner, wish)
-    _refuse_when_closed(owner)
-    return _open(session, wish, now)
+    _refuse_when_closed()
+    with transaction.atomic():
+        quotas.admit_session(quotas.locked(owner))
+        return _open(session, wish, now)
 
 
 def reserve(owner: User, wish: Wish) -> Session:
     """A session that wants no renderer yet, to be opened later. Raises Suspended or TooMany."""
-    _refuse_when_closed(owner)
+    _refuse_when_closed()
     session = _draft(owner, wish)
-    _store(session)
+    with transaction.atomic():
+        quotas.admit_session(quotas.locked(owner))
+        _store(session)
     return session
 
 
@@ -117,13 +121,10 @@ def _draft(owner: User, wish: Wish) -> Session:
     )
 
 
-def _refuse_when_closed(owner: User) -> None:
+def _refuse_when_closed() -> None:
     switches = FarmSwitches.objects.filter(sessions_suspended=True).first()
     if switches is not None:
         raise Suspended(switches.reason or "No new sessions are taken at present.", retry_after=_SUSPENDED_RETRY)
-    most = settings.RRM.max_sessions
-    if Session.objects.filter(owner=owner, state__in=SESSION_OPEN).count() >= most:
-        raise TooMany(f"You have {most} open sessions; end one first.")
 
 
 def _open(session: Session, wish: Wish, now: datetime) -> Session:

@@ -11,6 +11,7 @@ from django.db.models import F
 from rrm.domain import scheduling, tiling
 from rrm.domain.states import JobState, NodeState
 from rrm.errors import StateConflict
+from rrm.farm import quotas
 from rrm.farm.market import Market
 from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node
 from rrm.farm.transitions import advance
@@ -38,9 +39,10 @@ def take(market: Market, share: JobShare, choice: scheduling.Choice, now: dateti
     cols = job.tile_cols if job.preview_scale > 1 else 1  # where rows are sent as strips
     stop = tiling.end_of_range(start, min(size, most), most, cols)
     with transaction.atomic():
-        # Job, share, lease, node: rows are locked in this order everywhere, so that no two transactions can wait for
-        # each other.
+        # Job, quota, share, lease, node: rows are locked in this order everywhere, so that no two transactions can wait
+        # for each other.
         _begin_job(job, choice, now)
+        quotas.hold_node(job.owner_id, node)
         if not JobShare.objects.filter(pk=share.pk, cursor=start).update(cursor=stop):
             raise StateConflict("Another node was faster.")
         _begin_node(node, job, choice, now)
@@ -78,7 +80,9 @@ def _begin_node(node: Node, job: Job, choice: scheduling.Choice, now: datetime) 
     """Make `node` BUSY with a model that it will hold from now on."""
     if node.state == NodeState.IDLE:
         advance(node, NodeState.BUSY, idle_since=None)
-    if not Node.objects.filter(pk=node.pk, state=NodeState.BUSY).update(streak=choice.streak):
+    if not Node.objects.filter(pk=node.pk, state=NodeState.BUSY).update(
+        streak=choice.streak, streak_since=choice.streak_since
+    ):
         raise StateConflict(f"Node {node.name} no longer takes work.")
     if not HeldModel.objects.filter(node=node, model_id=job.model_id).update(last_used=now):
         HeldModel.objects.get_or_create(node=node, model_id=job.model_id)

@@ -21,7 +21,7 @@ from django.utils import timezone
 from rrm.domain import tiling
 from rrm.domain.states import NODE_WORKING, JobState, LeaseState
 from rrm.errors import BadBundle, NotFound, StaleLease, StateConflict, TooLarge
-from rrm.farm import jobs, ranges, reports
+from rrm.farm import estimates, fairness, jobs, ranges, reports
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import advance, iso, record
 from rrm.results.checks import Expected, check
@@ -59,6 +59,7 @@ def complete(node: Node, lease_id: UUID, body: BinaryIO) -> dict[str, Any]:
         if not Lease.objects.filter(pk=lease.pk, state=LeaseState.DONE).exists():
             kept.unlink(missing_ok=True)
             raise StaleLease("The range was taken back while its results were on the way.") from None
+    fairness.charge(lease, node.cores)
     jobs.finish_if_done(lease.job)
     return {"command": reports.command_for(node)}
 
@@ -145,6 +146,7 @@ def _learn_speed(lease: Lease, node: Node, render_ms: float) -> None:
     known = held.pixel_seconds
     held.pixel_seconds = measured if known is None else known + _SMOOTHING * (measured - known)
     held.save(update_fields=["pixel_seconds"])
+    estimates.learn_speed(job.model_id, node, measured, lease.finished_at or timezone.now())
 
 
 def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, Any]:

@@ -1,16 +1,112 @@
-"""What work costs, by what nodes measured."""
+"""What work costs, by what nodes measured: moving averages for each render model on each class of machines."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Literal
+from uuid import UUID
 
-from rrm.farm.models import HeldModel
+from django.db import IntegrityError, transaction
 
-_PRIOR_PIXEL_SECONDS = 1e-7
+from rrm.farm.models import Estimate, Node
+
+PRIOR_PIXEL_SECONDS = 1e-7
+PRIOR_LOAD_SECONDS = 0.0
+_SMOOTHING = 0.2  # weight of the newest measurement
+_NEWS = 0.1  # what differs by less is not written down at once: all nodes of a class share the row
+_OFTEN = timedelta(seconds=5)
+_ALIKE = 100  # of the renderer's latest estimates, where nobody has measured the model
+
+_Measure = Literal["pixel_seconds", "load_seconds"]
+_Known = Mapping[UUID, Mapping[str, tuple[float | None, float | None]]]
 
 
-def pixel_seconds(model: str, holders: Iterable[Mapping[str, HeldModel]]) -> float:
-    """Seconds that a pixel of `model` takes a node, the mean of those that measured it."""
-    measured = [held[model].pixel_seconds for held in holders if model in held]
-    known = [seconds for seconds in measured if seconds]
-    return sum(known) / len(known) if known else _PRIOR_PIXEL_SECONDS
+@dataclass(frozen=True)
+class Estimates:
+    """What is known of some models. What a class of machines has not measured is taken from others.
+
+    In this order: the mean of those that measured the model, the median of its renderer's models, a constant.
+    """
+
+    known: _Known
+    renderers: Mapping[UUID, str]
+
+    def pixel_seconds(self, model: UUID, hardware: str | None = None) -> float:
+        """Seconds per sample with all cores at work; above zero."""
+        return max(self._one(0, model, hardware), 1e-12)
+
+    def load_seconds(self, model: UUID, hardware: str | None = None) -> float:
+        return self._one(1, model, hardware)
+
+    def _one(self, which: Literal[0, 1], model: UUID, hardware: str | None) -> float:
+        rows = self.known.get(model, {})
+        own = rows.get(hardware, (None, None))[which] if hardware else None
+        if own is not None:
+            return own
+        others = [row[which] for row in rows.values()]
+        measured = [seconds for seconds in others if seconds is not None]
+        if measured:
+            return sum(measured) / len(measured)
+        return self._priors[self.renderers.get(model, "")][which]
+
+    @cached_property
+    def _priors(self) -> Mapping[str, tuple[float, float]]:
+        return _Priors()
+
+
+class _Priors(dict[str, tuple[float, float]]):
+    """The median of a renderer's models, asked for when a model is new; two numbers each."""
+
+    def __missing__(self, renderer: str) -> tuple[float, float]:
+        alike = Estimate.objects.filter(model__renderer=renderer).order_by("-measured_at")[:_ALIKE]
+        rows = list(alike.values_list("pixel_seconds", "load_seconds"))
+        self[renderer] = (
+            _median((row[0] for row in rows), PRIOR_PIXEL_SECONDS),
+            _median((row[1] for row in rows), PRIOR_LOAD_SECONDS),
+        )
+        return self[renderer]
+
+
+def _median(values: Iterable[float | None], otherwise: float) -> float:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else otherwise
+
+
+def of(models: Mapping[UUID, str]) -> Estimates:
+    """What is known of these models (id → renderer); one query, and one more for each renderer with a new model."""
+    known: dict[UUID, dict[str, tuple[float | None, float | None]]] = {}
+    for row in Estimate.objects.filter(model__in=models):
+        known.setdefault(row.model_id, {})[row.hardware] = (row.pixel_seconds, row.load_seconds)
+    return Estimates(known, models)
+
+
+def learn_speed(model: UUID, node: Node, seconds: float, now: datetime) -> None:
+    """A sample of the model took a node so many seconds with all its cores."""
+    _learn("pixel_seconds", model, node, seconds, now)
+
+
+def learn_load(model: UUID, node: Node, seconds: float, now: datetime) -> None:
+    """To load the model took a node so long."""
+    _learn("load_seconds", model, node, seconds, now)
+
+
+def _learn(measure: _Measure, model: UUID, node: Node, seconds: float, now: datetime) -> None:
+    """Two nodes that write at the same time lose one measurement, which does no harm."""
+    row = Estimate.objects.filter(model=model, hardware=node.hardware)
+    found = row.values_list(measure, "measured_at").first()
+    if found is None:
+        try:
+            with transaction.atomic():
+                Estimate.objects.create(model_id=model, hardware=node.hardware, measured_at=now, **{measure: seconds})
+        except IntegrityError:  # another one of its class was faster
+            return
+        return
+    known, at = found
+    if known is None:
+        row.update(**{measure: seconds}, measured_at=now)
+    elif now - at > _OFTEN or abs(seconds - known) > _NEWS * known:
+        row.update(**{measure: known + _SMOOTHING * (seconds - known)}, measured_at=now)

@@ -1,4 +1,4 @@
-"""Whose turn it is: what each owner of jobs had of the farm, and the rounds of `domain.fairness` that follow from it."""
+"""Whose turn it is: what each owner of jobs had of the farm, and the rounds that follow (`domain.fairness`)."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from django.utils import timezone
 
 from rrm.domain import coloring, mandelbrot, orders, tiling
 from rrm.domain.states import JOB_FINAL, JOB_OFFERED, JobState, LeaseState
-from rrm.errors import IdempotencyMismatch, Invalid, NotFound, StateConflict, TooMany
-from rrm.farm import catalog, colormaps, ranges, wakeups
+from rrm.errors import IdempotencyMismatch, Invalid, NotFound, StateConflict
+from rrm.farm import catalog, colormaps, fairness, quotas, ranges, wakeups
 from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, RenderModel, Resource, Site
 from rrm.farm.transitions import advance, record
 from rrm.results.layout import JobFiles
@@ -33,7 +33,8 @@ _TRIES = 3
 def submit(owner: User, order: object, *, key: str = "") -> tuple[Job, bool]:
     """Store the job that `order` asks for; the flag says whether it is new.
 
-    With `key`, the same order sent twice is one job. Raises Invalid with every bad field, or IdempotencyMismatch.
+    With `key`, the same order sent twice is one job. Raises Invalid with every bad field, IdempotencyMismatch, or
+    TooMany.
     """
     return accept(owner, order, key, lambda: _draft(owner, order))
 
@@ -45,10 +46,9 @@ def accept(owner: User, request: object, key: str, make: Callable[[], tuple[Job,
     if earlier:
         return earlier, False
     draft, parts = make()
-    if Job.objects.filter(owner=owner).exclude(state__in=JOB_FINAL).count() >= settings.RRM.max_open_jobs:
-        raise TooMany(f"You have {settings.RRM.max_open_jobs} unfinished jobs; wait for some, or cancel them.")
     try:
         with transaction.atomic():
+            _admit(draft)
             _store(draft, parts)
             if key:
                 IdempotencyKey.objects.create(user=owner, key=key, fingerprint=fingerprint, job=draft)
@@ -58,6 +58,13 @@ def accept(owner: User, request: object, key: str, make: Callable[[], tuple[Job,
             raise
         return earlier, False
     return draft, True
+
+
+def _admit(job: Job) -> None:
+    """Let the job's owner in with one more unfinished job. Raises OverQuota."""
+    quota = quotas.locked(job.owner)
+    quotas.admit_job(quota, job.width * job.height)
+    fairness.join(quota)
 
 
 def _fingerprint(order: object) -> str:
@@ -248,9 +255,12 @@ def resume(job: Job, actor: str) -> None:
 
 
 def retry(job: Job, actor: str) -> None:
-    """Offer the tiles of a failed or cancelled job that are not done; the done ones are kept."""
+    """Offer the tiles of a failed or cancelled job that are not done; the done ones are kept. Raises TooMany."""
     with transaction.atomic():
-        _move(job, JobState.QUEUED, actor=actor, finished_at=None, deadline=None)
+        found = Job.objects.select_for_update().select_related("owner").filter(pk=job.pk).first()
+        if found is not None and found.state in JOB_FINAL:
+            _admit(found)
+        _move(job, JobState.QUEUED, actor=actor, finished_at=None)
         job.shares.update(failures=0, failed_on=[])
         wakeups.announce_work()
         wakeups.wake("rrm.autoscale")

@@ -15,7 +15,7 @@ from django.utils import timezone
 from rrm.domain import coloring, facts, scheduling
 from rrm.domain.states import LeaseState
 from rrm.errors import StateConflict
-from rrm.farm import booking, claims, fairness, market, reports
+from rrm.farm import booking, claims, fairness, market, quotas, reports
 from rrm.farm.models import Lease, Node
 
 _TRIES = 5
@@ -46,12 +46,14 @@ def _claim(node: Node, now: datetime) -> Lease | None:
         offered = market.survey(node, now)
         if not offered.shares:
             return None
+        owners = {share.job.owner_id for share in offered.shares}
         choice = scheduling.choose(
             offered.asking(),
             offered.jobs(),
             facts.Holders.of(offered.rivals()),
             now,
-            rounds=fairness.rounds({share.job.owner_id for share in offered.shares}),
+            rounds=fairness.rounds(owners),
+            full=quotas.full(owners),
         )
         if choice is None:
             return None

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Q
 
 from rrm.domain.states import JOB_FINAL, NODE_GONE, JobState
-from rrm.errors import StateConflict
-from rrm.farm import deliveries, jobs, ranges, surveying, wakeups
+from rrm.farm import deliveries, jobs, surveying, wakeups
 from rrm.farm.models import Event, IdempotencyKey, Job, Node
-from rrm.farm.transitions import advance
 from rrm.results.layout import clear_drafts, discard
 
 COMPOSE_AGAIN = timedelta(seconds=8)
@@ -34,10 +30,6 @@ def _finish_jobs(now: datetime) -> None:
     silent = Q(composed_at=None) | Q(composed_at__lt=now - COMPOSE_AGAIN)
     for job in Job.objects.filter(silent, state=JobState.COMPOSING, state_since__lt=now - COMPOSE_AGAIN / 2):
         wakeups.wake("rrm.compose", str(job.pk))
-    for job in Job.objects.filter(deadline__lt=now).exclude(state__in=JOB_FINAL):
-        with contextlib.suppress(StateConflict), transaction.atomic():
-            advance(job, JobState.FAILED, "Its deadline has passed", finished_at=now)
-            ranges.take_back(job, "the deadline of the job has passed")
 
 
 def tidy(now: datetime) -> None:

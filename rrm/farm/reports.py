@@ -15,7 +15,7 @@ from django.utils import timezone
 from rrm.domain import addresses
 from rrm.domain.states import NODE_CHECKED_IN, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import Unauthorised
-from rrm.farm import patience, ranges, tokens, wakeups
+from rrm.farm import estimates, patience, ranges, tokens, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.nodes import LEFT, ask_site, explain
 from rrm.farm.transitions import advance
@@ -25,7 +25,7 @@ _SMOOTHING = 0.3
 _LONGEST_LOAD = 86400.0
 _WORTH_NOTING = 0.1
 _MOST_CORES = 4096
-_OF_HELD = ("node_id", "model__digest", "model__load_seconds", "model__size_bytes")
+_OF_HELD = ("node_id", "model__digest", "model__load_seconds", "model__size_bytes", "load_seconds")
 _RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to ask need not cost a write each time
 
 
@@ -146,13 +146,18 @@ def _note_models(node: Node, reported: Iterable[Any], now: datetime) -> None:
         HeldModel.objects.filter(pk__in=forgotten).exclude(model__in=at_work).delete()
     for digest, entry in told.items():
         if isinstance(entry, Mapping) and digest in known:
-            _note_load(known[digest].model, entry)
+            _note_load(node, known[digest], entry, now)
 
 
-def _note_load(model: RenderModel, entry: Mapping[str, Any]) -> None:
-    """Remember what loading the model costs, as a moving average of what nodes tell; the absurd is ignored."""
-    told, size = entry.get("load_seconds"), entry.get("size_bytes")
-    if told is None or not 0 <= told <= _LONGEST_LOAD or told == model.load_seconds:
+def _note_load(node: Node, held: HeldModel, entry: Mapping[str, Any], now: datetime) -> None:
+    """Remember what loading the model costs, as moving averages of what nodes tell; the absurd is ignored."""
+    model, told, size = held.model, entry.get("load_seconds"), entry.get("size_bytes")
+    if told is None or not 0 <= told <= _LONGEST_LOAD:
+        return
+    if held.load_seconds != told:  # a node says the same each time until it has loaded it anew
+        HeldModel.objects.filter(pk=held.pk).update(load_seconds=told)
+        estimates.learn_load(model.pk, node, told, now)
+    if told == model.load_seconds:
         return
     known = model.load_seconds
     if known is None or abs(told - known) > _WORTH_NOTING * max(known, _WORTH_NOTING):

@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, F, Q, Sum
 
-from rrm.domain import autoscaling
+from rrm.domain import autoscaling, tiling
 from rrm.domain.autoscaling import Phase
 from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import nodes
-from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node, Resource, Session
+from rrm.farm import estimates, nodes
+from rrm.farm.models import Job, JobShare, Lease, Node, Resource, Session
 from rrm.farm.transitions import iso, record
 
 logger = logging.getLogger(__name__)
 
-_PRIOR_PIXEL_SECONDS = 1e-6  # what a pixel costs before any node has measured the model
 _FOR_EVER = timedelta(days=36500)
 _PHASES = {
     NodeState.REQUESTED: Phase.STARTING,
@@ -98,14 +97,15 @@ def _demand(resource: Resource) -> autoscaling.Demand:
     offered = {
         job.pk: job for job in Job.objects.filter(resource=resource, state__in=JOB_OFFERED).select_related("model")
     }
-    speeds = _speeds(job.model_id for job in offered.values())
+    costs = estimates.of({job.model_id: job.model.renderer for job in offered.values()})
     work = []
     for (job_id, site), tiles in _tiles_waiting(offered.keys()).items():
         job = offered[job_id]
-        seconds = tiles * job.tile_size**2 * speeds.get(job.model_id, _PRIOR_PIXEL_SECONDS)
+        samples = tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive)
+        seconds = tiles * samples * costs.pixel_seconds(job.model_id)
         work.append(
             autoscaling.Work(
-                seconds=seconds + (job.model.load_seconds or 0.0),
+                seconds=seconds + costs.load_seconds(job.model_id),
                 ranges=tiles,
                 sites=frozenset([site] if site else job.site_ids) or None,
             )
@@ -114,14 +114,6 @@ def _demand(resource: Resource) -> autoscaling.Demand:
     sessions = opened.exclude(node__reserved_for__isnull=False).count()  # those have what they need
     models = frozenset(str(job.model_id) for job in offered.values())
     return autoscaling.Demand(tuple(work), sessions, models)
-
-
-def _speeds(models: Iterable[object]) -> Mapping[object, float]:
-    measured: dict[object, list[float]] = {}
-    rows = HeldModel.objects.filter(model__in=set(models), pixel_seconds__isnull=False)
-    for model, seconds in rows.values_list("model", "pixel_seconds"):
-        measured.setdefault(model, []).append(seconds or 0.0)
-    return {model: sum(known) / len(known) for model, known in measured.items()}
 
 
 def _tiles_waiting(offered: Collection[UUID]) -> Mapping[tuple[UUID, str | None], int]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, F, Sum
+from django.db.models import Case, Count, F, OuterRef, Subquery, Sum, When
 
 from rrm.domain import autoscaling
+from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import (
     JOB_OFFERED,
     NODE_GONE,
@@ -25,6 +26,7 @@ from rrm.domain.states import (
 )
 from rrm.farm.models import FarmSwitches, HeldModel, Job, JobShare, Lease, Loop, Node, Resource, Session, Site
 from rrm.farm.transitions import iso
+from rrm.farm.waiting import pending_reasons
 
 _RECENTLY_GONE = timedelta(minutes=10)
 _OVERDUE = 4  # periods after which a loop counts as stuck
@@ -141,45 +143,58 @@ def resource_bodies(resources: Iterable[Resource], now: datetime) -> list[dict[s
 
 
 def resource_states(resources: Sequence[Resource], now: datetime) -> dict[str, tuple[str, str]]:
-    """Status and reason of each resource: active, idle, starved, suspended or inoperable. Three queries for all."""
+    """Status and reason of each resource: active, idle, starved, suspended or inoperable; a constant number of queries.
+
+    Where work waits and no node is at it, the reason is that of the job whose turn is next.
+    """
     ids = [resource.pk for resource in resources]
     working = _count(Node.objects.filter(resource__in=ids, state__in=[NodeState.BUSY, NodeState.BOOKED]))
     live = _count(Node.objects.filter(resource__in=ids, state__in=NODE_WORKING | NODE_STARTING))
     waiting = _count(Job.objects.filter(resource__in=ids, state__in=JOB_OFFERED))
+    reasons = _reasons_of_next([resource for resource in ids if resource in waiting and resource not in working])
     return {
-        resource.pk: _state_of(resource, now, working.get(resource.pk, 0), live.get(resource.pk, 0), waiting)
+        resource.pk: _state_of(
+            resource,
+            now,
+            working.get(resource.pk, 0),
+            live.get(resource.pk, 0),
+            waiting.get(resource.pk, 0),
+            reasons.get(resource.pk, ""),
+        )
         for resource in resources
     }
+
+
+def _reasons_of_next(resources: Sequence[str]) -> dict[str, str]:
+    """Why the most urgent and oldest job of each resource waits."""
+    if not resources:
+        return {}
+    rank = Case(*(When(priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
+    offered = Job.objects.filter(resource=OuterRef("pk"), state__in=JOB_OFFERED)
+    first = offered.order_by(rank.desc(), "created_at", "id").values("pk")[:1]
+    firsts = Resource.objects.filter(pk__in=resources).annotate(first=Subquery(first)).values_list("first", flat=True)
+    found = list(Job.objects.select_related("resource", "model").filter(pk__in=list(firsts)))
+    said = pending_reasons(found)
+    return {job.resource_id: said[job.pk] for job in found}
 
 
 def _count(rows: Any) -> dict[str, int]:
     return dict(rows.order_by().values_list("resource").annotate(rows=Count("pk")))
 
 
-def _state_of(
-    resource: Resource, now: datetime, working: int, live: int, waiting: Mapping[str, int]
-) -> tuple[str, str]:
+def _state_of(resource: Resource, now: datetime, working: int, live: int, jobs: int, why: str) -> tuple[str, str]:
     if not resource.enabled:
         return "suspended", "It is disabled."
     if resource.launch_failures >= autoscaling.FAILURES_ALLOWED:
         return "inoperable", f"{resource.launch_failures} nodes in a row could not be started. {resource.reason}"
     if working:
         return "active", f"{working} node{_s(working)} at work."
-    return _unworked(resource, now, live, waiting.get(resource.pk, 0))
-
-
-def _unworked(resource: Resource, now: datetime, live: int, jobs: int) -> tuple[str, str]:
     if not jobs:
         return "idle", "There is no work."
-    waiting = "1 job waits" if jobs == 1 else f"{jobs} jobs wait"
-    if resource.retry_at and resource.retry_at > now:
-        seconds = (resource.retry_at - now).total_seconds()
-        return "starved", f"{waiting}; the next start is tried in {seconds:.0f} s. {resource.reason}"
-    if resource.last_plan and not resource.last_plan.get("want"):
-        return "starved", f"{waiting} for a site where no node may run; the jobs say for which."
-    if live:
-        return "active", f"{waiting} for {live} node{_s(live)} that will take it up."
-    return "starved", f"{waiting} and no node runs. {resource.last_plan.get('reason', '')}".strip()
+    backs_off = resource.retry_at is not None and resource.retry_at > now
+    is_wanted = not resource.last_plan or resource.last_plan.get("want")  # not so where no node may run for any job
+    waiting = "1 job waits." if jobs == 1 else f"{jobs} jobs wait."
+    return "active" if live and is_wanted and not backs_off else "starved", f"{waiting} {why}".strip()
 
 
 def _s(number: int) -> str:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from rrm.domain.states import JOB_MOVES, LEASE_MOVES, NODE_MOVES, SESSION_MOVES
 from rrm.errors import StateConflict
 from rrm.farm import wakeups
-from rrm.farm.models import Event, Job, Lease, Node, Session
+from rrm.farm.models import Event, Job, Lease, Node, Quota, Session
 
 _MOVES: Mapping[type[Model], Mapping[Any, frozenset[Any]]] = {
     Job: JOB_MOVES,
@@ -65,7 +65,7 @@ def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "
             subject_id=str(subject.pk),
             job=job,
             seq=seq,
-            owner_id=subject.owner_id if isinstance(subject, Session) else None,
+            owner_id=subject.owner_id if isinstance(subject, Session | Quota) else None,
             actor=actor,
             data=data,
         )

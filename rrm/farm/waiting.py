@@ -1,16 +1,20 @@
-"""Why a job waits, in sentences that its owner understands."""
+"""Why a job waits, in sentences that its owner understands: the facts for `domain.reasons`."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, Sum
+from django.utils import timezone
 
+from rrm.domain import reasons, tiling
+from rrm.domain.facts import RANK
 from rrm.domain.states import JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
-from rrm.farm.models import Job, JobShare, Lease, Node, ResourceSite
+from rrm.farm import estimates, fairness, quotas
+from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
 
 
 def pending_reason(job: Job) -> str:
@@ -20,29 +24,116 @@ def pending_reason(job: Job) -> str:
 
 def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
     """`pending_reason` of many jobs in a constant number of queries."""
-    reasons = {job.pk: job.reason or "The job is paused." if job.state == JobState.PAUSED else "" for job in jobs}
+    found = {job.pk: job.reason or "The job is paused." if job.state == JobState.PAUSED else "" for job in jobs}
     offered = [job for job in jobs if job.state in JOB_OFFERED]
     if not offered:
-        return reasons
+        return found
     active = set(Lease.objects.filter(job__in=offered, state=LeaseState.ACTIVE).values_list("job", flat=True))
     waiting = [job for job in offered if job.pk not in active]
-    supply = _supply({job.resource_id for job in waiting})
-    bound_to = _sites_of_open_shares(waiting)
-    for job in waiting:
-        reasons[job.pk] = _why(job, supply[job.resource_id], bound_to.get(job.pk) or frozenset(job.site_ids))
-    return reasons
+    if waiting:
+        farm = _survey(waiting, timezone.now())
+        found |= {job.pk: reasons.why(farm.case(job)) for job in waiting}
+    return found
 
 
 @dataclass
 class _Supply:
-    """What a resource has: enabled sites with room for nodes, what is wrong with them, and nodes by site and state."""
+    """What a resource has: enabled sites with room for nodes, what is wrong with them, and its nodes."""
 
     sites: set[str] = field(default_factory=set)
     problems: dict[str, str] = field(default_factory=dict)
-    nodes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    nodes: dict[UUID, tuple[str, str]] = field(default_factory=dict)
+    """Node → (site, state)."""
+    holders: dict[UUID, set[UUID]] = field(default_factory=dict)
+    """Model → the nodes that hold it."""
 
-    def count(self, sites: Collection[str], *states: str) -> int:
-        return sum(number for (site, state), number in self.nodes.items() if site in sites and state in states)
+    def at(self, sites: Collection[str], *states: str) -> set[UUID]:
+        return {node for node, (site, state) in self.nodes.items() if site in sites and state in states}
+
+
+@dataclass
+class _Line:
+    """The jobs of a resource with tiles to give out, in their order, and how much work each model has."""
+
+    turns: dict[UUID, tuple[int, int, datetime, UUID]] = field(default_factory=dict)
+    seconds: dict[UUID, float] = field(default_factory=dict)
+
+    def ahead(self, job: UUID) -> tuple[int, int]:
+        """How many are of a more urgent class, and how many of its own come first."""
+        mine = self.turns.get(job)
+        if mine is None:
+            return 0, 0
+        classes = [turn[0] for turn in self.turns.values() if turn < mine]
+        same = classes.count(mine[0])
+        return len(classes) - same, same
+
+
+@dataclass
+class _Farm:
+    """What all the jobs of one answer wait for."""
+
+    now: datetime
+    supply: Mapping[str, _Supply]
+    lines: Mapping[str, _Line]
+    bound_to: Mapping[UUID, frozenset[str]]
+    costs: estimates.Estimates
+    limits: Mapping[int, int]
+    at_work: Mapping[int, int]
+    blocks: Sequence[Block]
+
+    def case(self, job: Job) -> reasons.Waiting:
+        resource, supply, line = job.resource, self.supply[job.resource_id], self.lines[job.resource_id]
+        bound_to = self.bound_to.get(job.pk) or frozenset(job.site_ids)
+        sites = frozenset(bound_to & supply.sites if bound_to else supply.sites)
+        idle = supply.at(sites, NodeState.IDLE)
+        working = supply.at(sites, *NODE_WORKING)
+        holders = supply.holders.get(job.model_id, set()) & working
+        more_urgent, before = line.ahead(job.pk)
+        return reasons.Waiting(
+            resource=resource.pk,
+            now=self.now,
+            enabled=resource.enabled,
+            bound_to=bound_to,
+            sites=sites,
+            problems={site: problem for site, problem in supply.problems.items() if site in sites},
+            starting=len(supply.at(sites, *NODE_STARTING)),
+            working=len(working),
+            free=len(idle),
+            holders=len(holders),
+            free_holders=len(holders & idle),
+            holder_seconds=line.seconds.get(job.model_id, 0.0) / max(len(holders), 1),
+            load_seconds=self.costs.load_seconds(job.model_id),
+            quarantined_until=job.model.quarantined_until,
+            could_not_load=job.model.load_failures,
+            nodes_at_limit=self._nodes_at_limit(job.owner_id),
+            more_urgent=more_urgent,
+            before=before,
+            blocked=[_told(block) for block in self.blocks if _concerns(block, sites, resource.renderer)],
+            failures=resource.launch_failures,
+            retry_at=resource.retry_at,
+            launching=resource.reason,
+            deadline=job.deadline,
+        )
+
+    def _nodes_at_limit(self, owner: int) -> tuple[int, int] | None:
+        most, used = self.limits.get(owner), self.at_work.get(owner, 0)
+        return (used, most) if most is not None and used >= most else None
+
+
+def _survey(jobs: Sequence[Job], now: datetime) -> _Farm:
+    resources, owners = {job.resource_id for job in jobs}, {job.owner_id for job in jobs}
+    costs = estimates.of({job.model_id: job.model.renderer for job in jobs})
+    limits = quotas.limited(owners)
+    return _Farm(
+        now=now,
+        supply=_supply(resources),
+        lines=_lines(resources, costs),
+        bound_to=_sites_of_open_shares(jobs),
+        costs=costs,
+        limits=limits,
+        at_work=quotas.nodes_of(limits) if limits else {},
+        blocks=list(Block.objects.filter(until__gt=now)),
+    )
 
 
 def _supply(resources: set[str]) -> Mapping[str, _Supply]:
@@ -53,9 +144,35 @@ def _supply(resources: set[str]) -> Mapping[str, _Supply]:
         if problem:
             supply[resource].problems[site] = problem
     live = Node.objects.filter(resource__in=resources, state__in=NODE_STARTING | NODE_WORKING)
-    for resource, site, state in live.values_list("resource", "site", "state"):
-        supply[resource].nodes[site, state] += 1
+    for node, resource, site, state in live.values_list("pk", "resource", "site", "state"):
+        supply[resource].nodes[node] = (site, state)
+    held = HeldModel.objects.filter(node__resource__in=resources, node__state__in=NODE_WORKING)
+    for node, model, resource in held.values_list("node", "model", "node__resource"):
+        supply[resource].holders.setdefault(model, set()).add(node)
     return supply
+
+
+def _lines(resources: set[str], costs: estimates.Estimates) -> Mapping[str, _Line]:
+    """The jobs of each resource with tiles to give out; models that the answer is not about cost what is usual."""
+    lines = {resource: _Line() for resource in resources}
+    shares = JobShare.objects.filter(job__resource__in=resources, job__state__in=JOB_OFFERED, cursor__lt=F("stop"))
+    rows = list(shares.order_by().values(*_IN_LINE).annotate(tiles=Sum(F("stop") - F("cursor"))))
+    turns = fairness.rounds({row["job__owner"] for row in rows})
+    for row in rows:
+        line = lines[row["job__resource"]]
+        rank, turn = RANK[row["job__priority"]], turns.get(str(row["job__owner"]), 0)
+        line.turns[row["job"]] = (rank, turn, row["job__created_at"], row["job"])
+        pixels = row["tiles"] * row["job__tile_size"] ** 2
+        samples = tiling.samples(pixels, row["job__supersample"], adaptive=row["job__adaptive"])
+        if (model := row["job__model"]) in costs.renderers:
+            line.seconds[model] = line.seconds.get(model, 0.0) + samples * costs.pixel_seconds(model)
+    return lines
+
+
+_IN_LINE = (
+    *("job", "job__resource", "job__priority", "job__owner", "job__created_at", "job__model"),
+    *("job__tile_size", "job__supersample", "job__adaptive"),
+)
 
 
 def _sites_of_open_shares(jobs: Sequence[Job]) -> Mapping[UUID, frozenset[str]]:
@@ -67,26 +184,9 @@ def _sites_of_open_shares(jobs: Sequence[Job]) -> Mapping[UUID, frozenset[str]]:
     return {job: frozenset(sites) for job, sites in found.items()}
 
 
-def _why(job: Job, supply: _Supply, bound_to: frozenset[str]) -> str:
-    resource = job.resource
-    if not resource.enabled:
-        return f"The resource {resource.pk} is disabled."
-    open_sites = bound_to & supply.sites if bound_to else supply.sites
-    if not open_sites:
-        where = f"{', '.join(sorted(bound_to))}: it" if bound_to else f"{resource.pk}: every site of it"
-        return f"No node may run at {where} is disabled, has room for none, or no longer belongs to {resource.pk}."
-    return _busy_or_starting(job, supply, open_sites)
+def _concerns(block: Block, sites: Collection[str], renderer: str) -> bool:
+    return block.site_id in sites and block.renderer == renderer
 
 
-def _busy_or_starting(job: Job, supply: _Supply, sites: Collection[str]) -> str:
-    name = job.resource_id
-    if supply.count(sites, NodeState.IDLE):
-        return f"A node of {name} is free and takes it up next."
-    if working := supply.count(sites, *NODE_WORKING):
-        return f"Every node of {name} that may take it is busy ({working} running)."
-    troubled = {site: problem for site, problem in supply.problems.items() if site in sites}
-    if troubled and len(troubled) == len(sites):
-        return " ".join(f"{site} cannot be used at present: {problem}" for site, problem in sorted(troubled.items()))
-    if supply.count(sites, *NODE_STARTING):
-        return f"A node of {name} is starting."
-    return job.resource.reason or f"No node of {name} is running there; one will be started."
+def _told(block: Block) -> str:
+    return f"{block.node or block.hostname} at {block.site_id} is blocked: {block.reason}"

@@ -14,11 +14,11 @@ from pytest_django import DjangoAssertNumQueries
 
 from rrm.domain.states import JobState, NodeState
 from rrm.farm import tokens
-from rrm.farm.models import Event, Job, Lease, Node, RenderModel, Resource, Site, Token
+from rrm.farm.models import Event, Job, Lease, Node, Quota, RenderModel, Resource, Site, Token
 from tests.integration.farm.conftest import Farm
 
 VALLEY = {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 2000}
-LISTS = ["site", "resource", "rendermodel", "node", "job", "lease", "event", "token"]
+LISTS = ["site", "resource", "rendermodel", "node", "job", "lease", "event", "token", "quota"]
 
 
 @pytest.fixture
@@ -322,6 +322,24 @@ def test_bad_parameters_of_a_model_are_named(operator: Client) -> None:
     response = operator.post(reverse("admin:farm_rendermodel_add"), form)
 
     assert response.context["adminform"].form.errors["params"] == ["params.radius: Must be greater than 0."]
+
+
+def test_a_quota_is_set_and_shown_with_what_is_used(operator: Client, farm: Farm) -> None:
+    Quota.objects.update(charged_seconds=100)
+    address = reverse("admin:farm_quota_change", args=[Quota.objects.get().pk])
+    changed = {**filled(operator, address), "weight": "2", "max_queued_pixels": "8192"}
+    assert operator.post(address, changed).status_code == 302
+    quota = Quota.objects.get()
+    assert (quota.weight, quota.max_queued_pixels, quota.max_nodes) == (2, 8192, None)
+    assert quota.charged_seconds == 200, "another weight leaves a person in their round"
+    assert "4,096 of 8,192" in operator.get(listed("quota")).text
+
+
+def test_a_person_without_a_quota_is_given_one(operator: Client, farm: Farm) -> None:
+    bob = User.objects.create_user("bob")
+    answer = operator.post(reverse("admin:farm_quota_add"), {"owner": bob.pk, "weight": "1", "max_nodes": "3"})
+    assert answer.status_code == 302
+    assert Quota.objects.get(owner=bob).max_nodes == 3
 
 
 def test_the_secret_of_a_token_is_shown_once(operator: Client, farm: Farm) -> None:

@@ -15,7 +15,7 @@ from django.core.management.base import CommandError
 from django.db.models import Model
 
 from rrm.farm import jobs, tokens
-from rrm.farm.models import Event, RenderModel, Resource, Site, Token
+from rrm.farm.models import Event, Quota, RenderModel, Resource, Site, Token
 
 pytestmark = pytest.mark.django_db
 
@@ -350,3 +350,21 @@ class TestAFileOfTheFirstRrm:
     def test_sites_are_for_this_format_only(self, write: Any) -> None:
         with pytest.raises(CommandError, match="--site goes with a file of the first RRM only"):
             populate(write(SITE), "--site", "here")
+
+
+def test_quotas_are_set_changed_and_left(write: Any) -> None:
+    text = "users: {ada: {}}\nquotas: {ada: {weight: 2, max_nodes: 4, max_queued_pixels: 8000000000}}\n"
+    assert "+ quota ada: weight 2, max_nodes 4, max_queued_pixels 8000000000" in populate(write(text))
+    quota = Quota.objects.get(owner__username="ada")
+    assert (quota.weight, quota.max_nodes, quota.max_queued_pixels, quota.max_sessions) == (2, 4, 8 * 10**9, None)
+    assert "= quota ada" in populate(write(text))
+    assert "~ quota ada: max_nodes: 4 → none" in populate(write("quotas: {ada: {max_nodes: null}}"))
+    assert Quota.objects.get(owner__username="ada").max_nodes is None
+
+
+def test_a_quota_that_cannot_be_is_refused_with_its_line(write: Any) -> None:
+    with pytest.raises(CommandError) as refused:
+        populate(write("users: {ada: {}}\nquotas:\n  ada: {weight: 0, max_nodes: -1}\n  eve: {max_sessions: two}\n"))
+    for said in ("quotas.ada.weight", "quotas.ada.max_nodes", "There is no user 'eve'", "quotas.eve.max_sessions"):
+        assert said in str(refused.value)
+    assert not Quota.objects.exists()

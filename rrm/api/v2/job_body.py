@@ -39,6 +39,7 @@ def job_bodies(jobs: Sequence[Job], now: datetime) -> list[dict[str, Any]]:
             "state": str(job.state),
             "reason": job.reason,
             "pending_reason": waiting[job.pk],
+            "late": job.deadline is not None and (job.finished_at or now) > job.deadline,
             "progress": use_cases.progress(job, now),
             "by_site": by_site[job.pk],
             "warm_hits": job.warm_hits,
@@ -264,6 +265,7 @@ class JobSerializer(serializers.Serializer[Any]):
     state = serializers.CharField(help_text=", ".join(JobState))
     reason = serializers.CharField(allow_blank=True)
     pending_reason = serializers.CharField(allow_blank=True, help_text="Why nothing is being rendered now.")
+    late = serializers.BooleanField(help_text="Its deadline has passed, or had when it finished.")
     progress = ProgressSerializer()
     by_site = SiteShareSerializer(many=True)
     warm_hits = serializers.IntegerField()

@@ -5,7 +5,21 @@ from __future__ import annotations
 from django.urls import path, re_path, register_converter
 from django.urls.converters import UUIDConverter
 
-from rrm.api.v2 import agent, docs, events, farm, jobs, models, nodes, resources, results, sessions, sites, tokens
+from rrm.api.v2 import (
+    agent,
+    docs,
+    events,
+    farm,
+    jobs,
+    models,
+    nodes,
+    quotas,
+    resources,
+    results,
+    sessions,
+    sites,
+    tokens,
+)
 from rrm.api.views import elsewhere
 
 
@@ -92,6 +106,9 @@ urlpatterns = [
     path("session/<id:id>/job", sessions.SessionJob.as_view()),
     path("session/<id:id>/events", sessions.SessionEvents.as_view()),
     path("session/<id:id>/proxy/<path:path>", sessions.SessionProxyPlace.as_view()),
+    path("quota/", quotas.Quotas.as_view()),
+    path("quota/me", quotas.MyQuota.as_view()),
+    path("quota/user/<str:username>", quotas.QuotaDetail.as_view()),
     path("token/", tokens.Tokens.as_view()),
     path("token/<id:id>/", tokens.TokenDetail.as_view()),
     path("event/", events.Events.as_view()),

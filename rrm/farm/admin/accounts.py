@@ -8,14 +8,14 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group, User
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from rrm.farm import tokens
+from rrm.farm import quotas, tokens
 from rrm.farm.admin.base import FarmAdmin, ModelForm
-from rrm.farm.models import Token
+from rrm.farm.models import Quota, Token
 
 if TYPE_CHECKING:
     from django.contrib.auth.admin import UserAdmin as _UserAdmin
@@ -42,6 +42,43 @@ class UserAdmin(DjangoUserAdmin, FarmAdmin):
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, FarmAdmin):
     pass
+
+
+@admin.register(Quota)
+class QuotaAdmin(FarmAdmin):
+    """A person's share of the farm; everybody who ever had a job or a session is here."""
+
+    list_display = ("owner", "weight", "shown_nodes", "shown_pixels", "shown_sessions", "charged_seconds")
+    list_select_related = ("owner",)
+    search_fields = ("owner__username",)
+    search_help_text = "User"
+    fields = ("owner", "weight", *quotas.LIMITS, "charged_seconds")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        return ("charged_seconds", "owner") if obj else ("charged_seconds",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Quota]:
+        return quotas.with_usage(super().get_queryset(request))
+
+    @admin.display(description="Nodes at work")
+    def shown_nodes(self, quota: Quota) -> str:
+        return _of(quota.used_nodes or 0, quota.max_nodes)  # type: ignore[attr-defined]  # from get_queryset
+
+    @admin.display(description="Queued pixels")
+    def shown_pixels(self, quota: Quota) -> str:
+        return _of(quota.used_pixels or 0, quota.max_queued_pixels)  # type: ignore[attr-defined]  # from get_queryset
+
+    @admin.display(description="Open sessions")
+    def shown_sessions(self, quota: Quota) -> str:
+        return _of(quota.used_sessions or 0, quota.max_sessions)  # type: ignore[attr-defined]  # from get_queryset
+
+    def save_model(self, request: HttpRequest, obj: Quota, form: Any, change: bool) -> None:
+        changes = {field: form.cleaned_data[field] for field in form.changed_data if field != "owner"}
+        obj.pk = quotas.change(obj.owner, changes, request.user.get_username()).pk
+
+
+def _of(used: int, most: int | None) -> str:
+    return f"{used:,}" if most is None else f"{used:,} of {most:,}"
 
 
 class _TokenForm(ModelForm):

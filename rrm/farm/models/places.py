@@ -200,7 +200,8 @@ class Node(models.Model):
     reserved_for = models.UUIDField(null=True, blank=True, help_text="The session that it was started for.")
     launch_digest = models.CharField(max_length=64, blank=True, editable=False)
     token_digest = models.CharField(max_length=64, blank=True, editable=False)
-    streak = models.PositiveIntegerField(default=0)
+    streak = models.PositiveIntegerField(default=0, help_text="Leases since the last load that kept it waiting.")
+    streak_since = models.DateTimeField(null=True, blank=True, help_text="When that load was, or will be, over.")
     tiles_done = models.PositiveIntegerField(default=0)
     busy_seconds = models.FloatField(default=0)
     blames = models.PositiveIntegerField(default=0, help_text="Ranges it failed that another node then completed.")
@@ -246,6 +247,7 @@ class HeldModel(models.Model):
     last_used = models.DateTimeField(default=timezone.now)
     loading = models.BooleanField(default=False, help_text="It was told to load it and has not said that it has.")
     pixel_seconds = models.FloatField(null=True, blank=True, help_text="Measured seconds per pixel, moving average.")
+    load_seconds = models.FloatField(null=True, blank=True, help_text="How long loading it took, as the node says.")
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["node", "model"], name="held_once")]

@@ -10,7 +10,7 @@ from typing import Any
 Values = Mapping[str, Any]
 Section = Mapping[str, Values]
 
-SECTIONS = ("sites", "resources", "models", "users", "tokens")
+SECTIONS = ("sites", "resources", "models", "users", "quotas", "tokens")
 
 
 @dataclass(frozen=True, slots=True)

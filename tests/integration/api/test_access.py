@@ -89,6 +89,10 @@ ROUTES: list[Row] = [
     ("GET", "session/{session}/job", None, 403, 404, 200, 200),
     *((method, "session/{session}/proxy/id", None, 403, 501, 501, 501) for method in ("GET", "POST", "PUT", "DELETE")),
     ("GET", "session/{session}/events", None, 200, 404, 200, 200),
+    ("GET", "quota/", None, 403, 403, 403, 200),
+    ("GET", "quota/me", None, 200, 200, 200, 200),
+    ("GET", "quota/user/ada", None, 403, 403, 403, 200),
+    ("PATCH", "quota/user/ada", {"max_nodes": 3}, 403, 403, 403, 200),
     ("GET", "token/", None, 200, 200, 200, 200),
     ("POST", "token/", {"name": "t", "scopes": ["read"]}, 403, 403, 403, 201),
     ("POST", "token/", {"name": "t", "scopes": ["render"]}, 403, 403, 403, 201),
@@ -176,7 +180,15 @@ def test_a_token_of_an_operator_opens_no_route_of_nodes(names: dict[str, str], o
 def test_every_route_stands_in_these_tables() -> None:
     tested = {row[1].replace("{lease}", "id").replace(DIGEST, "id") for row in EVERY_ROUTE}
     known = {_shape(path) for path in tested}
-    exempt = {"node-agent/register", "api-docs/", "token/*/", "site/*/check", "site/*/accept-host-key", "*"}
+    exempt = {
+        "node-agent/register",
+        "api-docs/",
+        "token/*/",
+        "quota/user/*",
+        "site/*/check",
+        "site/*/accept-host-key",
+        "*",
+    }
 
     declared = {_shape(str(entry.pattern)) for entry in urlpatterns}
 

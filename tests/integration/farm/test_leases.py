@@ -18,8 +18,8 @@ from PIL import Image
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import NotFound, StateConflict, TooMany
-from rrm.farm import composing, jobs, market, nodes, reports, waiting
-from rrm.farm.models import Event, Job, Lease, Node, RenderModel, Resource, Site
+from rrm.farm import composing, estimates, jobs, market, nodes, reports, waiting
+from rrm.farm.models import Event, Job, Lease, Node, Quota, Resource, Site
 from rrm.results import bundle
 from tests.integration.farm.conftest import VIEW, Farm
 
@@ -120,10 +120,10 @@ def test_an_owner_who_was_served_lately_lets_another_go_first(farm: Farm) -> Non
     node = farm.node(cores=1)
     first = farm.submit(width=256, height=256)
     farm.deliver(node, farm.lease(node))
-    Lease.objects.update(render_ms=60_000)
     bob = User.objects.create_user("bob")
     order = {"params": VIEW, "width": 64, "height": 64, "tile_size": 16}
     other = jobs.submit(bob, order)[0]
+    Quota.objects.filter(owner=first.owner).update(charged_seconds=60)
 
     assert farm.lease(node)["job"] == str(other.pk)
     assert first.owner != bob
@@ -351,8 +351,8 @@ def test_a_node_that_ends_soon_gets_no_work(farm: Farm) -> None:
 
 
 def test_a_model_that_takes_long_to_load_goes_to_a_node_that_lives_long_enough(farm: Farm) -> None:
-    farm.submit()
-    RenderModel.objects.update(load_seconds=600)
+    job = farm.submit()
     node, now = farm.node(), timezone.now()
+    estimates.learn_load(job.model_id, node, 600, now)
     node.ends_at = now + timedelta(seconds=900)
     assert farm.ask(node)["lease"] is None

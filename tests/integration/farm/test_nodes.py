@@ -303,17 +303,6 @@ def test_a_loop_whose_process_died_is_taken_over(farm: Farm) -> None:
     assert loops.run("tick", lambda now: None)
 
 
-def test_a_deadline_that_passes_fails_the_job(farm: Farm) -> None:
-    job = farm.submit(deadline=(timezone.now() + timedelta(hours=1)).isoformat())
-    farm.lease(farm.node())
-
-    reconciling.reconcile(timezone.now() + timedelta(hours=2))
-
-    job.refresh_from_db()
-    assert (job.state, job.reason) == ("FAILED", "Its deadline has passed")
-    assert not Lease.objects.filter(state="ACTIVE").exists()
-
-
 def _until_dead(node: Node) -> None:
     launcher = LocalLauncher(settings.RRM.data_dir)
     for _ in range(200):

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rrm.domain.facts import Holders, JobFacts, NodeFacts, is_done_before, is_pressed, may_run, open_sites
 from rrm.domain.orders import POLICIES, PRIORITIES
-from rrm.domain.facts import Holders, JobFacts, NodeFacts, is_done_before, may_run, open_sites
+from rrm.domain.queues import Queues
 from rrm.domain.scheduling import Choice, Policy, Reason, choose
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -100,6 +101,118 @@ def test_a_used_up_streak_goes_on_while_no_cold_job_is_worth_a_load() -> None:
     jobs = [job("cold", "b"), job("warm", "a")]
     choice = decide(node("n1", "a", streak=K), jobs, busy("n2", "b", seconds=0))
     assert choice == Choice("warm", "a", Reason.WARM, streak=K + 1)
+
+
+def test_a_streak_lasts_six_times_as_long_as_the_load_would_however_small_leases_are() -> None:
+    jobs = [job("cold", "b", age=1e6), job("warm", "a")]
+    begun = NOW - timedelta(seconds=6 * LOAD)
+    used_up = node("n1", "a", streak=1000, streak_since=begun)
+    assert decide(used_up, jobs) == Choice("cold", "b", Reason.NO_HOLDER, streak=0, streak_since=LOADED)
+    still = replace(used_up, streak_since=begun + timedelta(seconds=1))
+    assert decide(still, jobs) == Choice("warm", "a", Reason.WARM, 1001, still.streak_since)
+
+
+def test_a_model_that_loads_in_a_small_part_of_a_lease_comes_in_its_turn() -> None:
+    jobs = [job("light", "b", age=10, load_seconds=0.1, lease_seconds=1), job("warm", "a", age=5)]
+    choice = decide(node("n1", "a", streak=3), jobs, busy("n2", "b"))
+    assert choice == Choice("light", "b", Reason.BREAK_EVEN, streak=4)
+    later = [replace(jobs[0], created_at=NOW), jobs[1]]
+    assert decide(node("n1", "a", streak=3), later) == Choice("warm", "a", Reason.WARM, 4)
+
+
+def test_a_job_whose_owner_had_more_is_loaded_once_it_is_aged() -> None:
+    jobs = [job("warm", "a"), job("cold", "b", age=2 * LOAD - 1, owner="bob")]
+    assert decide(node("n1", "a", streak=K), jobs, bob=3) == Choice("warm", "a", Reason.WARM, K + 1)
+    aged = [jobs[0], replace(jobs[1], created_at=NOW - timedelta(seconds=2 * LOAD))]
+    assert decide(node("n1", "a", streak=K), aged, bob=3) == Choice("cold", "b", Reason.NO_HOLDER, 0, LOADED)
+
+
+def test_a_job_pressed_by_its_deadline_comes_first_of_its_owners_round() -> None:
+    due = [NOW + timedelta(seconds=seconds) for seconds in (200, 100)]
+    jobs = [job("old", "a", age=50), *(job(f"due{n}", "a", deadline=at, pressed=True) for n, at in enumerate(due))]
+    assert decide(node("n1", "a"), jobs) == Choice("due1", "a", Reason.WARM, 1)
+    others = [*jobs, job("other", "a", owner="bob")]
+    assert decide(node("n1", "a"), others, ada=1) == Choice("other", "a", Reason.WARM, 1)
+
+
+@pytest.mark.parametrize(("left", "nodes", "pressed"), [(1000, 10, True), (1000, 20, False), (0, 0, False)])
+def test_a_job_is_pressed_when_all_its_nodes_would_barely_do_it_in_time(left: float, nodes: int, pressed: bool) -> None:
+    assert is_pressed(NOW + timedelta(seconds=150), left, nodes, NOW) is pressed
+    assert not is_pressed(None, left, nodes, NOW)
+    assert is_pressed(NOW - timedelta(days=1), 0, 1, NOW)
+
+
+def test_what_is_served_does_not_age() -> None:
+    cold, holder = job("cold", "b", age=1e6), busy("n2", "b", seconds=0)
+    just_now = NOW - timedelta(seconds=2 * LOAD - 1)
+    assert decide(node(), [replace(cold, served_at=just_now)], holder) is None
+    loaded = decide(node(), [replace(cold, served_at=just_now - timedelta(seconds=1))], holder)
+    assert loaded == Choice("cold", "b", Reason.AGED, 0, LOADED)
+
+
+def test_kept_queues_know_what_is_served() -> None:
+    cold = job("cold", "b", age=1e6)
+    queues, holders = Queues([cold]), Holders.of([busy("n2", "b", seconds=0)])
+    queues.claim(cold, 1, NOW - timedelta(seconds=1))
+    assert choose(node(), queues, holders, NOW) is None
+    assert choose(node(), queues, holders, NOW + timedelta(seconds=2 * LOAD)) is not None
+
+
+def test_the_lease_that_a_job_waits_for_is_not_waited_for() -> None:
+    jobs = [job("x", "a", remaining_seconds=LOAD + 9, lease_seconds=10)]
+    assert decide(node(), jobs, busy("n2", "a", seconds=0)) is None
+    assert decide(node(), jobs, busy("n2", "a", seconds=1)) is not None
+
+
+def test_a_model_that_nobody_holds_comes_before_more_nodes_for_one_that_some_hold() -> None:
+    many = job("many", "a", age=9, remaining_seconds=4 * LOAD)
+    holders = [busy("n2", "a"), busy("n3", "a")]
+    alone = job("alone", "b", remaining_seconds=2 * LOAD)
+    assert decide(node(), [many, alone], *holders) == Choice("alone", "b", Reason.NO_HOLDER, 0, LOADED)
+    little = replace(alone, remaining_seconds=LOAD)
+    assert decide(node(), [many, little], *holders) == Choice("many", "a", Reason.BREAK_EVEN, 0, LOADED)
+
+
+def test_an_owner_at_the_limit_gets_no_further_node() -> None:
+    jobs = [job("x", "a"), job("y", "a", owner="bob")]
+    facts = Holders.of([])
+    assert choose(node("n1", "a"), jobs, facts, NOW, full={"ada"}) == Choice("y", "a", Reason.WARM, 1)
+    mine = node("n1", "a", works_for=frozenset({"ada"}))
+    assert choose(mine, jobs, facts, NOW, full={"ada"}) == Choice("x", "a", Reason.WARM, 1)
+
+
+def test_nothing_is_loaded_where_enough_load_or_where_loading_failed() -> None:
+    assert decide(node("n1", may_load=False), [job("x", "a")]) is None
+    assert decide(node("n1", "a", may_load=False), [job("x", "a")]) is not None
+    assert decide(node(), [job("x", "a", is_loadable=False)]) is None
+    assert decide(node("n1", "a"), [job("x", "a", is_loadable=False)]) is not None
+
+
+def test_a_node_gets_only_what_it_can_finish_before_it_ends() -> None:
+    ending = node("n1", "a", ends_at=NOW + timedelta(seconds=40), busy_seconds=5.0)
+    long, short = job("long", "a", age=5, lease_seconds=20), job("short", "a", lease_seconds=8)
+    assert decide(ending, [long, short]) == Choice("short", "a", Reason.WARM, 1)
+    assert decide(ending, [long]) is None
+    assert decide(ending, [replace(short, model="b")]) is None, "the load takes too long"
+
+
+def test_a_node_of_a_later_site_leaves_small_work_to_free_nodes_of_earlier_ones() -> None:
+    small, far = job("x", "a", remaining_seconds=1, load_seconds=0.5), node("n1", site="there", rank=1)
+    near = node("n2", free_since=NOW)
+    assert decide(far, [small], near) is None
+    assert decide(near, [small], far) is not None
+    assert decide(far, [small]) is not None, "nobody is there"
+    assert decide(far, [replace(small, remaining_seconds=100)], near) is not None, "there is enough for all"
+    assert decide(far, [small], replace(near, busy_seconds=1)) is not None
+    assert decide(far, [replace(small, sites=frozenset({"there"}))], near) is not None
+    declined = replace(near, free_since=NOW - timedelta(seconds=3))
+    assert decide(far, [replace(small, created_at=NOW - timedelta(seconds=3))], declined) is not None
+
+
+def test_a_node_of_a_later_site_that_holds_a_large_model_is_not_kept_from_it() -> None:
+    far = node("n1", "a", site="there", rank=1)
+    assert decide(far, [job("x", "a", remaining_seconds=1)], node("n2", free_since=NOW)) is not None
+    assert decide(far, [job("x", "a", remaining_seconds=1)], node("n2", "a", free_since=NOW)) is None
 
 
 def test_a_load_in_flight_counts_as_a_holder() -> None:

@@ -10,17 +10,20 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from rrm.farm.populating import first_rrm, people, plan, registered, yaml_file
+from rrm.farm.populating import first_rrm, people, plan, registered, shares, yaml_file
 from rrm.farm.populating.document import BadFile, Document
 
 DEFAULT_FILE = settings.BASE_DIR / "deployment" / "populate" / "embedded.yaml"
-_PLANNERS = (registered.sites, registered.resources, registered.named_models, people.users, people.tokens)
+_PLANNERS = (
+    *(registered.sites, registered.resources, registered.named_models),
+    *(people.users, shares.shares, people.tokens),
+)
 
 
 class Command(BaseCommand):
     help = (
-        "Register sites, resources, named models, users and tokens from a YAML file, or resources from a populate file"
-        " of the first RRM. Repeating it changes nothing. Exit status 1 says that the file was refused."
+        "Register sites, resources, named models, users, quotas and tokens from a YAML file, or resources from a file"
+        " to fill the first RRM. Repeating it changes nothing. Exit status 1 says that the file was refused."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

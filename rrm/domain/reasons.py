@@ -1,0 +1,156 @@
+"""Why a job has no node at this moment, in a sentence for whoever waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What stands between a job with tiles to give out and a node. `sites` are those that may run it now."""
+
+    resource: str
+    now: datetime
+    enabled: bool = True
+    bound_to: frozenset[str] = frozenset()
+    """The sites that its tiles must be rendered at; empty: any."""
+    sites: frozenset[str] = frozenset()
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Of sites that cannot be used at present."""
+    starting: int = 0
+    working: int = 0
+    free: int = 0
+    """Of those at work, how many are idle."""
+    holders: int = 0
+    free_holders: int = 0
+    holder_seconds: float = 0.0
+    """What the holders of its model still have to do before one of them is free."""
+    load_seconds: float = 0.0
+    quarantined_until: datetime | None = None
+    could_not_load: Sequence[str] = ()
+    """Names of the nodes that could not load the model."""
+    nodes_at_limit: tuple[int, int] | None = None
+    """The owner's nodes at work, and how many may be; None when there may be more."""
+    more_urgent: int = 0
+    before: int = 0
+    """Jobs of the same class whose turn comes first."""
+    blocked: Sequence[str] = ()
+    """What is blocked at these sites, each with its reason."""
+    failures: int = 0
+    """Starts in a row that failed."""
+    retry_at: datetime | None = None
+    launching: str = ""
+    """What the resource says about its starts."""
+    deadline: datetime | None = None
+
+
+def why(waiting: Waiting) -> str:
+    """The first reason that applies, and whether the job is late."""
+    said = next(filter(None, (rule(waiting) for rule in _RULES)))
+    late = how_late(waiting.deadline, waiting.now)
+    return f"{said} {late}" if late else said
+
+
+def how_late(deadline: datetime | None, now: datetime) -> str:
+    """Empty while it is not."""
+    if deadline is None or now <= deadline:
+        return ""
+    return f"It is late: its deadline was {_span(now - deadline)} ago."
+
+
+def _disabled(case: Waiting) -> str:
+    return "" if case.enabled else f"The resource {case.resource} is disabled."
+
+
+def _no_site(case: Waiting) -> str:
+    if case.sites:
+        return ""
+    name = case.resource
+    if not case.bound_to:
+        return f"No node may run at {name}: every site of it is disabled or has room for none."
+    where = ", ".join(sorted(case.bound_to))
+    return f"No node may run at {where}: it is disabled, has room for none, or no longer belongs to {name}."
+
+
+def _at_limit(case: Waiting) -> str:
+    if case.nodes_at_limit is None:
+        return ""
+    used, most = case.nodes_at_limit
+    if not most:
+        return "Its owner may have no node at present; an operator sets the quota."
+    return f"{_nodes(used)} of at most {most} {_be(used)} at work for its owner: it waits for one of them."
+
+
+def _quarantined(case: Waiting) -> str:
+    if case.quarantined_until is None or case.quarantined_until <= case.now or case.holders:
+        return ""
+    names = f" ({', '.join(case.could_not_load)})" if case.could_not_load else ""
+    return f"Nodes could not load its model{names}; it is tried again in {_span(case.quarantined_until - case.now)}."
+
+
+def _no_node(case: Waiting) -> str:
+    if case.working:
+        return ""
+    problems = [f"{site} cannot be used at present: {case.problems[site]}" for site in sorted(case.problems)]
+    if problems and case.sites <= case.problems.keys():
+        return " ".join(problems)
+    if case.starting:
+        return f"{_nodes(case.starting)} of {case.resource} {_be(case.starting)} starting."
+    return " ".join(filter(None, [_start(case), *case.blocked]))
+
+
+def _start(case: Waiting) -> str:
+    if case.retry_at is not None and case.retry_at > case.now:
+        failed = f"{case.failures} start{'' if case.failures == 1 else 's'} in a row failed; " if case.failures else ""
+        told = f" {case.launching}" if case.launching else ""
+        return f"No node of {case.resource} runs: {failed}the next is tried in {_span(case.retry_at - case.now)}.{told}"
+    return case.launching or f"No node of {case.resource} is running there; one will be started."
+
+
+def _free(case: Waiting) -> str:
+    if not case.free:
+        return ""
+    if case.free_holders:
+        return f"A node of {case.resource} that holds its model is free and takes it up next."
+    if case.holders and case.holder_seconds < case.load_seconds:
+        return (
+            f"It waits for a node that holds its model, free in about {case.holder_seconds:.0f} s: "
+            f"sooner than another could load it ({case.load_seconds:.0f} s)."
+        )
+    return f"A node of {case.resource} is free and takes it up next."
+
+
+def _busy(case: Waiting) -> str:
+    all_of = "The only node" if case.working == 1 else f"All {case.working} nodes"
+    ahead = [
+        f"{_jobs(case.more_urgent)} of higher priority" if case.more_urgent else "",
+        f"{_jobs(case.before)} whose turn comes first" if case.before else "",
+    ]
+    behind = " and ".join(filter(None, ahead))
+    busy = f"{all_of} of {case.resource} that may take it {_be(case.working)} busy"
+    return f"{busy}; it is behind {behind}." if behind else f"{busy}; it is next."
+
+
+_RULES: tuple[Callable[[Waiting], str], ...] = (_disabled, _no_site, _at_limit, _quarantined, _no_node, _free, _busy)
+
+
+def _nodes(number: int) -> str:
+    return f"{number} node{'' if number == 1 else 's'}"
+
+
+def _jobs(number: int) -> str:
+    return f"{number} job{'' if number == 1 else 's'}"
+
+
+def _be(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _span(span: timedelta) -> str:
+    seconds = max(0.0, span.total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

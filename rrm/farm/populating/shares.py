@@ -1,0 +1,54 @@
+"""Quotas of a document, compared with the rows there are: what each user may have of the farm."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from rrm.farm import quotas
+from rrm.farm.models import Quota
+from rrm.farm.populating.document import Values
+from rrm.farm.populating.plan import Change, Check
+from rrm.farm.populating.registered import ACTOR
+
+_FIELDS = ("weight", *quotas.LIMITS)
+
+
+def shares(check: Check) -> list[Change]:
+    users = {*User.objects.values_list("username", flat=True), *check.document.section("users")}
+    rows = {quota.owner.username: quota for quota in Quota.objects.select_related("owner")}
+    section = check.document.section("quotas")
+    return [_share(check, name, values, rows.get(name), users) for name, values in section.items()]
+
+
+def _share(check: Check, name: str, values: Values, old: Quota | None, users: set[str]) -> Change:
+    where = f"quotas.{name}"
+    if name not in users:
+        check.complain(where, f"There is no user {name!r}.")
+    check.has_only(where, values, _FIELDS)
+    fields: dict[str, tuple[Any, Any]] = {}
+    for field, value in values.items():
+        if field in _FIELDS and _fits(check, f"{where}.{field}", field, value):
+            known = getattr(old, field) if old else None
+            if old is None or known != value:
+                fields[field] = (known, value)
+    return Change("quota", name, old is None, fields, partial(_save, name, {field: values[field] for field in fields}))
+
+
+def _fits(check: Check, where: str, field: str, value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if field == "weight":
+        if is_number and quotas.LEAST_WEIGHT <= value <= quotas.MOST_WEIGHT:  # type: ignore[operator]
+            return True
+        check.complain(where, f"Must be a number between {quotas.LEAST_WEIGHT} and {quotas.MOST_WEIGHT}.")
+        return False
+    if value is None or (isinstance(value, int) and is_number and 0 <= value <= quotas.MOST[field]):
+        return True
+    check.complain(where, "Must be a whole number, or null for no limit of their own.")
+    return False
+
+
+def _save(name: str, values: Values) -> None:
+    quotas.change(User.objects.get(username=name), values, ACTOR)

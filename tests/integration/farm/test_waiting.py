@@ -1,0 +1,102 @@
+"""Why a job waits: the facts behind the sentences, in a constant number of queries."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from rrm.farm import estimates, jobs, quotas, snapshot, waiting
+from rrm.farm.models import HeldModel, Job, RenderModel, Resource
+from tests.integration.farm.conftest import VIEW, Farm
+
+
+def reason(job: Job) -> str:
+    return waiting.pending_reason(Job.objects.get(pk=job.pk))
+
+
+def test_a_job_behind_others_is_told_how_many(farm: Farm) -> None:
+    node = farm.node()
+    farm.submit(width=256, height=256, priority="urgent")
+    farm.lease(node)
+    farm.submit(priority="high")
+    farm.submit()
+    job = farm.submit()
+    assert reason(job) == (
+        "The only node of mandelbrot that may take it is busy; "
+        "it is behind 2 jobs of higher priority and 1 job whose turn comes first."
+    )
+
+
+def test_a_job_of_an_owner_with_all_their_nodes_waits_for_one(farm: Farm) -> None:
+    quotas.change(farm.owner, {"max_nodes": 1})
+    farm.submit(width=256, height=256)
+    farm.lease(farm.node())
+    farm.node()
+    assert reason(farm.submit()) == "1 node of at most 1 is at work for its owner: it waits for one of them."
+
+
+def test_a_job_waits_for_a_holder_that_is_free_sooner_than_another_could_load(farm: Farm) -> None:
+    holder, other = farm.node(), farm.node()
+    job = farm.submit()
+    estimates.learn_load(job.model_id, holder, 60, timezone.now())
+    farm.submit(params={**VIEW, "max_iter": 65}, priority="urgent", width=256, height=256)
+    farm.lease(holder)
+    HeldModel.objects.create(node=holder, model=job.model)
+    assert other.state == "IDLE"
+    assert "sooner than another could load it (60 s)" in reason(job)
+    assert farm.ask(other)["lease"] is None
+
+
+def test_a_job_whose_model_is_quarantined_says_so(farm: Farm) -> None:
+    farm.node()
+    job = farm.submit()
+    RenderModel.objects.update(quarantined_until=timezone.now() + timedelta(minutes=15), load_failures=["n1"])
+    assert reason(job) == "Nodes could not load its model (n1); it is tried again in 15 min."
+
+
+def test_a_late_job_is_not_failed_and_says_that_it_is_late(farm: Farm) -> None:
+    job = farm.submit(deadline=(timezone.now() + timedelta(hours=1)).isoformat())
+    Job.objects.update(deadline=timezone.now() - timedelta(hours=3))
+    assert reason(job).endswith("It is late: its deadline was 3 h ago.")
+    assert farm.lease(farm.node())["job"] == str(job.pk)
+
+
+def test_a_job_that_would_be_late_goes_before_older_ones_of_its_owner(farm: Farm) -> None:
+    farm.submit(params={**VIEW, "max_iter": 65})
+    pressed = farm.submit(deadline=(timezone.now() + timedelta(seconds=50)).isoformat())
+    assert farm.lease(farm.node())["job"] == str(pressed.pk)
+
+
+def test_the_farm_says_what_the_next_job_waits_for(farm: Farm) -> None:
+    farm.submit(priority="low")
+    farm.submit()
+    farm.site.enabled = False
+    farm.site.save()
+    shown = snapshot.farm_snapshot(timezone.now())
+    assert shown["status"] == "starved"
+    assert shown["reason"] == (
+        "2 jobs wait. No node may run at mandelbrot: every site of it is disabled or has room for none."
+    )
+
+
+def test_a_resource_that_backs_off_says_when_it_tries_again(farm: Farm) -> None:
+    farm.submit()
+    Resource.objects.update(retry_at=timezone.now() + timedelta(seconds=100), launch_failures=2, reason="It crashed.")
+    ((status, said),) = snapshot.resource_states(list(Resource.objects.all()), timezone.now()).values()
+    assert status == "starved"
+    assert "2 starts in a row failed; the next is tried in" in said
+
+
+def test_many_jobs_cost_as_many_queries_as_few(farm: Farm, django_assert_max_num_queries: Any) -> None:
+    farm.node()
+    for number in range(12):
+        owner = User.objects.create_user(f"user{number}")
+        quotas.change(owner, {"max_nodes": 1})
+        view = {**VIEW, "max_iter": 100 + number}
+        jobs.submit(owner, {"params": view, "width": 64, "height": 64, "tile_size": 16})
+    shown = list(Job.objects.select_related("model", "resource"))
+    with django_assert_max_num_queries(13):
+        assert all(waiting.pending_reasons(shown).values())

@@ -1,0 +1,74 @@
+"""What somebody is told whose job waits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rrm.domain.reasons import Waiting, why
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+HERE = frozenset({"here"})
+
+
+def soon(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentence"),
+    [
+        ({"enabled": False}, "The resource r is disabled."),
+        ({"sites": frozenset()}, "No node may run at r: every site of it is disabled or has room for none."),
+        (
+            {"sites": frozenset(), "bound_to": frozenset({"there", "away"})},
+            "No node may run at away, there: it is disabled, has room for none, or no longer belongs to r.",
+        ),
+        ({}, "No node of r is running there; one will be started."),
+        ({"starting": 2}, "2 nodes of r are starting."),
+        ({"launching": "No module named numpy"}, "No module named numpy"),
+        (
+            {"failures": 3, "retry_at": soon(90), "launching": "It exited with status 1."},
+            "No node of r runs: 3 starts in a row failed; the next is tried in 90 s. It exited with status 1.",
+        ),
+        ({"problems": {"here": "No route to host."}}, "here cannot be used at present: No route to host."),
+        (
+            {"blocked": ["node7 at here is blocked: it failed"]},
+            "No node of r is running there; one will be started. node7 at here is blocked: it failed",
+        ),
+        (
+            {"working": 4, "nodes_at_limit": (2, 2)},
+            "2 nodes of at most 2 are at work for its owner: it waits for one of them.",
+        ),
+        ({"nodes_at_limit": (0, 0)}, "Its owner may have no node at present; an operator sets the quota."),
+        (
+            {"working": 4, "free": 1, "quarantined_until": soon(600), "could_not_load": ["n1", "n2"]},
+            "Nodes could not load its model (n1, n2); it is tried again in 10 min.",
+        ),
+        (
+            {"working": 4, "free": 1, "holders": 1, "free_holders": 1, "quarantined_until": soon(600)},
+            "A node of r that holds its model is free and takes it up next.",
+        ),
+        ({"working": 4, "free": 1}, "A node of r is free and takes it up next."),
+        (
+            {"working": 4, "free": 1, "holders": 2, "holder_seconds": 12, "load_seconds": 60},
+            "It waits for a node that holds its model, free in about 12 s: sooner than another could load it (60 s).",
+        ),
+        ({"working": 1}, "The only node of r that may take it is busy; it is next."),
+        (
+            {"working": 3, "more_urgent": 2, "before": 1},
+            "All 3 nodes of r that may take it are busy; "
+            "it is behind 2 jobs of higher priority and 1 job whose turn comes first.",
+        ),
+        (
+            {"working": 1, "before": 5, "deadline": soon(-7200)},
+            "The only node of r that may take it is busy; it is behind 5 jobs whose turn comes first. "
+            "It is late: its deadline was 2 h ago.",
+        ),
+        ({"working": 1, "deadline": soon(1)}, "The only node of r that may take it is busy; it is next."),
+    ],
+)
+def test_the_owner_of_a_job_is_told_what_it_waits_for(facts: dict[str, Any], sentence: str) -> None:
+    assert why(Waiting(**{"resource": "r", "now": NOW, "sites": HERE, **facts})) == sentence

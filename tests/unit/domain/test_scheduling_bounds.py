@@ -1,0 +1,237 @@
+"""What scheduling promises whatever comes: how long work waits at most, and what no node is ever given."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rrm.domain.facts import RANK, Holders, JobFacts, NodeFacts, is_in_time, may_run
+from rrm.domain.orders import PRIORITIES
+from rrm.domain.queues import Queues
+from rrm.domain.scheduling import DEFAULTS, Choice, Reason, choose
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+K, LOADS, AGED = DEFAULTS.streak_limit, DEFAULTS.streak_loads, DEFAULTS.age_factor
+names = st.sampled_from("abcd")
+
+
+def job(id_: str, model: str, load: float, work: float, age: float = 0.0) -> JobFacts:
+    created = NOW - timedelta(seconds=age)
+    return JobFacts(id_, "mandelbrot", model, "ada", "normal", created, work, load)
+
+
+@dataclass
+class Farm:
+    """Nodes that take leases one after the other, each with a backlog of the model it holds."""
+
+    nodes: list[NodeFacts]
+    queues: Queues
+    holders: Holders
+    seconds: list[float]
+    loads: dict[str, float]
+    free: list[tuple[float, int]] = field(default_factory=list)
+    leases: int = 0
+
+    def __post_init__(self) -> None:
+        self.free = [(0.0, number) for number in range(len(self.nodes))]
+
+    def turn(self) -> tuple[float, int, Choice | None]:
+        """The next node that is free chooses; when, which, and what."""
+        clock, number = heapq.heappop(self.free)
+        asking = self.nodes[number]
+        choice = choose(asking, self.queues, self.holders, NOW + timedelta(seconds=clock))
+        took = self.seconds[self.leases % len(self.seconds)]
+        self.leases += 1
+        if choice is not None:
+            held = asking.held if choice.warm else frozenset({choice.model})
+            facts = replace(asking, streak=choice.streak, streak_since=choice.streak_since, held=held)
+            self.nodes[number] = facts
+            took += 0.0 if choice.warm else self.loads[choice.model]
+        heapq.heappush(self.free, (clock + took, number))
+        return clock, number, choice
+
+
+@settings(max_examples=80)
+@given(
+    nodes=st.integers(1, 4),
+    seconds=st.lists(st.floats(0.5, 20), min_size=1, max_size=4),
+    loads=st.lists(st.floats(0.5, 60), min_size=1, max_size=5),
+    streaks=st.lists(st.integers(0, K), min_size=4, max_size=4),
+)
+def test_a_cold_job_is_overtaken_by_so_many_warm_services_and_no_more(
+    nodes: int, seconds: list[float], loads: list[float], streaks: list[int]
+) -> None:
+    """The bound of counts: at most K services on each node, where a service lasts LOADS / K load times at least."""
+    longest, cold = max(loads), {f"c{number}": load for number, load in enumerate(loads)}
+    backlog = job("warm", "w", 1e9, 1e12)
+    waiting = {model: job(model, model, load, 0.0, age=len(cold) - at) for at, (model, load) in enumerate(cold.items())}
+    last = list(cold)[-1]
+    # They hold every cold model, have nothing to do and never ask: the worst case for who waits.
+    idle_holders = [NodeFacts(f"h{model}", "mandelbrot", "here", frozenset({model})) for model in cold]
+    asking = [
+        NodeFacts(f"n{at}", "mandelbrot", "here", frozenset({"w"}), streak=streaks[at], streak_since=NOW)
+        for at in range(nodes)
+    ]
+    farm = Farm(asking, Queues([backlog, *waiting.values()]), Holders.of(idle_holders), seconds, {**cold, "w": 0.0})
+    aged_at, overtaken = AGED * longest, Counter[int]()
+    while True:
+        clock, number, choice = farm.turn()
+        assert choice is not None
+        if not choice.warm and choice.model in waiting:
+            farm.queues.remove(waiting.pop(choice.model))
+            farm.nodes[number] = replace(farm.nodes[number], held=frozenset({"w"}))
+            if choice.model == last:
+                break
+        elif clock >= aged_at:
+            overtaken[number] += 1
+    rounds = math.ceil(len(cold) / nodes)
+    services = max(K, math.ceil(LOADS * longest / min(seconds))) + 1
+    assert max(overtaken.values(), default=0) <= services * rounds
+    streak = max((K + 1) * max(seconds), LOADS * longest + max(seconds))
+    assert clock <= aged_at + (streak + max(seconds) + longest) * rounds + max(seconds) + longest
+
+
+@settings(max_examples=15)
+@given(lease=st.floats(0.2, 5), load=st.floats(5, 100))
+def test_however_small_leases_are_a_farm_spends_little_of_its_time_on_loads(lease: float, load: float) -> None:
+    jobs = [job(model, model, load, 1e9, age=1e6) for model in "abcdef"]
+    farm = Farm(
+        [NodeFacts("n", "mandelbrot", "here", frozenset("a"), streak_since=NOW)],
+        Queues(jobs),
+        Holders({}),
+        [lease],
+        dict.fromkeys("abcdef", load),
+    )
+    spent, clock = 0.0, 0.0
+    while clock < 25 * load:
+        clock, _, choice = farm.turn()
+        assert choice is not None
+        spent += 0.0 if choice.warm else load
+    assert spent / clock <= 1 / (1 + LOADS) + 0.03
+
+
+def test_a_model_that_takes_long_to_load_is_not_kept_out_by_ones_that_do_not() -> None:
+    quick = [job(f"q{number}", f"q{number}", 3, 1, age=1000 - number) for number in range(500)]
+    farm = Farm(
+        [NodeFacts("n", "mandelbrot", "here", frozenset("w"), streak=K, streak_since=NOW)],
+        Queues([job("w", "w", 1, 1e9), job("long", "long", 100, 1, age=1000), *quick]),
+        Holders({}),
+        [1.0],
+        {"long": 100.0, "w": 0.0} | {one.model: 3.0 for one in quick},
+    )
+    clock = 0.0
+    for _ in range(2000):
+        clock, _, choice = farm.turn()
+        farm.nodes[0] = replace(farm.nodes[0], held=frozenset("w"))
+        if choice is not None and choice.model == "long":
+            break
+    assert clock <= (LOADS + 1) * 100 + K
+
+
+def any_job(model: str, **facts: Any) -> JobFacts:
+    """Models are quarantined, not jobs."""
+    return JobFacts(model=model, is_loadable=model != "d", **facts)
+
+
+jobs_of_any_kind = st.builds(
+    any_job,
+    id=st.uuids().map(str),
+    resource=st.sampled_from(["mandelbrot", "other"]),
+    model=names,
+    owner=names,
+    priority=st.sampled_from(PRIORITIES),
+    created_at=st.floats(0, 1000).map(lambda age: NOW - timedelta(seconds=age)),
+    remaining_seconds=st.floats(0, 1000),
+    load_seconds=st.floats(0, 100),
+    lease_seconds=st.floats(0, 5),
+    sites=st.none() | st.frozensets(names),
+    renderer=st.sampled_from(["mandelbrot", "external"]),
+    refused=st.frozensets(st.sampled_from(["n1", "n2"])),
+    deadline=st.none() | st.floats(0, 100).map(lambda left: NOW + timedelta(seconds=left)),
+    pressed=st.booleans(),
+)
+nodes_of_any_kind = st.builds(
+    NodeFacts,
+    id=st.sampled_from(["n1", "n2", "n3"]),
+    resource=st.sampled_from(["mandelbrot", "other"]),
+    site=names,
+    held=st.frozensets(names),
+    streak=st.integers(0, 40),
+    busy_seconds=st.sampled_from([0.0, 3.0]),
+    streak_since=st.none() | st.floats(0, 1000).map(lambda age: NOW - timedelta(seconds=age)),
+    ends_at=st.none() | st.floats(0, 500).map(lambda left: NOW + timedelta(seconds=left)),
+    works_for=st.frozensets(names),
+    barred=st.frozensets(st.sampled_from(["mandelbrot", "external"])),
+    may_load=st.booleans(),
+    rank=st.integers(0, 2),
+)
+
+
+def _takes(node: NodeFacts, job: JobFacts, full: frozenset[str]) -> bool:
+    is_open = job.owner not in full or job.owner in node.works_for
+    can_hold = job.model in node.held or (node.may_load and job.is_loadable)
+    return may_run(node, job) and is_open and can_hold and is_in_time(node, job, NOW)
+
+
+@settings(max_examples=120)
+@given(
+    nodes=st.lists(nodes_of_any_kind, min_size=1, max_size=5),
+    jobs=st.lists(jobs_of_any_kind, max_size=12),
+    full=st.frozensets(names),
+)
+def test_no_node_gets_what_it_may_not_take(nodes: list[NodeFacts], jobs: list[JobFacts], full: frozenset[str]) -> None:
+    choice = choose(nodes[0], jobs, Holders.of(nodes[1:]), NOW, full=full)
+    if choice is not None:
+        chosen = next(one for one in jobs if one.id == choice.job_id)
+        assert _takes(nodes[0], chosen, full)
+        assert choice.warm == (chosen.model in nodes[0].held)
+
+
+@settings(max_examples=100)
+@given(
+    nodes=st.lists(nodes_of_any_kind, min_size=1, max_size=5),
+    jobs=st.lists(jobs_of_any_kind, max_size=12),
+    full=st.frozensets(names),
+)
+def test_what_is_aged_is_never_left_to_an_idle_node(
+    nodes: list[NodeFacts], jobs: list[JobFacts], full: frozenset[str]
+) -> None:
+    old = [replace(one, created_at=NOW - timedelta(seconds=2000)) for one in jobs]
+    choice = choose(nodes[0], old, Holders.of(nodes[1:]), NOW, full=full)
+    assert (choice is None) == (not any(_takes(nodes[0], one, full) for one in old))
+
+
+@settings(max_examples=100)
+@given(node=nodes_of_any_kind, jobs=st.lists(jobs_of_any_kind, min_size=1, max_size=12))
+def test_no_warmth_and_no_age_brings_a_lower_class_before_one_that_can_go_on(
+    node: NodeFacts, jobs: list[JobFacts]
+) -> None:
+    node = replace(node, rank=0)
+    choice = choose(node, jobs, Holders({}), NOW)
+    able = [one for one in jobs if _takes(node, one, frozenset())]
+    if choice is None:
+        assert not able  # without holders elsewhere there is nothing to wait for
+        return
+    chosen = next(one for one in jobs if one.id == choice.job_id)
+    assert RANK[chosen.priority] == min(RANK[one.priority] for one in able)
+
+
+@given(jobs=st.lists(jobs_of_any_kind, min_size=1, max_size=8))
+def test_a_reason_is_what_it_says(jobs: list[JobFacts]) -> None:
+    node = NodeFacts("n3", "mandelbrot", "a", frozenset("a"), streak=K)
+    holder = NodeFacts("h", "mandelbrot", "a", frozenset("b"), busy_seconds=1)
+    choice = choose(node, jobs, Holders.of([holder]), NOW)
+    if choice is None or choice.reason is Reason.WARM:
+        return
+    chosen = next(one for one in jobs if one.id == choice.job_id)
+    is_held = chosen.model == "b" and (chosen.sites is None or "a" in chosen.sites)
+    assert (choice.reason is Reason.NO_HOLDER) == (not is_held)
+    if choice.reason is Reason.AGED:
+        assert (NOW - chosen.created_at).total_seconds() >= AGED * chosen.load_seconds
