@@ -22,6 +22,11 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     task_default_queue="control",
     task_routes={"rrm.compose": {"queue": "encoding"}, "rrm.site.*": {"queue": "sites"}},
+    # Of all tasks but composing, which is as long as the picture is large and tells that it lives. Pools of threads
+    # have no limits; what is done there is bounded by the deadlines of its SSH commands.
+    task_soft_time_limit=45,
+    task_time_limit=60,
+    task_annotations={"rrm.compose": {"soft_time_limit": None, "time_limit": None}},
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=True,
@@ -38,6 +43,7 @@ app.conf.update(
         "max_retries": 0,
         "interval_start": 0,
     },
+    beat_scheduler="rrm.clock:Clock",
     beat_schedule_filename=str(RRM.data_dir / "beat-schedule"),
     beat_schedule={
         "autoscale": {

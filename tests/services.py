@@ -44,8 +44,11 @@ class ServiceMissing(RuntimeError):
 
 
 @contextlib.contextmanager
-def postgresql() -> Iterator[str]:
-    """A PostgreSQL server with one empty database; yields its postgres:// URL. Raises ServiceMissing."""
+def postgresql(*, durable: bool = False) -> Iterator[str]:
+    """A PostgreSQL server with one empty database; yields its postgres:// URL. Raises ServiceMissing.
+
+    Only a `durable` one writes to disk before it answers.
+    """
     programs = _postgresql_programs()
     with _folder("rrm-postgresql-") as folder, (folder / "log").open("wb") as log:
         account, data = _unprivileged(folder), folder / "data"
@@ -53,8 +56,8 @@ def postgresql() -> Iterator[str]:
         subprocess.run(initdb, check=True, stdout=log, user=account, cwd=folder, timeout=60)
         # Reached by a socket in a folder that no other account can enter, which is why it asks for no password.
         options = {"unix_socket_directories": folder, "listen_addresses": "", "max_connections": 200}
-        # Nothing here has to last.
-        options |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+        if not durable:
+            options |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
         words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
         url = f"postgres://postgres@/postgres?host={folder}"
         with _server([programs / "postgres", "-D", data, *words], log, signal.SIGQUIT, account) as server:

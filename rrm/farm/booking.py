@@ -23,6 +23,7 @@ from rrm.domain import autoscaling, booking
 from rrm.domain.states import NODE_LIVE, NODE_STARTING, SESSION_OPEN, NodeState, SessionState
 from rrm.errors import NoCapacity, StateConflict, Suspended
 from rrm.farm import nodes, quotas, wakeups
+from rrm.farm.kept import Kept
 from rrm.farm.models import FarmSwitches, HeldModel, Node, RenderModel, Resource, Session, Site
 from rrm.farm.transitions import advance, facts_of, record
 
@@ -186,6 +187,20 @@ def _waiting(resource: str) -> QuerySet[Session]:
     return waiting.order_by("opened_at", "id")
 
 
+def _shared_waiting(resource: str) -> QuerySet[Session]:
+    """Those of them that any node of the resource serves."""
+    return _waiting(resource).filter(overrides={})[: settings.RRM.max_open_jobs]
+
+
+# Every node that asks for work asks this first, and nearly always nobody waits.
+_numbers: Kept[str, int] = Kept(lambda resource: _shared_waiting(resource).count())
+
+
+def how_many_wait(resource: str) -> int:
+    """How many sessions wait for a node of the resource, as it was a moment ago."""
+    return _numbers.get(resource, wakeups.WORK.rung_at)
+
+
 def position(session: Session) -> int | None:
     """The place of a session in the queue, 1 for the one that is served next; None when it does not wait."""
     if session.state != SessionState.PENDING or session.opened_at is None:
@@ -251,9 +266,9 @@ def serve(node: Node, now: datetime) -> bool:
     if node.reserved_for is not None:
         _serve_reserved(node, now)
         return True
-    waiting = list(_waiting(node.resource_id).filter(overrides={})[: settings.RRM.max_open_jobs])
-    if not waiting or not node.address:
+    if not node.address or not how_many_wait(node.resource_id):
         return False
+    waiting = list(_shared_waiting(node.resource_id))
     if node.state == NodeState.IDLE:
         return any(_gives(node, session, now) for session in waiting)
     busy = _bookable(node.resource, now).filter(state=NodeState.BUSY).prefetch_related("held")

@@ -1,88 +1,141 @@
-"""Claims: one compare-and-swap on a share's cursor makes a range of tiles a node's until the deadline."""
+"""Claims: one step forward of a share's cursor makes a range of tiles a node's until the deadline.
+
+Rows are locked in this order everywhere, so that no two transactions wait for each other: job, quota, share, lease,
+node. A claim leaves the job's row alone, as all nodes at work on it would queue there. So what stops a job has to lock
+its shares before it looks for leases (`ranges.take_back`): either it finds the lease, or the claim finds it stopped.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
 
 from rrm.domain import scheduling, tiling
 from rrm.domain.states import JobState, NodeState
 from rrm.errors import StateConflict
 from rrm.farm import quotas
-from rrm.farm.market import Market
-from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node
+from rrm.farm.market import Market, OpenJob, OpenShare
+from rrm.farm.models import HeldModel, Job, Lease, Node
+from rrm.farm.reports import Held
 from rrm.farm.transitions import advance
 
 _LEASES_PER_AGE = 5  # a lease grows to this part of the time that its job has taken
 _LONGEST_TARGET = 5  # times RRM_LEASE_SECONDS
 _BYTES_PER_PIXEL = 12  # of a bundle at most: RGB, counts and smooth values that do not compress, and a preview
+_USE_RESOLUTION = timedelta(minutes=1)  # of HeldModel.last_used
+# Relative to where the cursor is by now: rivals at one share wait for each other, and none of them in vain.
+_STEP = "UPDATE farm_jobshare SET cursor = cursor + %s WHERE id = %s AND cursor + %s <= stop RETURNING cursor"
+_FIELDS = Lease._meta.concrete_fields
+_COLUMNS = ", ".join(f'"{field.column}"' for field in _FIELDS)
+_VALUES = ", ".join(["%s"] * len(_FIELDS))
+_GIVE = f"INSERT INTO farm_lease ({_COLUMNS}) SELECT {_VALUES} FROM farm_job WHERE id = %s AND state = %s"  # noqa: S608
 
 
-def take(market: Market, share: JobShare, choice: scheduling.Choice, now: datetime) -> Lease:
-    """Claim the front of `share` for the node that asks, or raise StateConflict when a rival was faster."""
-    node, job, start = market.node, share.job, share.cursor
-    held = market.models.get(node.pk, {}).get(choice.model)
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a node is to be given: a range of `share`, for the reason in `choice`. `held` is the model if it has it."""
+
+    node: Node
+    job: OpenJob
+    share: OpenShare
+    choice: scheduling.Choice
+    held: Held | None
+
+
+def take(market: Market, claim: Claim, now: datetime) -> Lease:
+    """Claim the front of a share for the node that asks, or raise StateConflict when rivals left too little of it."""
+    job, node, size = claim.job, claim.node, _size(market, claim, now)
+    with transaction.atomic():
+        if not job.is_running:
+            _begin_job(job.row.id, now)
+        if job.row.owner_id in market.limited:
+            quotas.hold_node(job.row.owner_id, node)
+        lease = _give(claim, _step(claim.share, size), size, now)
+        _begin_node(claim, now)
+    job.is_running = True
+    market.taken(node, job, claim.share, range(lease.start, lease.stop), now)
+    return lease
+
+
+def _size(market: Market, claim: Claim, now: datetime) -> int:
+    """How many tiles the node should get, by what is known of it and of the job."""
+    job, share, held = claim.job.row, claim.share, claim.held
     size = tiling.range_size(
-        remaining=share.stop - start,
-        nodes=sum(share.site_id in (None, other.site_id) for other in market.working),
-        cores=node.cores,
-        tile_pixels=tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive),
+        remaining=share.left,
+        nodes=market.crowd.at(share.site),
+        cores=claim.node.cores,
+        tile_pixels=claim.job.samples,
         # The first range of a job is small, whatever is known: somebody waits for the first tile.
         pixel_seconds=held.pixel_seconds if held and job.started_at else None,
-        target_seconds=_target_seconds(job, now),
+        target_seconds=_target_seconds(job.started_at, now),
     )
     by_bytes = max(1, settings.RRM.max_body_bytes // (_BYTES_PER_PIXEL * job.tile_size**2))
-    most = min(by_bytes, share.at_most or by_bytes, share.stop - start)
+    most = min(by_bytes, share.at_most or by_bytes, share.left)
     cols = job.tile_cols if job.preview_scale > 1 else 1  # where rows are sent as strips
-    stop = tiling.end_of_range(start, min(size, most), most, cols)
-    with transaction.atomic():
-        # Job, quota, share, lease, node: rows are locked in this order everywhere, so that no two transactions can wait
-        # for each other.
-        _begin_job(job, choice, now)
-        quotas.hold_node(job.owner_id, node)
-        if not JobShare.objects.filter(pk=share.pk, cursor=start).update(cursor=stop):
-            raise StateConflict("Another node was faster.")
-        _begin_node(node, job, choice, now)
-        return Lease.objects.create(
-            job=job,
-            share=share,
-            node=node,
-            start=start,
-            stop=stop,
-            decision=choice.reason,
-            warm=choice.warm,
-            created_at=now,
-            deadline=now + settings.RRM.lease_minimum,
-        )
+    return tiling.end_of_range(share.cursor, min(size, most), most, cols) - share.cursor
 
 
-def _target_seconds(job: Job, now: datetime) -> float:
-    """How much work a lease of `job` should be: more as it goes on, since each lease costs the manager the same."""
+def _target_seconds(started_at: datetime | None, now: datetime) -> float:
+    """How much work a lease of a job should be: more as it goes on, since each lease costs the manager the same."""
     least = settings.RRM.lease_target.total_seconds()
-    age = (now - job.started_at).total_seconds() if job.started_at else 0.0
+    age = (now - started_at).total_seconds() if started_at else 0.0
     return max(least, min(age / _LEASES_PER_AGE, _LONGEST_TARGET * least))
 
 
-def _begin_job(job: Job, choice: scheduling.Choice, now: datetime) -> None:
-    """Count a lease of `job`; the first one makes it RUNNING."""
-    if job.state == JobState.QUEUED:
-        advance(job, JobState.RUNNING, started_at=job.started_at or now)
-    count = {"warm_hits": F("warm_hits") + 1} if choice.warm else {"loads": F("loads") + 1}
-    # The state is part of the claim: a job that was cancelled or paused meanwhile gives nothing.
-    if not Job.objects.filter(pk=job.pk, state=JobState.RUNNING).update(**count):
-        raise StateConflict(f"Job {job.pk} is no longer offered.")
+def _begin_job(id: UUID, now: datetime) -> None:
+    """The first lease makes a job RUNNING. That a rival did so is as good."""
+    job = Job.objects.get(pk=id)
+    with contextlib.suppress(StateConflict):
+        if job.state == JobState.QUEUED:
+            advance(job, JobState.RUNNING, started_at=job.started_at or now)
 
 
-def _begin_node(node: Node, job: Job, choice: scheduling.Choice, now: datetime) -> None:
-    """Make `node` BUSY with a model that it will hold from now on."""
+def _step(share: OpenShare, size: int) -> int:
+    """Move the cursor by `size` tiles; the first of them."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STEP, [size, share.id, size])
+        row = cursor.fetchone()
+    if row is None:
+        raise StateConflict("Other nodes were faster.")
+    return int(row[0]) - size
+
+
+def _give(claim: Claim, start: int, size: int, now: datetime) -> Lease:
+    """The lease of a range. Its job is looked at when the share is locked: see above."""
+    lease = Lease(
+        job_id=claim.job.row.id,
+        share_id=claim.share.id,
+        node=claim.node,
+        start=start,
+        stop=start + size,
+        decision=claim.choice.reason,
+        warm=claim.choice.warm,
+        created_at=now,
+        deadline=now + settings.RRM.lease_minimum,
+    )
+    values = [field.get_db_prep_save(field.pre_save(lease, add=True), connection) for field in _FIELDS]
+    with connection.cursor() as cursor:
+        cursor.execute(_GIVE, [*values, Job._meta.pk.get_db_prep_save(lease.job_id, connection), JobState.RUNNING])
+        if cursor.rowcount != 1:
+            raise StateConflict(f"Job {lease.job_id} is no longer offered.")
+    return lease
+
+
+def _begin_node(claim: Claim, now: datetime) -> None:
+    """Make the node BUSY with a model that it will hold from now on."""
+    node, held, choice = claim.node, claim.held, claim.choice
+    streak: dict[str, Any] = {"streak": choice.streak, "streak_since": choice.streak_since}
     if node.state == NodeState.IDLE:
-        advance(node, NodeState.BUSY, idle_since=None)
-    if not Node.objects.filter(pk=node.pk, state=NodeState.BUSY).update(
-        streak=choice.streak, streak_since=choice.streak_since
-    ):
+        advance(node, NodeState.BUSY, idle_since=None, **streak)
+    elif not Node.objects.filter(pk=node.pk, state=NodeState.BUSY).update(**streak):
         raise StateConflict(f"Node {node.name} no longer takes work.")
-    if not HeldModel.objects.filter(node=node, model_id=job.model_id).update(last_used=now):
-        HeldModel.objects.get_or_create(node=node, model_id=job.model_id)
+    if held is None:
+        HeldModel.objects.get_or_create(node=node, model_id=claim.job.row.model_id)
+    elif now - held.last_used > _USE_RESOLUTION:
+        HeldModel.objects.filter(node=node, model=claim.job.row.model_id).update(last_used=now)

@@ -105,7 +105,8 @@ def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
     with transaction.atomic():
         tiles = lease.stop - lease.start
         lease.render_ms, lease.finished_at = render_ms, now
-        record(lease.job, "tiles", _tiles_event(lease), tiles_done=F("tiles_done") + tiles)
+        counted: dict[str, Any] = {"warm_hits": F("warm_hits") + 1} if lease.warm else {"loads": F("loads") + 1}
+        record(lease.job, "tiles", _tiles_event(lease), tiles_done=F("tiles_done") + tiles, **counted)
         advance(lease, LeaseState.DONE, finished_at=now, render_ms=render_ms, size_bytes=size)
         Node.objects.filter(pk=node.pk).update(
             tiles_done=F("tiles_done") + tiles,

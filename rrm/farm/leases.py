@@ -6,17 +6,20 @@ A node asks, `domain.scheduling` picks a job from the `market`, and `claims` mak
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from django.utils import timezone
 
-from rrm.domain import coloring, facts, scheduling
+from rrm.domain import coloring, scheduling
 from rrm.domain.states import LeaseState
 from rrm.errors import StateConflict
-from rrm.farm import booking, claims, fairness, market, quotas, reports
-from rrm.farm.models import Lease, Node
+from rrm.farm import booking, claims, market, reports
+from rrm.farm.models import Job, Lease, Node
 
 _TRIES = 5
 
@@ -26,52 +29,74 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
 
     A lease whose answer was lost on the way is handed out again. None as lease means that there is nothing to do.
     """
-    held = reports.active_leases(node)
-    command = reports.alive(node, report, held, now)["command"]
+    in_hand = reports.active_leases(node)
+    reports.alive(node, report, in_hand, now)
+    held = reports.holds(node, report, now)
+    command = reports.command_for(node)
     if command != "run":
         return {"command": command, "lease": None, "retry_after": 0, "session": None}
-    if lost := held.keys() - set(report.get("leases", ())):
-        lease = Lease.objects.select_related("job__model").filter(pk=min(lost), state=LeaseState.ACTIVE).first()
+    if lost := in_hand.keys() - set(report.get("leases", ())):
+        lease = Lease.objects.filter(pk=min(lost), state=LeaseState.ACTIVE).first()
     elif booking.serve(node, now):
         return {"command": command, "lease": None, "retry_after": 1, "session": booking.session_of(node)}
     else:
-        lease = _claim(node, now) if len(held) < market.AHEAD else None
+        lease = _claim(node, held, len(in_hand), now) if len(in_hand) < market.AHEAD else None
     offer = _offer(lease) if lease else None
     return {"command": command, "lease": offer, "retry_after": 0 if lease else 1, "session": None}
 
 
-def _claim(node: Node, now: datetime) -> Lease | None:
+def _claim(node: Node, held: Mapping[str, reports.Held], in_hand: int, now: datetime) -> Lease | None:
     """A new lease for `node`, or None when nothing is worth giving. Rivals make it choose again, a few times."""
+    asked, since = time.monotonic(), 0.0
     for _ in range(_TRIES):
-        offered = market.survey(node, now)
-        if not offered.shares:
-            return None
-        owners = {share.job.owner_id for share in offered.shares}
-        choice = scheduling.choose(
-            offered.asking(),
-            offered.jobs(),
-            facts.Holders.of(offered.rivals()),
-            now,
-            rounds=fairness.rounds(owners),
-            full=quotas.full(owners),
-        )
+        offered = market.of(node, since)
+        works_for = _owners(node) if in_hand and offered.full else frozenset()
+        choice = offered.choose(offered.asking(node, held, in_hand, works_for), now)
+        if since < asked and (choice is None or not choice.warm):
+            since = asked  # nobody waits, or loads a model, for what was true a moment ago
+            continue
         if choice is None:
             return None
-        share = next(share for share in offered.shares if str(share.job_id) == choice.job_id)
         with contextlib.suppress(StateConflict):
-            return claims.take(offered, share, choice, now)
+            return claims.take(offered, _taking(offered, node, choice, held), now)
+        since = time.monotonic()
     return None
+
+
+def _owners(node: Node) -> frozenset[str]:
+    """For whom the node works."""
+    return frozenset(map(str, node.leases.filter(state=LeaseState.ACTIVE).values_list("job__owner", flat=True)))
+
+
+def _taking(
+    offered: market.Market, node: Node, choice: scheduling.Choice, held: Mapping[str, reports.Held]
+) -> claims.Claim:
+    """Raises StateConflict when another thread took the last of the job since it was chosen."""
+    job = offered.jobs[choice.job_id]
+    share = job.share_for(node.pk)
+    if share is None:
+        raise StateConflict("Other nodes were faster.")
+    return claims.Claim(node, job, share, choice, held.get(choice.model))
 
 
 def _offer(lease: Lease) -> dict[str, Any]:
     """The lease as the node gets it."""
-    job, model = lease.job, lease.job.model
     return {
         "id": str(lease.pk),
         "deadline_seconds": max(0.0, (lease.deadline - timezone.now()).total_seconds()),
-        "job": str(job.pk),
         "start": lease.start,
         "stop": lease.stop,
+        **_terms(lease.job_id),
+    }
+
+
+@lru_cache(256)
+def _terms(job_id: UUID) -> Mapping[str, Any]:
+    """What is the same in every lease of a job."""
+    job = Job.objects.select_related("model").get(pk=job_id)
+    model = job.model
+    return {
+        "job": str(job.pk),
         "width": job.width,
         "height": job.height,
         "tile_size": job.tile_size,

@@ -1,44 +1,89 @@
-"""Loops that any process may run and only one runs at a time; the rows tell when each last came through."""
+"""Loops that any process may run and only one runs at a time; the rows tell when each last came through.
+
+A turn belongs to a process until an instant. One that died loses it then, and one that slept, or was kept too long,
+finds out at its next `fence`: its successor is at work, and what it decided before may no longer be right.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from rrm.farm.models import Loop
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_TURN = timedelta(seconds=20)
+LONGEST_TURN = timedelta(seconds=20)
+
+
+class TurnLost(Exception):
+    """Another process runs this loop by now."""
+
+
+@dataclass
+class _Turn:
+    name: str
+    until: datetime
+
+    def fence(self) -> None:
+        """Go on until later, or raise TurnLost."""
+        until = timezone.now() + LONGEST_TURN
+        if not self._row().update(running_until=until):
+            raise TurnLost(f"The loop {self.name} was taken over.")
+        self.until = until
+
+    def end(self, error: str) -> None:
+        came_through = {} if error else {"last_finished": timezone.now()}
+        self._row().update(running_until=None, last_error=error[:500], **came_through)
+
+    def _row(self) -> QuerySet[Loop]:
+        return Loop.objects.filter(name=self.name, running_until=self.until)
+
+
+_current: ContextVar[_Turn | None] = ContextVar("turn", default=None)
 
 
 def run(name: str, turn: Callable[[datetime], None]) -> bool:
     """Run one turn of loop `name`, unless another process is at it; whether it ran.
 
-    The turn of a process that died is over after _LONGEST_TURN. A turn that raises is recorded and raises.
+    The turn of a process that died is over after LONGEST_TURN. A turn that raises is recorded and raises.
     """
     now = timezone.now()
     Loop.objects.get_or_create(name=name)
-    free = Q(running_until=None) | Q(running_until__lt=now)
-    until = now + _LONGEST_TURN
-    if not Loop.objects.filter(free, name=name).update(running_until=until):
+    # An instant that no turn can have set is of a clock that was changed since.
+    free = Q(running_until=None) | Q(running_until__lt=now) | Q(running_until__gt=now + 2 * LONGEST_TURN)
+    own = _Turn(name, now + LONGEST_TURN)
+    if not Loop.objects.filter(free, name=name).update(running_until=own.until):
         return False
-    error = ""
+    token, error = _current.set(own), ""
     try:
         turn(now)
+    except TurnLost as lost:
+        logger.warning("%s; this process leaves it to the other", lost)
+        return False
     except Exception as problem:
         error = repr(problem)
         raise
     finally:
-        # A turn that took too long may have been taken over: then the row is another process's.
-        Loop.objects.filter(name=name, running_until=until).update(
-            running_until=None, last_error=error[:500], **({} if error else {"last_finished": timezone.now()})
-        )
+        _current.reset(token)
+        own.end(error)
     return True
+
+
+def fence() -> None:
+    """To be called in a turn before it acts on what it found out: raises TurnLost when it is another process's now.
+
+    Otherwise the turn may go on for LONGEST_TURN from here. Outside a turn nothing happens.
+    """
+    turn = _current.get()
+    if turn is not None:
+        turn.fence()
 
 
 def last_finished(name: str) -> datetime | None:

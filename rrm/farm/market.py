@@ -1,138 +1,260 @@
-"""The market: which tiles are to be given out, and which nodes could take them, as one decision is made on."""
+"""The market of a site: which tiles its nodes may take, and what one decision goes by.
+
+Threads share it for a moment (`Kept`): a range that turns out to be taken by somebody else is a StateConflict, and then
+it is read anew. So it is when it has nothing for a node, or only what the node would have to load.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, F, Q, QuerySet, When
+from django.db.models import Case, F, Q, When
+from django.utils import timezone
 
-from rrm.domain import facts, tiling
+from rrm.domain import scheduling, tiling
+from rrm.domain.facts import JobFacts, NodeFacts, is_pressed
 from rrm.domain.orders import PRIORITIES
-from rrm.domain.states import JOB_OFFERED, NODE_WORKING, LeaseState, NodeState
-from rrm.farm import estimates
-from rrm.farm.models import HeldModel, JobShare, Node, ResourceSite
+from rrm.domain.queues import Queues
+from rrm.domain.states import JOB_OFFERED, JobState
+from rrm.farm import crowd, estimates, fairness, quotas, wakeups
+from rrm.farm.crowd import Crowd
+from rrm.farm.kept import Kept
+from rrm.farm.models import JobShare, Node
 
 AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
-_CANDIDATES = 200
+_CANDIDATES = 2000
+_CROWD_SECONDS = 0.1  # facts of nodes are no older than this where a node would wait, or load a model
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
+class OpenShare:
+    """A range of tiles to be given out, from `cursor` on."""
+
+    id: int
+    site: str | None
+    cursor: int
+    stop: int
+    at_most: int | None
+    refused: frozenset[UUID]
+    """Nodes that failed on it, as long as there is another that has not."""
+
+    @property
+    def left(self) -> int:
+        return self.stop - self.cursor
+
+
+class Columns(NamedTuple):
+    """What is read of a job: its columns by their names, and the renderer of its model."""
+
+    id: UUID
+    state: str
+    owner_id: int
+    model_id: UUID
+    priority: str
+    created_at: datetime
+    tiles: int
+    tiles_done: int
+    started_at: datetime | None
+    deadline: datetime | None
+    tile_size: int
+    tile_cols: int
+    supersample: int
+    adaptive: bool
+    preview_scale: int
+    site_ids: list[str]
+    renderer: str
+
+
+_COLUMNS = [
+    "job__model__load_seconds"
+    if name == "load_seconds"
+    else "job__model__renderer"
+    if name == "renderer"
+    else f"job__{name}"
+    for name in Columns._fields
+]
+
+
+@dataclass(slots=True)
+class OpenJob:
+    """A job with tiles that the site's nodes may take."""
+
+    row: Columns
+    shares: list[OpenShare] = field(default_factory=list)
+    is_running: bool = False
+
+    def __post_init__(self) -> None:
+        self.is_running = self.row.state == JobState.RUNNING
+
+    @property
+    def samples(self) -> int:
+        """About how many points a tile has."""
+        return tiling.samples(self.row.tile_size**2, self.row.supersample, adaptive=self.row.adaptive)
+
+    def share_for(self, node: UUID) -> OpenShare | None:
+        return next((share for share in self.shares if share.left > 0 and node not in share.refused), None)
+
+
+@dataclass(slots=True)
 class Market:
-    """The open shares that one node may take, and the nodes of its resource that take work."""
+    """What the nodes of one site may take; `crowd` are all nodes of the resource."""
 
-    node: Node
-    shares: Sequence[JobShare]
-    working: Sequence[Node]
-    models: Mapping[UUID, Mapping[str, HeldModel]]  # node → model → what it holds
-    placements: Sequence[ResourceSite]
+    crowd: Crowd
+    jobs: dict[str, OpenJob]
     costs: estimates.Estimates
+    rounds: Mapping[str, int]
+    limited: Mapping[int, int]
+    """How many nodes may work for an owner who has such a limit."""
+    full: frozenset[str]
+    """The owners for whom as many work."""
     now: datetime
+    facts: dict[str, JobFacts] = field(init=False)
+    _queues: Queues = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def asking(self) -> facts.NodeFacts:
-        """The node that asks."""
-        node = self.node
-        leases = list(node.leases.filter(state=LeaseState.ACTIVE).values_list("job__owner", flat=True))
-        return facts.NodeFacts(
+    def __post_init__(self) -> None:
+        self.facts = {id: self._facts_of(job) for id, job in self.jobs.items()}
+        self._queues = Queues(self.facts.values())
+
+    def asking(
+        self, node: Node, held: Collection[str], in_hand: int = 0, works_for: frozenset[str] = frozenset()
+    ) -> NodeFacts:
+        """The facts of a node that asks, with so many leases of these owners in hand."""
+        return NodeFacts(
             id=str(node.pk),
             resource=node.resource_id,
             site=node.site_id,
-            held=frozenset(self.models.get(node.pk, {})),
+            held=frozenset(held),
             streak=node.streak,
             streak_since=node.streak_since,
-            busy_seconds=len(leases) * settings.RRM.lease_target.total_seconds(),
+            busy_seconds=in_hand * settings.RRM.lease_target.total_seconds(),
             ends_at=node.ends_at,
-            works_for=frozenset(map(str, leases)),
-            rank=self._rank(node.site_id),
+            works_for=works_for,
+            rank=self.crowd.rank(node.site_id),
         )
 
-    def _rank(self, site: str) -> int:
-        """The place of a site in the resource's order of preference."""
-        order = [placement.site_id for placement in self.placements]
-        return order.index(site) if site in order else len(order)
+    def choose(self, asking: NodeFacts, now: datetime) -> scheduling.Choice | None:
+        """What the node should take, by what is known here."""
+        with self._lock:
+            return scheduling.choose(asking, self._queues, self.crowd.holders, now, rounds=self.rounds, full=self.full)
 
-    def rivals(self) -> Iterable[facts.NodeFacts]:
-        """The others."""
-        busy = settings.RRM.lease_target.total_seconds()
-        for other in self.working:
-            if other.pk != self.node.pk:
-                yield facts.NodeFacts(
-                    id=str(other.pk),
-                    resource=other.resource_id,
-                    site=other.site_id,
-                    held=frozenset(self.models.get(other.pk, {})),
-                    busy_seconds=busy if other.state != NodeState.IDLE else 0.0,
-                    rank=self._rank(other.site_id),
-                    free_since=other.idle_since,
-                )
+    def taken(self, node: Node, job: OpenJob, share: OpenShare, tiles: range, now: datetime) -> None:
+        """The tiles are the node's now: whoever chooses next goes by that."""
+        id = str(job.row.id)
+        with self._lock:
+            share.cursor = max(share.cursor, tiles.stop)
+            self.crowd.began(node, str(job.row.model_id), now)
+            if id not in self._queues:
+                return
+            if any(other.left > 0 for other in job.shares):
+                self._queues.claim(self.facts[id], len(tiles) * self._tile_seconds(job))
+            else:
+                self._queues.remove(self.facts[id])
 
-    def jobs(self) -> list[facts.JobFacts]:
-        """The jobs with tiles that it may take."""
-        open_shares: dict[UUID, list[JobShare]] = {}
-        for share in self.shares:
-            open_shares.setdefault(share.job_id, []).append(share)
-        return [self._one_job(shares) for shares in open_shares.values()]
+    def _tile_seconds(self, job: OpenJob) -> float:
+        return job.samples * self.costs.pixel_seconds(job.row.model_id)
 
-    def _one_job(self, shares: Sequence[JobShare]) -> facts.JobFacts:
-        job, model = shares[0].job, str(shares[0].job.model_id)
-        tiles = sum(share.stop - share.cursor for share in shares)
-        samples = tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive)
-        tile_seconds = samples * self.costs.pixel_seconds(job.model_id)
-        bound_to = {share.site_id for share in shares if share.site_id} or set(job.site_ids)
-        left = (job.tiles - job.tiles_done) * tile_seconds
-        able = [node for node in self.working if not bound_to or node.site_id in bound_to]
-        return facts.JobFacts(
-            id=str(job.pk),
-            resource=job.resource_id,
-            model=model,
-            owner=str(job.owner_id),
-            priority=job.priority,
-            created_at=job.created_at,
-            remaining_seconds=tiles * tile_seconds,
-            sites=frozenset(bound_to) or None,
-            served_at=max((held[model].last_used for held in self.models.values() if model in held), default=None),
-            load_seconds=self.costs.load_seconds(job.model_id),
+    def _facts_of(self, job: OpenJob) -> JobFacts:
+        row, tile_seconds = job.row, self._tile_seconds(job)
+        bound_to = frozenset(share.site for share in job.shares if share.site) or frozenset(row.site_ids)
+        refused = frozenset.intersection(*(share.refused for share in job.shares))
+        left = (row.tiles - row.tiles_done) * tile_seconds
+        return JobFacts(
+            id=str(row.id),
+            resource=self.crowd.resource,
+            model=str(row.model_id),
+            owner=str(row.owner_id),
+            priority=row.priority,
+            created_at=row.created_at,
+            remaining_seconds=sum(share.left for share in job.shares) * tile_seconds,
+            sites=bound_to or None,
+            load_seconds=self.costs.load_seconds(row.model_id),
             lease_seconds=max(settings.RRM.lease_target.total_seconds(), tile_seconds),
-            deadline=job.deadline,
-            pressed=facts.is_pressed(job.deadline, left, len(able), self.now),
+            deadline=row.deadline,
+            pressed=is_pressed(row.deadline, left, self.crowd.at(*bound_to), self.now),
+            renderer=row.renderer,
+            refused=frozenset(map(str, refused)),
         )
 
 
-def survey(node: Node, now: datetime) -> Market:
-    """What there is for `node` to choose from."""
-    working = list(Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING))
-    models: dict[UUID, dict[str, HeldModel]] = {}
-    for held in HeldModel.objects.filter(node__in=working):
-        models.setdefault(held.node_id, {})[str(held.model_id)] = held
-    shares = [share for share in _open_shares(node) if _fits(share, node, working)]
-    placements = list(ResourceSite.objects.filter(resource=node.resource_id))
-    costs = estimates.of({share.job.model_id: share.job.model.renderer for share in shares})
-    return Market(node, shares, working, models, placements, costs, now)
+class Rehearsal:
+    """Who would take something if nodes asked one after the other, and each took a tile of what it chose."""
 
+    def __init__(self, market: Market) -> None:
+        self._market = market
+        self._facts = market.facts
+        self._left = {id: sum(share.left for share in job.shares) for id, job in market.jobs.items()}
+        self._queues = Queues(self._facts[id] for id, left in self._left.items() if left > 0)
 
-def _open_shares(node: Node) -> QuerySet[JobShare]:
-    """The most urgent and oldest tiles that the node's site may take; what it may not take never crowds them out."""
-    rank = Case(*(When(job__priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
-    return (
-        JobShare.objects.filter(
-            Q(site=None) | Q(site=node.site_id),
-            Q(job__site_index="") | Q(job__site_index__contains=f"|{node.site_id}|"),
-            job__state__in=JOB_OFFERED,
-            job__resource=node.resource_id,
-            cursor__lt=F("stop"),
+    def takes(self, node: Node, now: datetime) -> bool:
+        """Whether there is something left that an idle node would take."""
+        asking = self._market.asking(node, self._market.crowd.models.get(node.pk, ()))
+        choice = scheduling.choose(
+            asking, self._queues, self._market.crowd.holders, now, rounds=self._market.rounds, full=self._market.full
         )
-        .select_related("job", "job__model")
-        .order_by(rank.desc(), "job__created_at", "start", "id")[:_CANDIDATES]
-    )
-
-
-def _fits(share: JobShare, node: Node, working: Sequence[Node]) -> bool:
-    """A node that failed on tiles leaves them to one that has not, as long as there is one."""
-    if node.name not in share.failed_on:
+        if choice is None:
+            return False
+        self._left[choice.job_id] -= 1
+        if not self._left[choice.job_id]:
+            self._queues.remove(self._facts[choice.job_id])
         return True
-    sites = [share.site_id] if share.site_id else share.job.site_ids
-    able = (other for other in working if not sites or other.site_id in sites)
-    return all(other.name in share.failed_on for other in able)
+
+
+def of(node: Node, since: float = 0.0) -> Market:
+    """The market that the node takes from, as it was lately and not before the monotonic instant `since`."""
+    if since:
+        crowd.of(node.resource_id, since - _CROWD_SECONDS)
+    # What was read before the bell rang may lack what it was rung for.
+    return _markets.get((node.resource_id, node.site_id), max(since, wakeups.WORK.rung_at))
+
+
+def _read(place: tuple[str, str]) -> Market:
+    resource, site = place
+    known = crowd.of(resource)
+    jobs: dict[str, OpenJob] = {}
+    for row in _open_shares(resource, site):
+        job = jobs.setdefault(str(row[6]), OpenJob(Columns._make(row[6:])))
+        job.shares.append(_share(row[:6], job.row, known))
+    owners = {job.row.owner_id for job in jobs.values()}
+    costs = estimates.of({job.row.model_id: job.row.renderer for job in jobs.values()})
+    limited = quotas.limited(owners)
+    at_work = quotas.nodes_of(limited) if limited else {}
+    full = frozenset(str(owner) for owner, most in limited.items() if at_work.get(owner, 0) >= most)
+    return Market(known, jobs, costs, fairness.rounds(owners), limited, full, timezone.now())
+
+
+_markets: Kept[tuple[str, str], Market] = Kept(_read)
+
+
+def _open_shares(resource: str, site: str) -> Iterator[tuple[Any, ...]]:
+    """The most urgent and oldest tiles that the site may take; what it may not take never crowds them out."""
+    rank = Case(*(When(job__priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
+    shares = JobShare.objects.filter(
+        Q(site=None) | Q(site=site),
+        Q(job__site_index="") | Q(job__site_index__contains=f"|{site}|"),
+        job__state__in=JOB_OFFERED,
+        job__resource=resource,
+        cursor__lt=F("stop"),
+    ).order_by(rank.desc(), "job__created_at", "start", "id")
+    own = ("id", "site", "cursor", "stop", "at_most", "failed_on")
+    return iter(shares.values_list(*own, *_COLUMNS)[:_CANDIDATES])
+
+
+def _share(row: tuple[Any, ...], job: Columns, known: Crowd) -> OpenShare:
+    id, site, cursor, stop, at_most, failed_on = row
+    return OpenShare(id, site, cursor, stop, at_most, _refused(failed_on, [site] if site else job.site_ids, known))
+
+
+def _refused(failed_on: list[str], sites: list[str], known: Crowd) -> frozenset[UUID]:
+    """A node that failed on tiles leaves them to one that has not, as long as there is one."""
+    if not failed_on:
+        return frozenset()
+    able = [member for member in known.members.values() if not sites or member.site in sites]
+    refused = frozenset(member.pk for member in able if member.name in failed_on)
+    return refused if len(refused) < len(able) else frozenset()

@@ -49,9 +49,7 @@ def request_node(
     from.
     """
     with transaction.atomic():
-        # The site's row is locked, so that two requests cannot both take the last place.
-        allowed = resource.sites.select_for_update().filter(enabled=True).order_by("placements__position")
-        places = [place for place in allowed if site is None or place.pk == site.pk]
+        places = [place for place in _locked_sites(resource) if site is None or place.pk == site.pk]
         if not resource.enabled:
             raise StateConflict(f"The resource {resource.pk} is disabled.")
         if not places:
@@ -66,6 +64,16 @@ def request_node(
             raise StateConflict(f"There is no room for another node at {full}; stop one that is idle to make some.")
         own = {"overrides": dict(overrides or {}), "reserved_for": reserved_for}
         return _store(resource, free, actor, reason, own)
+
+
+def _locked_sites(resource: Resource) -> list[Site]:
+    """The enabled sites of the resource as it prefers them, locked: two requests cannot both take the last place.
+
+    They are locked in the order of their names, whichever the resource prefers: another may prefer them the other way.
+    """
+    enabled = list(resource.sites.select_for_update(of=("self",)).filter(enabled=True).order_by("pk"))
+    positions = dict(resource.placements.values_list("site", "position"))
+    return sorted(enabled, key=lambda site: positions[site.pk])
 
 
 def _has_room(site: Site, resource: Resource) -> bool:

@@ -42,6 +42,8 @@ def give_back(lease: Lease, reason: str, *, failed: bool = False) -> None:
 
 def take_back(job: Job, reason: str) -> None:
     """Return every range of `job` that a node is at work on. Call it inside the transaction that stops the job."""
+    # A claim that is being made ends first; one that is made later finds the job stopped.
+    list(job.shares.select_for_update().order_by("pk").values_list("pk"))
     for lease in job.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share"):
         give_back(lease, reason)
         release(lease.node)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -25,8 +26,20 @@ _SMOOTHING = 0.3
 _LONGEST_LOAD = 86400.0
 _WORTH_NOTING = 0.1
 _MOST_CORES = 4096
-_OF_HELD = ("node_id", "model__digest", "model__load_seconds", "model__size_bytes", "load_seconds")
 _RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to ask need not cost a write each time
+
+
+class Held(NamedTuple):
+    """A model that a node holds: what is known of it there, and what loading it costs anywhere."""
+
+    model: UUID
+    last_used: datetime
+    pixel_seconds: float | None
+    load_seconds: float | None
+    average_load_seconds: float | None
+
+
+_OF_HELD = ("model", "last_used", "pixel_seconds", "load_seconds", "model__load_seconds")
 
 
 def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,7 +113,11 @@ def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None
     problem = report.get("problem")
     if problem is not None and node.state in NODE_WORKING:
         explain(node, f"{UNANSWERED}: {problem}" if problem else "")
-    return alive(node, report, active_leases(node), now or timezone.now())
+    now, active = now or timezone.now(), active_leases(node)
+    alive(node, report, active, now)
+    holds(node, report, now)
+    listed = (str(lease) for lease in report.get("leases", ()))
+    return {"command": command_for(node), "revoked": [lease for lease in listed if lease not in active]}
 
 
 def active_leases(node: Node) -> dict[str, datetime]:
@@ -109,8 +126,8 @@ def active_leases(node: Node) -> dict[str, datetime]:
     return {str(lease): deadline for lease, deadline in found}
 
 
-def alive(node: Node, report: Mapping[str, Any], active: Mapping[str, datetime], now: datetime) -> dict[str, Any]:
-    """`heartbeat` for a caller that knows the node's `active_leases`. `node` is as it was just read."""
+def alive(node: Node, report: Mapping[str, Any], active: Mapping[str, datetime], now: datetime) -> None:
+    """Write down that the node lives, and keep those of its `active` leases that it works on. `node` was just read."""
     listed = [str(lease) for lease in report.get("leases", ())]
     _note_life(node, report, now)
     later = now + settings.RRM.lease_minimum
@@ -120,8 +137,6 @@ def alive(node: Node, report: Mapping[str, Any], active: Mapping[str, datetime],
             Lease.objects.filter(
                 pk=lease, state=LeaseState.ACTIVE, created_at__gt=now - settings.RRM.lease_longest
             ).update(deadline=later)
-    _note_models(node, report.get("models", ()), now)
-    return {"command": command_for(node), "revoked": [lease for lease in listed if lease not in active]}
 
 
 def _note_life(node: Node, report: Mapping[str, Any], now: datetime) -> None:
@@ -133,38 +148,45 @@ def _note_life(node: Node, report: Mapping[str, Any], now: datetime) -> None:
         Node.objects.filter(pk=node.pk).update(last_heartbeat=now, launch_digest="", cores=cores)
 
 
-def _note_models(node: Node, reported: Iterable[Any], now: datetime) -> None:
-    """Bring what the manager thinks the node holds in line with what it says it holds."""
-    told = {entry if isinstance(entry, str) else entry["digest"]: entry for entry in reported}
-    known = {held.model.digest: held for held in node.held.select_related("model").only(*_OF_HELD)}
+def holds(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Held]:
+    """What the node holds, by the model's id, once that is in line with what it says it holds."""
+    told = {entry if isinstance(entry, str) else entry["digest"]: entry for entry in report.get("models", ())}
+    known = _held_by(node)
     missing = told.keys() - known.keys()
     for model in RenderModel.objects.filter(digest__in=missing) if missing else ():
         HeldModel.objects.get_or_create(node=node, model=model, defaults={"loaded_at": now})
-    forgotten = [held.pk for digest, held in known.items() if digest not in told]
+    forgotten = [held.model for digest, held in known.items() if digest not in told]
+    gone = 0
     if forgotten:
         at_work = node.leases.filter(state=LeaseState.ACTIVE).values("job__model")
-        HeldModel.objects.filter(pk__in=forgotten).exclude(model__in=at_work).delete()
+        gone = node.held.filter(model__in=forgotten).exclude(model__in=at_work).delete()[0]
     for digest, entry in told.items():
         if isinstance(entry, Mapping) and digest in known:
             _note_load(node, known[digest], entry, now)
+    now_held = _held_by(node) if missing or gone else known
+    return {str(held.model): held for held in now_held.values()}
 
 
-def _note_load(node: Node, held: HeldModel, entry: Mapping[str, Any], now: datetime) -> None:
+def _held_by(node: Node) -> dict[str, Held]:
+    rows = node.held.values_list(*_OF_HELD, "model__digest")
+    return {row[-1]: Held._make(row[:-1]) for row in rows}
+
+
+def _note_load(node: Node, held: Held, entry: Mapping[str, Any], now: datetime) -> None:
     """Remember what loading the model costs, as moving averages of what nodes tell; the absurd is ignored."""
-    model, told, size = held.model, entry.get("load_seconds"), entry.get("size_bytes")
+    told, size, known = entry.get("load_seconds"), entry.get("size_bytes"), held.average_load_seconds
     if told is None or not 0 <= told <= _LONGEST_LOAD:
         return
     if held.load_seconds != told:  # a node says the same each time until it has loaded it anew
-        HeldModel.objects.filter(pk=held.pk).update(load_seconds=told)
-        estimates.learn_load(model.pk, node, told, now)
-    if told == model.load_seconds:
+        node.held.filter(model=held.model).update(load_seconds=told)
+        estimates.learn_load(held.model, node, told, now)
+    if told == known:
         return
-    known = model.load_seconds
     if known is None or abs(told - known) > _WORTH_NOTING * max(known, _WORTH_NOTING):
-        average = told if known is None else known + _SMOOTHING * (told - known)
-        RenderModel.objects.filter(pk=model.pk).update(
-            load_seconds=average, size_bytes=size if size is not None and 0 <= size < 2**50 else model.size_bytes
-        )
+        changes = {"load_seconds": told if known is None else known + _SMOOTHING * (told - known)}
+        if size is not None and 0 <= size < 2**50:
+            changes["size_bytes"] = size
+        RenderModel.objects.filter(pk=held.model).update(**changes)
 
 
 def command_for(node: Node) -> str:

@@ -16,7 +16,7 @@ from rrm.domain import autoscaling, tiling
 from rrm.domain.autoscaling import Phase
 from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import estimates, nodes
+from rrm.farm import estimates, loops, nodes
 from rrm.farm.models import Job, JobShare, Lease, Node, Resource, Session
 from rrm.farm.transitions import iso, record
 
@@ -58,6 +58,7 @@ def plan(resource: Resource, now: datetime) -> autoscaling.Plan:
 
 def _scale(resource: Resource, now: datetime) -> None:
     decided = plan(resource, now)
+    loops.fence()
     known = resource.last_plan
     Resource.objects.filter(pk=resource.pk).update(
         demand_history=[list(entry) for entry in decided.history.wanted],

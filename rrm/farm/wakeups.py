@@ -2,7 +2,8 @@
 
 Two bells per process, EVENTS (something to show) and WORK (something to render), are rung locally at once and in the
 other processes through Redis publish/subscribe. Celery tasks are sent by name. What needs the broker is done by one
-courier thread, so that a request never waits for it.
+courier thread, so that a request never waits for it. A process that stands in for the workers (`stand_in`) carries out
+itself what no broker takes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
@@ -37,8 +39,11 @@ class Bell:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self.rung_at = 0.0
+        """When it was rung last, on the monotonic clock."""
 
     def ring(self) -> None:
+        self.rung_at = time.monotonic()
         with self._lock:
             waiting = list(self._waiting)
         for loop, event in waiting:
@@ -95,6 +100,12 @@ def announce_events() -> None:
 def announce_work() -> None:
     """Say, after commit, that waiting nodes should ask again."""
     transaction.on_commit(partial(_announce, "work"), robust=True)
+
+
+def stand_in(carry_out: Callable[[str, tuple[str, ...]], None]) -> None:
+    """From now on this process has `carry_out` do what it cannot send to a worker, as the broker is away."""
+    global _carry_out
+    _carry_out = carry_out
 
 
 def wake(task: str, *args: str, at: datetime | None = None) -> None:
@@ -161,6 +172,8 @@ class _Courier:
                 current_app.send_task(message[1], args=message[2:], retry=False, expires=600)
         except Exception as error:  # whatever the broker's fault is called, the loops will find the work
             self._note_failure(error)
+            if message[0] == "task" and _carry_out is not None:
+                _carry_out(message[1], message[2:])
         else:
             self._down_since = None
 
@@ -174,6 +187,7 @@ class _Courier:
             self._down_since = math.inf
 
 
+_carry_out: Callable[[str, tuple[str, ...]], None] | None = None
 _lock = threading.Lock()
 _couriers: dict[int, _Courier] = {}
 _ears: set[int] = set()

@@ -108,14 +108,16 @@ def _sites(config: RrmConfig, run: str) -> ChildSpec:
 
 
 def _beat(config: RrmConfig, run: str) -> ChildSpec:
-    """The clock of the loops, a process of its own: inside the worker it could die and the worker live on."""
+    """The clock of the loops, a process of its own: inside the worker it could die and the worker live on.
+
+    It needs no broker: while there is none it does the work of the loops itself.
+    """
     options = ("-s", str(config.data_dir / "beat-schedule"), "--pidfile=", "--loglevel=WARNING")
     return ChildSpec(
         name="beat",
         argv=(sys.executable, "-m", "celery", "-A", "rrm", "beat", *options),
         log=config.data_dir / "logs" / "beat.log",
         environment=_environment(config, run, "beat"),
-        after=() if config.redis_url else ("broker",),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, BinaryIO, cast
 from uuid import UUID
 
@@ -157,10 +158,11 @@ class LeaseRequest(NodeView):
         """Ask for work; with `wait` and empty hands the answer comes when there is some, or after a while."""
         report = _report(valid(WorkRequestSerializer(data=request.data)))
         node, waits = calling_node(request), report.pop("wait") and not report["leases"]
+        asked = time.monotonic()
         answer = leases.next_lease(node, report, timezone.now())
         if not waits or is_news(answer, report):
             return Response(answer)
-        return wait_for_work(node.pk, report)
+        return wait_for_work(node.pk, report, asked)
 
 
 def _report(fields: dict[str, Any]) -> dict[str, Any]:

@@ -15,51 +15,54 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 
 from rrm.api.threads import in_database
+from rrm.api.v2 import lobby
 from rrm.api.views import release_connections
 from rrm.farm import leases
 from rrm.farm.models import Node
-from rrm.farm.wakeups import WORK
 
 logger = logging.getLogger(__name__)
 
 _KEEP_ALIVE_SECONDS = 5.0
-_LOOK_SECONDS = 2.0
 _LATER: Mapping[str, Any] = {"command": "run", "lease": None, "retry_after": 1}  # and no word of sessions
 
 
-def wait_for_work(node: UUID, report: Mapping[str, Any]) -> StreamingHttpResponse:
-    """Spaces while there is nothing (they keep the connection alive, and mean nothing to JSON), then the answer."""
+def wait_for_work(node: UUID, report: Mapping[str, Any], asked: float) -> StreamingHttpResponse:
+    """Spaces while there is nothing (they keep the connection alive, and mean nothing to JSON), then the answer.
+
+    `asked` is the monotonic instant at which there was nothing.
+    """
     release_connections()
-    content = _until_work(node, report, _patience())
+    content = _until_work(node, report, asked)
     return StreamingHttpResponse(content, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def is_news(answer: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
     """Whether the node has to hear this now: there is work, an order to leave, or another session than it knows of."""
-    known = str(report["session"]) if report.get("session") else None
     session = answer["session"]["id"] if answer["session"] else None
-    return bool(answer["lease"]) or answer["command"] != "run" or session != known
+    return bool(answer["lease"]) or answer["command"] != "run" or session != known_session(report)
+
+
+def known_session(report: Mapping[str, Any]) -> str | None:
+    """The session that the node says it serves."""
+    return str(report["session"]) if report.get("session") else None
 
 
 def _patience() -> float:
     return float(settings.RRM.lease_wait.total_seconds())
 
 
-async def _until_work(node: UUID, report: Mapping[str, Any], patience: float) -> AsyncIterator[bytes]:
-    ends_at = time.monotonic() + patience
-    spoken_at = time.monotonic()
-    # Listening begins before the first look, so work that comes between the two is not missed.
-    async with WORK.listen() as bell:
-        while True:
+async def _until_work(node: UUID, report: Mapping[str, Any], asked: float) -> AsyncIterator[bytes]:
+    ends_at = time.monotonic() + _patience()
+    async with lobby.of_this_loop().seat(node, known_session(report), asked) as seat:
+        while (left := ends_at - time.monotonic()) > 0:
+            if not await seat.called(min(_KEEP_ALIVE_SECONDS, left)):
+                yield b" "
+                continue
             answer = await _ask(node, report)
-            left = ends_at - time.monotonic()
-            if answer is _LATER or left <= 0 or is_news(answer, report):
+            if answer is _LATER or is_news(answer, report):
                 yield json.dumps(answer).encode()
                 return
-            await bell.wait(min(_LOOK_SECONDS, left))
-            if time.monotonic() - spoken_at >= _KEEP_ALIVE_SECONDS:
-                yield b" "
-                spoken_at = time.monotonic()
+        yield json.dumps(await _ask(node, report)).encode()
 
 
 async def _ask(node: UUID, report: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,0 +1,105 @@
+"""Several processes at one database: each loop is one process's at a time, and nothing is given out twice."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+pytestmark = pytest.mark.slow
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """What makes a process one of this farm: an empty database of either kind."""
+    url = f"sqlite:///{tmp_path / 'farm.sqlite3'}"
+    if request.param == "postgresql":
+        server, name = request.getfixturevalue("postgres_url"), f"processes_{tmp_path.name}".replace("-", "_").lower()
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}"')  # type: ignore[arg-type]
+            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+        url = server.replace("/postgres?", f"/{name}?")
+    made = {"RRM_DATA": str(tmp_path), "DATABASE_URL": url, "RRM_MAX_SESSIONS": "10000", "LONGEST_TURN": "1.5"}
+    environment = {**os.environ, **made}
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], env=environment, check=True, timeout=120)
+    return environment
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Starts a process that runs the loop "tick" again and again."""
+    with contextlib.ExitStack() as running:
+
+        def start(name: str, seconds: float) -> subprocess.Popen[str]:
+            command = (sys.executable, "-m", "tests.integration.farm.turns", str(tmp_path / "log"), name, str(seconds))
+            process = subprocess.Popen(command, env=environment, text=True)
+            running.callback(process.wait)
+            running.callback(process.kill)
+            return process
+
+        yield start
+
+
+def _lines(folder: Path) -> list[str]:
+    path = folder / "log"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def test_a_loop_goes_on_in_another_process_when_its_own_is_killed_in_the_middle_of_a_turn(
+    start: Start, tmp_path: Path
+) -> None:
+    first = start("first", 3600)
+    _until(lambda: "begins first" in _lines(tmp_path))
+    start("second", 0)
+    time.sleep(0.5)
+    assert "begins second" not in _lines(tmp_path)
+    first.kill()
+
+    _until(lambda: "acts second" in _lines(tmp_path))
+
+
+def test_a_process_that_slept_through_its_turn_does_not_act_beside_its_successor(start: Start, tmp_path: Path) -> None:
+    sleeper = start("sleeper", 1)
+    _until(lambda: "begins sleeper" in _lines(tmp_path))
+    sleeper.send_signal(signal.SIGSTOP)
+    start("successor", 0.3)
+    _until(lambda: "acts successor" in _lines(tmp_path))
+    before = len(_lines(tmp_path))
+    sleeper.send_signal(signal.SIGCONT)
+    _until(lambda: "begins sleeper" in _lines(tmp_path)[before:])
+
+    # It has come to turns of its own again, and the one it lost was never acted on.
+    after = [line for line in _lines(tmp_path) if line.endswith("sleeper")]
+    assert after[:2] == ["begins sleeper", "begins sleeper"]
+
+
+def test_rival_schedulers_give_out_everything_once_and_keep_to_all_limits(environment: dict[str, str]) -> None:
+    terms = {"nodes": 60, "tiles": 600, "clients": 4, "seconds": 60, "seed": 7, "parts": ["booking", "saturation"]}
+    command = (sys.executable, "-m", "benchmarks.rivals.match", json.dumps(terms))
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=170)
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+
+    booking, saturation = figures["booking"], figures["saturation"]
+    assert (figures["double_bookings"], booking["inconsistencies"], saturation["inconsistencies"]) == (0, 0, 0)
+    assert booking["booked"] == 1
+    assert (saturation["sessions"], saturation["nodes_started"]) == (2, 12)
+    assert figures["cap_breaches"] == 0
