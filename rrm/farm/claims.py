@@ -28,7 +28,7 @@ from rrm.farm.transitions import advance
 _LEASES_PER_AGE = 5  # a lease grows to this part of the time that its job has taken
 _LONGEST_TARGET = 5  # times RRM_LEASE_SECONDS
 _BYTES_PER_PIXEL = 12  # of a bundle at most: RGB, counts and smooth values that do not compress, and a preview
-_USE_RESOLUTION = timedelta(minutes=1)  # of HeldModel.last_used
+_USE_RESOLUTION = timedelta(seconds=2)  # of HeldModel.last_used
 # Relative to where the cursor is by now: rivals at one share wait for each other, and none of them in vain.
 _STEP = "UPDATE farm_jobshare SET cursor = cursor + %s WHERE id = %s AND cursor + %s <= stop RETURNING cursor"
 _FIELDS = Lease._meta.concrete_fields

@@ -38,6 +38,7 @@ class Crowd:
     """The place of each site in the resource's order of preference."""
     holders: Holders
     _counts: dict[tuple[str, str], dict[str, tuple[int, float]]]
+    _served: dict[tuple[str, str], dict[str, datetime]]
     """What `holders` goes by."""
 
     def at(self, *sites: str | None) -> int:
@@ -57,6 +58,7 @@ class Crowd:
             count, soonest = at.get(node.site_id, (0, _busy_seconds(NodeState.BUSY)))
             at[node.site_id] = (count + 1, soonest)
         mine[model] = now
+        self._served.setdefault((self.resource, model), {})[node.site_id] = now
 
 
 def _read(resource: str) -> Crowd:
@@ -67,10 +69,11 @@ def _read(resource: str) -> Crowd:
     for node, model, last_used in held.values_list("node", "model", "last_used"):
         models.setdefault(node, {})[str(model)] = last_used
     places = ResourceSite.objects.filter(resource=resource).values_list("site", flat=True)
-    crowd = Crowd(resource, members, models, {site: rank for rank, site in enumerate(places)}, Holders({}), {})
+    crowd = Crowd(resource, members, models, {site: rank for rank, site in enumerate(places)}, Holders({}), {}, {})
     found = Holders.of(_facts(crowd, member) for member in members.values())
     crowd._counts.update({key: dict(sites) for key, sites in found.by_model.items()})
-    crowd.holders = Holders(crowd._counts, found.free)
+    crowd._served.update({key: dict(sites) for key, sites in found.served_at.items()})
+    crowd.holders = Holders(crowd._counts, found.free, crowd._served)
     return crowd
 
 
