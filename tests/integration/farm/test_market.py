@@ -1,0 +1,163 @@
+"""What claims are decided by: kept for a moment, never believed when it says that there is nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from rrm.domain.states import JobState
+from rrm.errors import StateConflict
+from rrm.farm import beckoning, claims, jobs, market, nodes
+from rrm.farm.kept import Kept
+from rrm.farm.models import Estimate, HeldModel, Job, JobShare, Lease, Node, Quota, Resource
+from tests.integration.farm.conftest import Farm
+from tests.integration.farm.people import SOON, book
+
+
+def test_what_is_kept_is_read_once_for_all_who_ask_within_a_moment(transactional_db: None) -> None:
+    reads: list[str] = []
+    kept = Kept(reads.append)
+
+    for _ in range(5):
+        kept.get("here")
+    assert reads == ["here"]
+    kept.get("here", time.monotonic())
+    kept.get("there")
+    assert reads == ["here", "here", "there"]
+
+
+def test_inside_a_transaction_nothing_is_kept(db: None) -> None:
+    reads: list[str] = []
+    kept = Kept(reads.append)
+
+    kept.get("here")
+    kept.get("here")
+
+    assert len(reads) == 2
+
+
+def test_a_node_is_never_told_that_there_is_nothing_because_there_was_nothing_a_moment_ago(shared_farm: Farm) -> None:
+    job, node = shared_farm.submit(), shared_farm.node()
+    jobs.pause(job, "ada")
+    assert shared_farm.ask(node)["lease"] is None
+    Job.objects.update(state=JobState.QUEUED)  # as another process does it, whose bell has not been heard
+
+    assert shared_farm.ask(node)["lease"] is not None
+
+
+def test_a_range_that_another_process_took_meanwhile_is_not_given_twice(shared_farm: Farm) -> None:
+    job, first, second = shared_farm.submit(), shared_farm.node(cores=1), shared_farm.node(cores=1)
+    one = shared_farm.lease(first)
+    JobShare.objects.update(cursor=15)  # and somebody has taken more, which this process does not know
+
+    two = shared_farm.lease(second)
+
+    assert (one["start"], two["start"]) == (0, 15)
+    Lease.objects.create(  # what that was
+        job=job,
+        share=job.shares.get(),
+        node=first,
+        start=one["stop"],
+        stop=15,
+        decision="warm",
+        deadline=SOON + timezone.now(),
+    )
+
+
+def test_a_job_that_was_cancelled_meanwhile_gives_nothing(shared_farm: Farm) -> None:
+    job, node = shared_farm.submit(), shared_farm.node()
+    first = shared_farm.lease(node)
+    offered = market.of(node)
+    jobs.cancel(Job.objects.get(pk=job.pk), "ada")
+    node.refresh_from_db()
+    choice = offered.choose(offered.asking(node, [str(job.model_id)]), timezone.now())
+    assert choice is not None
+    waiting = offered.jobs[choice.job_id]
+
+    with pytest.raises(StateConflict):
+        claims.take(offered, claims.Claim(node, waiting, waiting.shares[0], choice, None), timezone.now())
+
+    assert list(Lease.objects.values_list("pk", flat=True).filter(state="ACTIVE")) == []
+    assert JobShare.objects.filter(start=0).order_by("pk")[0].cursor == first["stop"]
+
+
+def test_a_claim_of_a_node_at_work_takes_few_statements(shared_farm: Farm) -> None:
+    shared_farm.submit(width=1024, height=1024)
+    node = shared_farm.node(cores=1)
+    shared_farm.deliver(node, shared_farm.lease(node))
+    in_hand = shared_farm.lease(node)
+    node.refresh_from_db()
+
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        assert shared_farm.ask(node, in_hand["id"])["lease"] is not None
+
+    assert len(queries) <= 8, [query["sql"][:80] for query in queries]
+
+
+def test_an_owner_at_the_limit_of_nodes_gets_no_other_and_the_node_works_for_somebody_else(farm: Farm) -> None:
+    Quota.objects.update_or_create(owner=farm.owner, defaults={"max_nodes": 1})
+    mine = farm.submit(width=256, height=256)
+    first, second = farm.node(cores=1), farm.node(cores=1)
+
+    lease = farm.lease(first)
+    assert farm.ask(second)["lease"] is None
+    other = jobs.submit(
+        User.objects.create_user("bob"),
+        {"params": {"center": [0, 0], "radius": 1, "max_iter": 9}, "width": 64, "height": 64},
+    )[0]
+
+    assert farm.lease(second)["job"] == str(other.pk)
+    assert farm.lease(first, lease["id"])["job"] in {str(mine.pk), str(other.pk)}
+
+
+def test_as_many_waiting_nodes_are_called_as_there_are_tiles(farm: Farm) -> None:
+    waiting = {farm.node().pk: None for _ in range(6)}
+    assert beckoning.called(waiting, timezone.now()) == set()
+
+    farm.submit(width=32, height=16)
+    assert len(beckoning.called(waiting, timezone.now())) == 2
+    farm.submit(width=16, height=16)
+    assert len(beckoning.called(waiting, timezone.now())) == 3
+
+
+def test_those_who_hold_the_model_are_called_though_others_asked_first(farm: Farm) -> None:
+    cold, warm = farm.node(), farm.node()
+    job = farm.submit(width=16, height=16)
+    HeldModel.objects.create(node=warm, model=job.model)
+    Estimate.objects.create(model=job.model, hardware=warm.hardware, load_seconds=600.0)
+
+    assert beckoning.called({cold.pk: None, warm.pk: None}, timezone.now()) == {warm.pk}
+
+
+def test_a_waiting_node_is_called_when_it_is_to_leave_or_serve_a_person(farm: Farm) -> None:
+    leaving, staying = farm.node(), farm.node()
+    nodes.drain(leaving, "ada")
+    assert beckoning.called({leaving.pk: None, staying.pk: None}, timezone.now()) == {leaving.pk}
+
+    booked = farm.node(answers=True)
+    session = book(farm)
+    assert beckoning.called({booked.pk: None}, timezone.now()) == {booked.pk}
+    assert beckoning.called({booked.pk: str(session.pk)}, timezone.now()) == set()
+
+
+def test_requests_for_nodes_of_sites_that_two_resources_rank_differently_do_not_wait_for_each_other(farm: Farm) -> None:
+    other = farm.add_site("there")
+    farm.place(other, 1)
+    second = Resource.objects.create(id="second", max_nodes=5)
+    for position, site in enumerate((other, farm.site)):
+        second.placements.create(site=site, position=position)
+
+    with CaptureQueriesContext(connection) as queries:
+        assert nodes.request_node(farm.resource, None, "ada").site == farm.site
+        assert nodes.request_node(second, None, "ada").site == other
+
+    orders = {query["sql"].partition("ORDER BY")[2] for query in queries if '"farm_site"."color"' in query["sql"]}
+    assert len({order.split(" FOR ")[0] for order in orders if order}) == 1
+    assert Node.objects.count() == 2
