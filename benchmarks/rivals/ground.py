@@ -15,6 +15,7 @@ from rrm.farm.models import HeldModel, Job, Node, Quota, RenderModel, Resource, 
 RESOURCE, SECOND = "mandelbrot", "second"
 _SITES = ("alps", "bay", "coast")
 _TILE = 16
+_COLUMNS = 10
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def _job(number: int, size: Size) -> Job:
     tiles = size.tiles // size.jobs
     order: dict[str, Any] = {
         "params": {"center": [-0.5, 0], "radius": 1.25, "max_iter": 64 + number},
-        "width": 50 * _TILE,
-        "height": -(-tiles // 50) * _TILE,
+        "width": _COLUMNS * _TILE,
+        "height": -(-tiles // _COLUMNS) * _TILE,
         "tile_size": _TILE,
         "outputs": ["png"],
         "resource": RESOURCE,
