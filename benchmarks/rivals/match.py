@@ -90,6 +90,7 @@ def _plenty(terms: Terms, jobs: int) -> Figures:
     _begin(Size(terms.nodes, jobs=jobs, tiles=50_000 * jobs, measured=True))
     done = _run("take", terms, deliver=False, ahead=3, seconds=terms.seconds / 2, warm=True)
     figures = {**_rate(done), **_judged({})}
+    _begin(Size(terms.nodes, jobs=jobs, tiles=50_000 * jobs, measured=True))
     cycles = _run("take", terms, deliver=True, ahead=1, seconds=min(10.0, terms.seconds / 4), warm=True)
     return {**figures, "cycles_per_s": _rate(cycles)["leases_per_s"]}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
@@ -22,7 +22,6 @@ from rrm.errors import StateConflict
 from rrm.farm import quotas
 from rrm.farm.market import Market, OpenJob, OpenShare
 from rrm.farm.models import HeldModel, Job, Lease, Node
-from rrm.farm.reports import Held
 from rrm.farm.transitions import advance
 
 _LEASES_PER_AGE = 5  # a lease grows to this part of the time that its job has taken
@@ -37,6 +36,16 @@ _VALUES = ", ".join(["%s"] * len(_FIELDS))
 _GIVE = f"INSERT INTO farm_lease ({_COLUMNS}) SELECT {_VALUES} FROM farm_job WHERE id = %s AND state = %s"  # noqa: S608
 
 
+class Known(Protocol):
+    """A model that the node holds."""
+
+    @property
+    def last_used(self) -> datetime: ...
+
+    @property
+    def pixel_seconds(self) -> float | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a node is to be given: a range of `share`, for the reason in `choice`. `held` is the model if it has it."""
@@ -45,7 +54,7 @@ class Claim:
     job: OpenJob
     share: OpenShare
     choice: scheduling.Choice
-    held: Held | None
+    held: Known | None
 
 
 def take(market: Market, claim: Claim, now: datetime) -> Lease:

@@ -28,8 +28,8 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
     if request.param == "postgresql":
         server, name = request.getfixturevalue("postgres_url"), f"processes_{tmp_path.name}".replace("-", "_").lower()
         with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}"')  # type: ignore[arg-type]
-            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
+            connection.execute(f'CREATE DATABASE "{name}"')
         url = server.replace("/postgres?", f"/{name}?")
     made = {"RRM_DATA": str(tmp_path), "DATABASE_URL": url, "RRM_MAX_SESSIONS": "10000", "LONGEST_TURN": "1.5"}
     environment = {**os.environ, **made}
