@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -38,8 +38,14 @@ class Crowd:
     """The place of each site in the resource's order of preference."""
     holders: Holders
     _counts: dict[tuple[str, str], dict[str, tuple[int, float]]]
-    _served: dict[tuple[str, str], dict[str, datetime]]
     """What `holders` goes by."""
+    _served: dict[str, datetime] = field(default_factory=dict)
+    """When a node was last given work on each model."""
+
+    def __post_init__(self) -> None:
+        for held in self.models.values():
+            for model, last_used in held.items():
+                self._served[model] = max(last_used, self._served.get(model, last_used))
 
     def at(self, *sites: str | None) -> int:
         """How many of the nodes are at these sites; None stands for all."""
@@ -50,6 +56,10 @@ class Crowd:
     def rank(self, site: str) -> int:
         return self.ranks.get(site, len(self.ranks))
 
+    def served_at(self, model: str) -> datetime | None:
+        """When a node was last given work on the model; None if nobody holds it."""
+        return self._served.get(model)
+
     def began(self, node: Node, model: str, now: datetime) -> None:
         """The node was given work on the model: from now on it counts as one that holds it."""
         mine = self.models.setdefault(node.pk, {})
@@ -58,7 +68,7 @@ class Crowd:
             count, soonest = at.get(node.site_id, (0, _busy_seconds(NodeState.BUSY)))
             at[node.site_id] = (count + 1, soonest)
         mine[model] = now
-        self._served.setdefault((self.resource, model), {})[node.site_id] = now
+        self._served[model] = now
 
 
 def _read(resource: str) -> Crowd:
@@ -69,11 +79,10 @@ def _read(resource: str) -> Crowd:
     for node, model, last_used in held.values_list("node", "model", "last_used"):
         models.setdefault(node, {})[str(model)] = last_used
     places = ResourceSite.objects.filter(resource=resource).values_list("site", flat=True)
-    crowd = Crowd(resource, members, models, {site: rank for rank, site in enumerate(places)}, Holders({}), {}, {})
+    crowd = Crowd(resource, members, models, {site: rank for rank, site in enumerate(places)}, Holders({}), {})
     found = Holders.of(_facts(crowd, member) for member in members.values())
     crowd._counts.update({key: dict(sites) for key, sites in found.by_model.items()})
-    crowd._served.update({key: dict(sites) for key, sites in found.served_at.items()})
-    crowd.holders = Holders(crowd._counts, found.free, crowd._served)
+    crowd.holders = Holders(crowd._counts, found.free)
     return crowd
 
 
@@ -87,7 +96,6 @@ def _facts(crowd: Crowd, member: Member) -> NodeFacts:
         busy_seconds=_busy_seconds(member.state),
         rank=crowd.rank(member.site),
         free_since=member.idle_since,
-        used=held,
     )
 
 

@@ -153,7 +153,7 @@ class Market:
             if id not in self._queues:
                 return
             if any(other.left > 0 for other in job.shares):
-                self._queues.claim(self.facts[id], len(tiles) * self._tile_seconds(job))
+                self._queues.claim(self.facts[id], len(tiles) * self._tile_seconds(job), now)
             else:
                 self._queues.remove(self.facts[id])
 
@@ -174,6 +174,7 @@ class Market:
             created_at=row.created_at,
             remaining_seconds=sum(share.left for share in job.shares) * tile_seconds,
             sites=bound_to or None,
+            served_at=self.crowd.served_at(str(row.model_id)),
             load_seconds=self.costs.load_seconds(row.model_id),
             lease_seconds=max(settings.RRM.lease_target.total_seconds(), tile_seconds),
             deadline=row.deadline,
