@@ -186,7 +186,8 @@ def _identity(options: argparse.Namespace, cores: int) -> "Identity":
 
     hostname = socket.gethostname()
     name = options.name or f"{hostname}-{os.getpid()}"
-    return Identity(name, hostname, __version__, cores, os.getpid(), lifetime=options.lifetime)
+    machine = os.environ.get("SLURMD_NODENAME", "")
+    return Identity(name, hostname, __version__, cores, os.getpid(), machine=machine, lifetime=options.lifetime)
 
 
 def _leave_before(lifetime: float, agent: "Agent | ExternalNode") -> None:

@@ -36,6 +36,7 @@ class Delivery:
     work: Work | None
     tile: int | None = None
     error: str | None = None
+    stage: str = "render"
 
 
 @dataclass(frozen=True)
@@ -265,7 +266,7 @@ class Agent:
             return
         except Exception as error:  # whatever a load does, its lease is handed back and the node lives
             log.exception("the model of lease %s cannot be loaded", lease.id)
-            self._forget(lease.id, Delivery(lease.id, None, None, f"{type(error).__name__}: {error}"))
+            self._forget(lease.id, Delivery(lease.id, None, None, f"{type(error).__name__}: {error}", "load"))
             return
         with self._changed:
             wanted = lease.id in self._loading
@@ -312,9 +313,8 @@ class Agent:
     def _deliver(self, delivery: Delivery) -> None:
         try:
             if delivery.work is None or delivery.error is not None:
-                self._obey(
-                    self._client.fail(delivery.lease_id, delivery.tile, delivery.error or "nothing was rendered")
-                )
+                error = delivery.error or "nothing was rendered"
+                self._obey(self._client.fail(delivery.lease_id, delivery.tile, error, delivery.stage))
                 return
             self._obey(self._upload(delivery.lease_id, delivery.work))
         except NotAuthorized:

@@ -181,9 +181,13 @@ class ManagerClient:
         headers = {"Content-Type": BUNDLE_TYPE}
         return self._call("PUT", f"lease/{lease_id}", content=bundle, headers=headers)
 
-    def fail(self, lease_id: str, tile: int | None, error: str) -> dict[str, Any]:
-        """Hand a lease back, with the tile that cannot be rendered where there is one."""
-        return self._call("POST", f"lease/{lease_id}/fail", json={"tile": tile, "error": error[:LONGEST_ERROR]})
+    def fail(self, lease_id: str, tile: int | None, error: str, stage: str = "render") -> dict[str, Any]:
+        """Hand a lease back, with the tile that cannot be rendered where there is one.
+
+        The stage is "load" where the model could not be loaded, so that no tile was tried.
+        """
+        body = {"tile": tile, "error": error[:LONGEST_ERROR], "stage": stage}
+        return self._call("POST", f"lease/{lease_id}/fail", json=body)
 
     def fetch_model(self, digest: str) -> Iterator[bytes]:
         """What another node has loaded, in pieces, or nothing: one attempt. Raises ManagerError, httpx.HTTPError."""

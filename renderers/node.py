@@ -25,12 +25,14 @@ class Identity:
     cores: int
     pid: int
     address: str | None = None
+    machine: str = ""  # what a scheduler calls it, where there is one
     lifetime: float | None = None  # seconds from now until whoever started it ends it
 
     def as_json(self) -> dict[str, Any]:
         return {
             "node": self.name,
             "hostname": self.hostname,
+            "machine": self.machine,
             "address": self.address,
             "version": self.version,
             "cores": self.cores,

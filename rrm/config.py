@@ -47,6 +47,8 @@ class RrmConfig:
     lease_longest: timedelta
     node_give_up: timedelta
     node_start_timeout: timedelta
+    block_period: timedelta
+    quarantine_period: timedelta
     autoscale_period: timedelta
     reconcile_period: timedelta
     drain_target: timedelta
@@ -140,6 +142,8 @@ def _durations(read: _Reader, *, embedded: bool) -> dict[str, Any]:
         "lease_longest": read.seconds("RRM_LEASE_LONGEST_SECONDS", 900),
         "node_give_up": read.seconds("RRM_NODE_GIVE_UP_SECONDS", 90),
         "node_start_timeout": read.seconds("RRM_NODE_START_SECONDS", 120),
+        "block_period": read.seconds("RRM_BLOCK_SECONDS", 5 * 3600),
+        "quarantine_period": read.seconds("RRM_QUARANTINE_SECONDS", 900),
         "autoscale_period": read.seconds("RRM_AUTOSCALE_SECONDS", 15),
         "reconcile_period": read.seconds("RRM_RECONCILE_SECONDS", 5 if embedded else 10),
         "drain_target": read.seconds("RRM_DRAIN_TARGET_SECONDS", 300),

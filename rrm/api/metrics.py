@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 
 from rrm.api import hub
 from rrm.domain.states import JobState, LeaseState, SessionState
-from rrm.farm.models import Job, Lease, Node, Session, Site
+from rrm.farm import blocking
+from rrm.farm.models import Job, Lease, Node, RenderModel, Session, Site
 from rrm.farm.snapshot import loops
 from rrm.gateway.slots import traffic
 
@@ -26,6 +27,7 @@ class FarmCollector(Collector):
             "rrm_leases_active", "Ranges that nodes hold.", Lease.objects.filter(state=LeaseState.ACTIVE).count()
         )
         yield GaugeMetricFamily("rrm_sse_listeners", "Open event streams of this process.", hub.listeners())
+        yield from _faults()
         yield from _sessions()
         yield from _gateway()
         yield from _sites()
@@ -38,6 +40,20 @@ def _sessions() -> Iterator[Metric]:
     for state in SessionState:
         sessions.add_metric([state], counts.get(state, 0))
     yield sessions
+
+
+def _faults() -> Iterator[Metric]:
+    """Who is given no work at present, and which ranges two nodes render."""
+    now = timezone.now()
+    blocks = GaugeMetricFamily("rrm_blocks", "Nodes and machines that are blocked, by site.", labels=["site"])
+    counted = dict(blocking.in_force(now).order_by().values_list("site").annotate(Count("id")))
+    for site in Site.objects.values_list("pk", flat=True):
+        blocks.add_metric([site], counted.get(site, 0))
+    quarantined = RenderModel.objects.filter(quarantined_until__gt=now).count()
+    copies = Lease.objects.filter(state=LeaseState.ACTIVE, is_copy=True).count()
+    yield blocks
+    yield GaugeMetricFamily("rrm_copies_active", "Second copies of slow ranges under way.", copies)
+    yield GaugeMetricFamily("rrm_models_quarantined", "Models that no node is asked to load.", quarantined)
 
 
 def _gateway() -> Iterator[Metric]:

@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from rrm.domain import scheduling, tiling
 from rrm.domain.states import JobState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import quotas
+from rrm.farm import loading, quotas
 from rrm.farm.market import Market, OpenJob, OpenShare
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import advance
@@ -145,6 +145,6 @@ def _begin_node(claim: Claim, now: datetime) -> None:
     elif not Node.objects.filter(pk=node.pk, state=NodeState.BUSY).update(**streak):
         raise StateConflict(f"Node {node.name} no longer takes work.")
     if held is None:
-        HeldModel.objects.get_or_create(node=node, model_id=claim.job.row.model_id)
+        loading.begin(node, claim.job.row.model_id, claim.job.row.load_seconds, now)
     elif now - held.last_used > _USE_RESOLUTION:
         HeldModel.objects.filter(node=node, model=claim.job.row.model_id).update(last_used=now)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, Sum
+from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
 
 from rrm.domain.states import (
@@ -24,7 +24,7 @@ from rrm.domain.states import (
     NodeState,
     SessionState,
 )
-from rrm.farm import jobs
+from rrm.farm import blocking, jobs
 from rrm.farm.models import Event, HeldModel, Job, JobShare, Lease, Node, Session
 
 _HELD = (LeaseState.ACTIVE, LeaseState.DONE)
@@ -49,13 +49,13 @@ def problems() -> Iterator[str]:
 
 
 def every_tile_is_somewhere() -> Iterator[str]:
-    """Each tile of a job is in exactly one of: the rest of a share, an ACTIVE lease, a DONE lease."""
+    """Each tile of a job is in exactly one of: the rest of a share, an ACTIVE lease, a DONE lease; copies apart."""
     parts: dict[UUID, list[_Part]] = {job: [] for job in Job.objects.values_list("pk", flat=True)}
     for job, start, stop, share in JobShare.objects.filter(cursor__lt=F("stop")).values_list(
         "job", "cursor", "stop", "pk"
     ):
         parts[job].append(_Part(start, stop, f"share {share}"))
-    for job, start, stop, lease in Lease.objects.filter(state__in=_HELD).values_list("job", "start", "stop", "pk"):
+    for job, start, stop, lease in _standing().filter(state__in=_HELD).values_list("job", "start", "stop", "pk"):
         parts[job].append(_Part(start, stop, f"lease {lease}"))
     for job, tiles in _RENDERED.values_list("pk", "tiles"):
         yield from _coverage(f"Job {job}", parts[job], 0, tiles)
@@ -64,7 +64,7 @@ def every_tile_is_somewhere() -> Iterator[str]:
 def shares_account_for_what_they_gave() -> Iterator[str]:
     """The leases cut from a share, whatever became of them, are exactly its tiles before the cursor."""
     leases: dict[int, list[_Part]] = {}
-    for share, start, stop, lease in Lease.objects.values_list("share", "start", "stop", "pk"):
+    for share, start, stop, lease in _standing().values_list("share", "start", "stop", "pk"):
         leases.setdefault(share, []).append(_Part(start, stop, f"lease {lease}"))
     for share, start, cursor in JobShare.objects.values_list("pk", "start", "cursor"):
         yield from _coverage(f"Share {share}", leases.get(share, []), start, cursor)
@@ -74,6 +74,15 @@ def shares_account_for_what_they_gave() -> Iterator[str]:
     elsewhere = Lease.objects.exclude(share__site=None).exclude(node__site=F("share__site"))
     for lease, site in elsewhere.values_list("pk", "share__site"):
         yield f"Lease {lease} is of a share for site {site}, and its node is at another site."
+
+
+def copies_are_of_what_is_rendered() -> Iterator[str]:
+    """An ACTIVE copy has beside it the ACTIVE lease that stands for its tiles; what a copy delivers stands itself."""
+    same = _standing().filter(state=LeaseState.ACTIVE, share=OuterRef("share"))
+    original = same.filter(start=OuterRef("start"), stop=OuterRef("stop"))
+    copies = Lease.objects.filter(is_copy=True, state__in=_HELD)
+    for lease, state in copies.filter(~Exists(original) | Q(state=LeaseState.DONE)).values_list("pk", "state"):
+        yield f"Lease {lease} is a copy and {state}, and nobody has the tiles that it copies."
 
 
 def done_tiles_are_counted() -> Iterator[str]:
@@ -123,6 +132,14 @@ def booked_nodes_serve_a_session() -> Iterator[str]:
     )
     for session, state in odd.values_list("pk", "state"):
         yield f"Session {session} is {state}, and its end says otherwise."
+
+
+def blocked_nodes_get_no_work() -> Iterator[str]:
+    """A node that is blocked has been told to leave."""
+    own = blocking.in_force(timezone.now()).filter(site=OuterRef("site"), node=OuterRef("name"))
+    at_work = Node.objects.filter(Exists(own), state__in=[NodeState.IDLE, NodeState.BUSY])
+    for name, state in at_work.values_list("name", "state"):
+        yield f"Node {name} is {state}, and it is blocked."
 
 
 def gone_nodes_have_nothing() -> Iterator[str]:
@@ -182,15 +199,22 @@ def files_are_there() -> Iterator[str]:
 INVARIANTS: tuple[Callable[[], Iterator[str]], ...] = (
     every_tile_is_somewhere,
     shares_account_for_what_they_gave,
+    copies_are_of_what_is_rendered,
     done_tiles_are_counted,
     active_leases_are_worked_on,
     busy_nodes_hold_a_lease,
     booked_nodes_serve_a_session,
+    blocked_nodes_get_no_work,
     gone_nodes_have_nothing,
     events_are_gapless,
     finished_jobs_say_when,
     files_are_there,
 )
+
+
+def _standing() -> QuerySet[Lease]:
+    """The leases that stand for their tiles; a copy is one too many."""
+    return Lease.objects.filter(is_copy=False)
 
 
 def _coverage(owner: str, parts: list[_Part], start: int, stop: int) -> Iterator[str]:

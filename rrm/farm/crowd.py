@@ -24,6 +24,12 @@ class Member(NamedTuple):
     site: str
     state: str
     idle_since: datetime | None
+    reserved_for: UUID | None
+
+    @property
+    def takes_ranges(self) -> bool:
+        """As `Node.takes_ranges`."""
+        return self.state != NodeState.BOOKED and self.reserved_for is None
 
 
 @dataclass(slots=True)

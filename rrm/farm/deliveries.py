@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,7 +22,7 @@ from django.utils import timezone
 from rrm.domain import tiling
 from rrm.domain.states import NODE_WORKING, JobState, LeaseState
 from rrm.errors import BadBundle, NotFound, StaleLease, StateConflict, TooLarge
-from rrm.farm import estimates, fairness, jobs, ranges, reports
+from rrm.farm import blaming, estimates, fairness, jobs, loading, quarantine, ranges, reports
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import advance, iso, record
 from rrm.results.checks import Expected, check
@@ -61,6 +62,7 @@ def complete(node: Node, lease_id: UUID, body: BinaryIO) -> dict[str, Any]:
             raise StaleLease("The range was taken back while its results were on the way.") from None
     fairness.charge(lease, node.cores)
     jobs.finish_if_done(lease.job)
+    blaming.settle(lease, timezone.now())
     return {"command": reports.command_for(node)}
 
 
@@ -107,6 +109,7 @@ def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
         lease.render_ms, lease.finished_at = render_ms, now
         counted: dict[str, Any] = {"warm_hits": F("warm_hits") + 1} if lease.warm else {"loads": F("loads") + 1}
         record(lease.job, "tiles", _tiles_event(lease), tiles_done=F("tiles_done") + tiles, **counted)
+        ranges.overtake(lease)
         advance(lease, LeaseState.DONE, finished_at=now, render_ms=render_ms, size_bytes=size)
         Node.objects.filter(pk=node.pk).update(
             tiles_done=F("tiles_done") + tiles,
@@ -114,6 +117,7 @@ def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
             last_heartbeat=now,
         )
         _learn_speed(lease, node, render_ms)
+        quarantine.succeeded(lease.job.model)
         ranges.release(node)
 
 
@@ -146,7 +150,8 @@ def _learn_speed(lease: Lease, node: Node, render_ms: float) -> None:
     held, _ = HeldModel.objects.get_or_create(node=node, model_id=job.model_id)
     known = held.pixel_seconds
     held.pixel_seconds = measured if known is None else known + _SMOOTHING * (measured - known)
-    held.save(update_fields=["pixel_seconds"])
+    held.loading = False
+    held.save(update_fields=["pixel_seconds", "loading"])
     estimates.learn_speed(job.model_id, node, measured, lease.finished_at or timezone.now())
 
 
@@ -170,6 +175,31 @@ def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, 
     return {"command": reports.command_for(node)}
 
 
+def fail_load(node: Node, lease_id: UUID, error: str) -> dict[str, Any]:
+    """A node could not load the model: its range is offered as it is, and `quarantine` counts the failure."""
+    lease = _lease_of(node, lease_id)
+    if lease.state != LeaseState.ACTIVE:
+        return {"command": reports.command_for(node)}
+    with contextlib.suppress(StateConflict):
+        with transaction.atomic():
+            message = f"{node.name} could not load the model: {error}"
+            record(lease.job, "log", {"level": "warning", "message": message[:1000]})
+            ranges.give_back(lease, f"the model was not loaded: {error}")
+            loading.failed(node, lease.job.model)
+            ranges.release(node)
+        now = timezone.now()
+        if reason := quarantine.failed(node, lease.job, error[:300], now):
+            _fail_all(quarantine.waiting_for(lease.job.model), reason, now)
+    return {"command": reports.command_for(node)}
+
+
+def _fail_all(hopeless: Iterable[Job], reason: str, now: datetime) -> None:
+    for job in hopeless:
+        with contextlib.suppress(StateConflict), transaction.atomic():
+            advance(job, JobState.FAILED, reason, finished_at=now)
+            ranges.take_back(job, "the job failed")
+
+
 def _is_hopeless(lease: Lease, node: Node) -> bool:
     """Whether a single tile has failed often enough, on different nodes or on all there are."""
     if lease.stop - lease.start > 1:
@@ -177,9 +207,10 @@ def _is_hopeless(lease: Lease, node: Node) -> bool:
     blamed = {*lease.share.failed_on, node.name}
     if len(blamed) >= MAX_FAILURES:
         return True
-    working = list(Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING).only("name", "site_id"))
     sites = [lease.share.site_id] if lease.share.site_id else lease.job.site_ids
-    others = [other for other in working if other.name not in blamed and (not sites or other.site_id in sites)]
+    working = Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING)
+    able = [other for other in working if other.takes_ranges and (not sites or other.site_id in sites)]
+    others = [other for other in able if other.name not in blamed]
     return not others and lease.share.failures + 1 >= MAX_FAILURES
 
 
@@ -194,6 +225,7 @@ def _fail_job(lease: Lease, error: str) -> None:
             finished_at=timezone.now(),
         )
         ranges.take_back(job, "the job failed")
+        blaming.acquit(job)
 
 
 def expire(now: datetime) -> int:

@@ -257,7 +257,7 @@ def resume(job: Job, actor: str) -> None:
 def retry(job: Job, actor: str) -> None:
     """Offer the tiles of a failed or cancelled job that are not done; the done ones are kept. Raises TooMany."""
     with transaction.atomic():
-        found = Job.objects.select_for_update().select_related("owner").filter(pk=job.pk).first()
+        found = Job.objects.select_for_update(no_key=True).select_related("owner").filter(pk=job.pk).first()
         if found is not None and found.state in JOB_FINAL:
             _admit(found)
         _move(job, JobState.QUEUED, actor=actor, finished_at=None)
@@ -284,7 +284,7 @@ def delete(job: Job, actor: str) -> None:
     kept = files(job)
     with transaction.atomic():
         # Locked, so that it cannot be retried while it goes.
-        job = Job.objects.select_for_update().filter(pk=job.pk).first() or job
+        job = Job.objects.select_for_update(no_key=True).filter(pk=job.pk).first() or job
         if job.state not in JOB_FINAL:
             raise StateConflict(f"The job is {job.state}; cancel it before it is deleted.")
         record(job.resource, "log", {"level": "info", "message": f"Job {job.pk} deleted by {actor}"}, actor=actor)

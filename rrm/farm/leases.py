@@ -18,7 +18,7 @@ from django.utils import timezone
 from rrm.domain import coloring, scheduling
 from rrm.domain.states import LeaseState
 from rrm.errors import StateConflict
-from rrm.farm import booking, claims, market, reports
+from rrm.farm import booking, claims, copies, market, reports
 from rrm.farm.models import Job, Lease, Node
 
 _TRIES = 5
@@ -41,6 +41,8 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
         return {"command": command, "lease": None, "retry_after": 1, "session": booking.session_of(node)}
     else:
         lease = _claim(node, held, len(in_hand), now) if len(in_hand) < market.AHEAD else None
+        if lease is None and not in_hand:
+            lease = copies.claim(node, now)
     offer = _offer(lease) if lease else None
     return {"command": command, "lease": offer, "retry_after": 0 if lease else 1, "session": None}
 

@@ -22,10 +22,10 @@ from rrm.domain.facts import JobFacts, NodeFacts, is_pressed
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.queues import Queues
 from rrm.domain.states import JOB_OFFERED, JobState
-from rrm.farm import crowd, estimates, fairness, quotas, wakeups
+from rrm.farm import crowd, estimates, fairness, loading, quarantine, quotas, wakeups
 from rrm.farm.crowd import Crowd
 from rrm.farm.kept import Kept
-from rrm.farm.models import JobShare, Node
+from rrm.farm.models import JobShare, Node, Site
 
 AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
 _CANDIDATES = 2000
@@ -50,7 +50,7 @@ class OpenShare:
 
 
 class Columns(NamedTuple):
-    """What is read of a job: its columns by their names, and the renderer of its model."""
+    """What is read of a job and its model: columns by their names."""
 
     id: UUID
     state: str
@@ -69,16 +69,12 @@ class Columns(NamedTuple):
     preview_scale: int
     site_ids: list[str]
     renderer: str
+    load_seconds: float | None
+    load_failures: list[tuple[str, float]]
 
 
-_COLUMNS = [
-    "job__model__load_seconds"
-    if name == "load_seconds"
-    else "job__model__renderer"
-    if name == "renderer"
-    else f"job__{name}"
-    for name in Columns._fields
-]
+_OF_MODEL = ("renderer", "load_seconds", "load_failures")
+_COLUMNS = [f"job__model__{name}" if name in _OF_MODEL else f"job__{name}" for name in Columns._fields]
 
 
 @dataclass(slots=True)
@@ -113,6 +109,8 @@ class Market:
     """How many nodes may work for an owner who has such a limit."""
     full: frozenset[str]
     """The owners for whom as many work."""
+    may_load: bool
+    """Whether the site has room for one more load."""
     now: datetime
     facts: dict[str, JobFacts] = field(init=False)
     _queues: Queues = field(init=False)
@@ -137,6 +135,7 @@ class Market:
             ends_at=node.ends_at,
             works_for=works_for,
             rank=self.crowd.rank(node.site_id),
+            may_load=self.may_load,
         )
 
     def choose(self, asking: NodeFacts, now: datetime) -> scheduling.Choice | None:
@@ -217,45 +216,54 @@ def of(node: Node, since: float = 0.0) -> Market:
 
 def _read(place: tuple[str, str]) -> Market:
     resource, site = place
-    known = crowd.of(resource)
+    known, now = crowd.of(resource), timezone.now()
     jobs: dict[str, OpenJob] = {}
-    for row in _open_shares(resource, site):
+    for row in _open_shares(resource, site, now):
         job = jobs.setdefault(str(row[6]), OpenJob(Columns._make(row[6:])))
-        job.shares.append(_share(row[:6], job.row, known))
+        job.shares.append(_share(row[:6], job.row, known, now))
     owners = {job.row.owner_id for job in jobs.values()}
     costs = estimates.of({job.row.model_id: job.row.renderer for job in jobs.values()})
     limited = quotas.limited(owners)
     at_work = quotas.nodes_of(limited) if limited else {}
     full = frozenset(str(owner) for owner, most in limited.items() if at_work.get(owner, 0) >= most)
-    return Market(known, jobs, costs, fairness.rounds(owners), limited, full, timezone.now())
+    may_load = loading.has_room(Site.objects.get(pk=site), now)
+    return Market(known, jobs, costs, fairness.rounds(owners), limited, full, may_load, now)
 
 
 _markets: Kept[tuple[str, str], Market] = Kept(_read)
 
 
-def _open_shares(resource: str, site: str) -> Iterator[tuple[Any, ...]]:
+def _open_shares(resource: str, site: str, now: datetime) -> Iterator[tuple[Any, ...]]:
     """The most urgent and oldest tiles that the site may take; what it may not take never crowds them out."""
     rank = Case(*(When(job__priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
-    shares = JobShare.objects.filter(
-        Q(site=None) | Q(site=site),
-        Q(job__site_index="") | Q(job__site_index__contains=f"|{site}|"),
-        job__state__in=JOB_OFFERED,
-        job__resource=resource,
-        cursor__lt=F("stop"),
-    ).order_by(rank.desc(), "job__created_at", "start", "id")
+    shares = (
+        JobShare.objects.filter(
+            Q(site=None) | Q(site=site),
+            Q(job__site_index="") | Q(job__site_index__contains=f"|{site}|"),
+            job__state__in=JOB_OFFERED,
+            job__resource=resource,
+            cursor__lt=F("stop"),
+        )
+        .exclude(quarantine.in_force(now, "job__model__"))
+        .order_by(rank.desc(), "job__created_at", "start", "id")
+    )
     own = ("id", "site", "cursor", "stop", "at_most", "failed_on")
     return iter(shares.values_list(*own, *_COLUMNS)[:_CANDIDATES])
 
 
-def _share(row: tuple[Any, ...], job: Columns, known: Crowd) -> OpenShare:
+def _share(row: tuple[Any, ...], job: Columns, known: Crowd, now: datetime) -> OpenShare:
     id, site, cursor, stop, at_most, failed_on = row
-    return OpenShare(id, site, cursor, stop, at_most, _refused(failed_on, [site] if site else job.site_ids, known))
+    sites = [site] if site else job.site_ids
+    unable = quarantine.tried(job.load_failures, now) if job.load_failures else []
+    return OpenShare(
+        id, site, cursor, stop, at_most, _refused(failed_on, sites, known) | _refused(unable, sites, known)
+    )
 
 
 def _refused(failed_on: list[str], sites: list[str], known: Crowd) -> frozenset[UUID]:
     """A node that failed on tiles leaves them to one that has not, as long as there is one."""
     if not failed_on:
         return frozenset()
-    able = [member for member in known.members.values() if not sites or member.site in sites]
+    able = [member for member in known.members.values() if member.takes_ranges and (not sites or member.site in sites)]
     refused = frozenset(member.pk for member in able if member.name in failed_on)
     return refused if len(refused) < len(able) else frozenset()

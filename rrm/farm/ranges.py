@@ -1,8 +1,9 @@
-"""Ranges that come back without results, and nodes that have none left."""
+"""Ranges that come back without results, those that two nodes render, and nodes that have none left."""
 
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -15,29 +16,68 @@ from rrm.farm import wakeups
 from rrm.farm.models import Job, JobShare, Lease, Node
 from rrm.farm.transitions import advance
 
+FASTER = "another node was faster with the same tiles"
+
 
 def give_back(lease: Lease, reason: str, *, failed: bool = False) -> None:
-    """Return a lease, and offer its tiles again; after a failure in halves, so that a tile that fails is found."""
+    """Return a lease. Its tiles are offered again, unless a second node is at work on them.
+
+    After a failure they are offered in halves, so that a tile that fails is found.
+    """
+    with transaction.atomic():
+        # Both leases of the same tiles may end at this moment: the job's row makes one of them the first. Locks of jobs
+        # are never for their keys: a claim, which holds a share, refers to the job.
+        Job.objects.select_for_update(no_key=True).filter(pk=lease.job_id).first()
+        twin = _twin(lease)
+        changes: dict[str, Any] = {"finished_at": timezone.now()}
+        if failed:
+            changes["fault"] = Lease.Fault.SUSPECT
+        if twin:
+            changes["is_copy"] = True
+        advance(lease, LeaseState.RETURNED, reason, **changes)
+        if twin:
+            Lease.objects.filter(pk=twin.pk).update(is_copy=False)
+        else:
+            _offer_again(lease, failed=failed)
+
+
+def overtake(lease: Lease) -> None:
+    """Make `lease` the one that stands for its tiles, and take them from a second node that renders the same.
+
+    Call it in the transaction that takes the results, once that has locked the job's row.
+    """
+    twin = _twin(lease)
+    if twin:
+        advance(twin, LeaseState.RETURNED, FASTER, finished_at=timezone.now(), is_copy=True)
+        Lease.objects.filter(pk=lease.pk).update(is_copy=False)
+        release(twin.node)
+
+
+def _twin(lease: Lease) -> Lease | None:
+    """The other lease of the same tiles, if one is at work on them."""
+    same = Lease.objects.filter(job=lease.job_id, start=lease.start, stop=lease.stop, state=LeaseState.ACTIVE)
+    return same.exclude(pk=lease.pk).select_related("node").first()
+
+
+def _offer_again(lease: Lease, *, failed: bool) -> None:
     source = lease.share
     is_single = lease.stop - lease.start == 1
-    with transaction.atomic():
-        advance(lease, LeaseState.RETURNED, reason, finished_at=timezone.now())
-        blamed = [lease.node.name] if failed else []
-        parts = tiling.halve(lease.start, lease.stop) if failed else ((lease.start, lease.stop),)
-        JobShare.objects.bulk_create(
-            JobShare(
-                job_id=lease.job_id,
-                site_id=source.site_id,
-                start=start,
-                stop=stop,
-                cursor=start,
-                at_most=stop - start if failed else source.at_most,
-                failures=source.failures + 1 if failed and is_single else source.failures,
-                failed_on=sorted({*source.failed_on, *blamed}),
-            )
-            for start, stop in parts
+    blamed = [lease.node.name] if failed else []
+    parts = tiling.halve(lease.start, lease.stop) if failed else ((lease.start, lease.stop),)
+    JobShare.objects.bulk_create(
+        JobShare(
+            job_id=lease.job_id,
+            site_id=source.site_id,
+            start=start,
+            stop=stop,
+            cursor=start,
+            at_most=stop - start if failed else source.at_most,
+            failures=source.failures + 1 if failed and is_single else source.failures,
+            failed_on=sorted({*source.failed_on, *blamed}),
         )
-        wakeups.announce_work()
+        for start, stop in parts
+    )
+    wakeups.announce_work()
 
 
 def take_back(job: Job, reason: str) -> None:
@@ -51,7 +91,8 @@ def take_back(job: Job, reason: str) -> None:
 
 def give_back_all(node: Node, reason: str) -> None:
     """Return everything that `node` holds, because it is leaving or gone."""
-    for lease in node.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share"):
+    held = node.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share")
+    for lease in held.order_by("job", "created_at"):  # jobs are locked in the same order everywhere
         with contextlib.suppress(StateConflict):
             give_back(lease, reason)
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from rrm.domain import addresses
 from rrm.domain.states import NODE_CHECKED_IN, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import Unauthorised
-from rrm.farm import estimates, patience, ranges, tokens, wakeups
+from rrm.farm import blaming, estimates, patience, ranges, tokens, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.nodes import LEFT, ask_site, explain
 from rrm.farm.transitions import advance
@@ -37,9 +37,10 @@ class Held(NamedTuple):
     pixel_seconds: float | None
     load_seconds: float | None
     average_load_seconds: float | None
+    loading: bool
 
 
-_OF_HELD = ("model", "last_used", "pixel_seconds", "load_seconds", "model__load_seconds")
+_OF_HELD = ("model", "last_used", "pixel_seconds", "load_seconds", "model__load_seconds", "loading")
 
 
 def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,21 +59,15 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
     if node is None:
         raise Unauthorised("This launch token is not known, or was used.")
     secret, digest = tokens.new_node_secret()
-    facts: dict[str, Any] = {
-        "token_digest": digest,
-        "hostname": str(report.get("hostname", ""))[:255],
-        "address": _address(node, report),
-        "version": str(report.get("version", ""))[:50],
-        "cores": _cores(report, 1),
-        "last_heartbeat": now,
-        "ends_at": now + timedelta(seconds=report["lifetime_seconds"]) if report.get("lifetime_seconds") else None,
-    }
+    facts = {"token_digest": digest, **_introduction(node, report, now)}
     with transaction.atomic():
         if node.state == NodeState.IDLE:  # the answer to an earlier check-in was lost
             Node.objects.filter(pk=node.pk).update(**facts)
         else:
             advance(node, NodeState.IDLE, started_at=now, idle_since=now, **facts)
             _learn_start_time(node, now)
+            if why := blaming.turn_away(node, now):
+                patience.failed(node.resource_id, why, now)  # the next one may come to the same machine
             wakeups.wake("rrm.sessions")
     return {
         "node_id": str(node.pk),
@@ -81,6 +76,19 @@ def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
         "lease_wait_seconds": settings.RRM.lease_wait.total_seconds(),
         "give_up_seconds": settings.RRM.node_give_up.total_seconds(),
         "max_upload_bytes": settings.RRM.max_body_bytes,
+    }
+
+
+def _introduction(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """What a node that checks in says of itself, as columns. Raises Invalid."""
+    return {
+        "hostname": str(report.get("hostname", ""))[:255],
+        "machine": str(report.get("machine", ""))[:255],
+        "address": _address(node, report),
+        "version": str(report.get("version", ""))[:50],
+        "cores": _cores(report, 1),
+        "last_heartbeat": now,
+        "ends_at": now + timedelta(seconds=report["lifetime_seconds"]) if report.get("lifetime_seconds") else None,
     }
 
 
@@ -155,6 +163,8 @@ def holds(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Hel
     missing = told.keys() - known.keys()
     for model in RenderModel.objects.filter(digest__in=missing) if missing else ():
         HeldModel.objects.get_or_create(node=node, model=model, defaults={"loaded_at": now})
+    if loaded := [held.model for digest, held in known.items() if held.loading and digest in told]:
+        node.held.filter(model__in=loaded).update(loading=False)
     forgotten = [held.model for digest, held in known.items() if digest not in told]
     gone = 0
     if forgotten:

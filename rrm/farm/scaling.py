@@ -11,12 +11,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, F, Q, Sum
+from django.utils import timezone
 
 from rrm.domain import autoscaling, tiling
 from rrm.domain.autoscaling import Phase
 from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import estimates, loops, nodes
+from rrm.farm import estimates, loops, nodes, quarantine
 from rrm.farm.models import Job, JobShare, Lease, Node, Resource, Session
 from rrm.farm.transitions import iso, record
 
@@ -96,7 +97,10 @@ def _carry_out(resource: Resource, decided: autoscaling.Plan) -> None:
 
 def _demand(resource: Resource) -> autoscaling.Demand:
     offered = {
-        job.pk: job for job in Job.objects.filter(resource=resource, state__in=JOB_OFFERED).select_related("model")
+        job.pk: job
+        for job in Job.objects.filter(resource=resource, state__in=JOB_OFFERED)
+        .exclude(quarantine.in_force(timezone.now(), "model__"))
+        .select_related("model")
     }
     costs = estimates.of({job.model_id: job.model.renderer for job in offered.values()})
     work = []

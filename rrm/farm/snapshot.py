@@ -86,6 +86,7 @@ def node_bodies(nodes: Sequence[Node]) -> list[dict[str, Any]]:
             "models": models.get(node.pk, []),
             "session": str(booked[node.pk]) if node.pk in booked else None,
             "job": str(at_work[node.pk]) if node.pk in at_work else None,
+            "blames": node.blames,
             "tiles_done": node.tiles_done,
             "busy_seconds": round(node.busy_seconds, 3),
             "requested_at": iso(node.requested_at),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.utils import timezone
 
+from rrm.farm import blocking
 from rrm.farm.models import Resource, Site
 from rrm.farm.sites import is_tunnelled
 from rrm.farm.tunnels import MANAGER_FILE
@@ -38,7 +40,7 @@ def spec_for(
         environment=variables(resource.environment_variables),
         modules=tuple(resource.modules.split()),
         prologue=resource.prologue,
-        batch=_batch(resource),
+        batch=_batch(resource, blocking.machines(site, resource.renderer, timezone.now())),
     )
 
 
@@ -81,7 +83,7 @@ def variables(text: str) -> dict[str, str]:
     return {name: value for name, equals, value in pairs if equals and name.isidentifier()}
 
 
-def _batch(resource: Resource) -> Batch:
+def _batch(resource: Resource, exclude: Sequence[str]) -> Batch:
     return Batch(
         account=resource.project,
         partition=resource.queue,
@@ -93,4 +95,5 @@ def _batch(resource: Resource) -> Batch:
         time_limit=timedelta(seconds=resource.time_limit),
         extra_directives=tuple(resource.extra_directives),
         skip_directives=tuple(resource.skip_directives),
+        exclude=tuple(exclude),
     )

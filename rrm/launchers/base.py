@@ -84,6 +84,7 @@ class Batch:
     time_limit: timedelta = timedelta()
     extra_directives: tuple[str, ...] = ()
     skip_directives: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()  # machines that the job is not to run on
 
 
 @dataclass(frozen=True)

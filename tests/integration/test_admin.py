@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from rrm.domain.states import JobState, NodeState
 from rrm.farm import tokens
-from rrm.farm.models import Event, Job, Lease, Node, Quota, RenderModel, Resource, Site, Token
+from rrm.farm.models import Block, Event, Job, Lease, Node, Quota, RenderModel, Resource, Site, Token
 from tests.integration.farm.conftest import Farm
 
 VALLEY = {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 2000}
-LISTS = ["site", "resource", "rendermodel", "node", "job", "lease", "event", "token", "quota"]
+LISTS = ["site", "resource", "rendermodel", "node", "block", "job", "lease", "event", "token", "quota"]
 
 
 @pytest.fixture
@@ -30,6 +32,8 @@ def farm(db: None) -> Farm:
     farm.deliver(node, farm.lease(node))
     farm.lease(node)
     tokens.issue(farm.owner, "laptop", ["read"])
+    until = timezone.now() + timedelta(hours=5)
+    Block.objects.create(site=farm.site, hostname="n1", renderer="mandelbrot", reason="it failed", until=until)
     return farm
 
 
@@ -79,9 +83,9 @@ def test_accounts_have_pages(operator: Client, address: str) -> None:
     assert operator.get(address).status_code == 200
 
 
-@pytest.mark.parametrize("noun", ["job", "lease", "node", "event"])
+@pytest.mark.parametrize("noun", ["job", "lease", "node", "event", "block"])
 def test_what_use_cases_own_cannot_be_added_edited_or_deleted_by_hand(operator: Client, noun: str) -> None:
-    model = {"job": Job, "lease": Lease, "node": Node, "event": Event}[noun]
+    model = {"job": Job, "lease": Lease, "node": Node, "event": Event, "block": Block}[noun]
     row = model._default_manager.all()[0]
 
     assert operator.get(reverse(f"admin:farm_{noun}_add")).status_code == 403
@@ -244,6 +248,19 @@ def test_nodes_are_drained_and_stopped(operator: Client, farm: Farm, action: str
 
     node.refresh_from_db()
     assert (node.state, "operator" in node.reason) == (after, True)
+
+
+def test_a_block_is_forgiven_and_a_quarantine_lifted(operator: Client, farm: Farm) -> None:
+    RenderModel.objects.update(quarantined_until=timezone.now() + timedelta(minutes=10))
+
+    act(operator, "block", "forgive", Block.objects.get())
+    act(operator, "rendermodel", "lift_quarantine", RenderModel.objects.get())
+
+    assert Block.objects.get().lifted_by == "operator"
+    assert Block.objects.get().until <= timezone.now()
+    assert RenderModel.objects.get().quarantined_until is None
+    shown = [operator.get(listed("block"), {"in_force": answer}).text for answer in ("yes", "no")]
+    assert ["it failed" in page for page in shown] == [False, True]
 
 
 @pytest.mark.parametrize(("noun", "model"), [("site", Site), ("resource", Resource)])

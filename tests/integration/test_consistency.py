@@ -259,7 +259,7 @@ def test_the_number_of_queries_does_not_grow_with_the_farm(
         farm.submit(name=f"more {number}")
         farm.node()
 
-    with django_assert_max_num_queries(24):
+    with django_assert_max_num_queries(26):
         list(consistency.problems())
 
 

@@ -38,6 +38,12 @@ class RegistrationSerializer(StrictSerializer):
 
     node = Text(max_length=100)
     hostname = Text(max_length=255, allow_blank=True, default="")
+    machine = Text(
+        max_length=255,
+        allow_blank=True,
+        default="",
+        help_text="What its scheduler calls the machine, where it has one.",
+    )
     address = Text(
         max_length=255,
         allow_null=True,
@@ -113,6 +119,16 @@ class WorkAnswerSerializer(serializers.Serializer[Any]):
 class FailureSerializer(StrictSerializer):
     tile = Whole(allow_null=True, default=None)
     error = Text(max_length=10_000)
+    stage = Text(
+        max_length=10,
+        default="render",
+        help_text="`render`, or `load`: the model could not be loaded, which is no fault of the tiles.",
+    )
+
+    def validate_stage(self, value: str) -> str:
+        if value not in ("load", "render"):
+            raise serializers.ValidationError("Must be load or render.")
+        return value
 
 
 class GoodbyeSerializer(StrictSerializer):
@@ -196,6 +212,8 @@ class LeaseFailure(NodeView):
     def post(self, request: Request, id: UUID) -> Response:
         """Give a range back that cannot be rendered, with the tile that fails if it is known."""
         report = valid(FailureSerializer(data=request.data))
+        if report["stage"] == "load":
+            return Response(deliveries.fail_load(calling_node(request), id, report["error"]))
         return Response(deliveries.fail(calling_node(request), id, report["tile"], report["error"]))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 import django_filters
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -20,7 +22,7 @@ from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, valid
 from rrm.domain.orders import is_uuid
 from rrm.errors import Forbidden, Invalid, NotFound
-from rrm.farm import catalog
+from rrm.farm import catalog, quarantine
 from rrm.farm.models import Job, RenderModel
 
 
@@ -29,6 +31,8 @@ class RenderModelSerializer(StrictModelSerializer):
 
     params = serializers.DictField(help_text="The canonical form: locating numbers are decimal strings.")
     nodes = serializers.SerializerMethodField()
+    load_failures = serializers.SerializerMethodField()
+    quarantined_until = serializers.SerializerMethodField()
 
     class Meta:
         model = RenderModel
@@ -41,6 +45,8 @@ class RenderModelSerializer(StrictModelSerializer):
             "pinned",
             "size_bytes",
             "load_seconds",
+            "load_failures",
+            "quarantined_until",
             "nodes",
             "created_at",
         ]
@@ -48,6 +54,14 @@ class RenderModelSerializer(StrictModelSerializer):
     def get_nodes(self, model: RenderModel) -> list[str]:
         """The ids of the nodes that hold it."""
         return [str(held.node_id) for held in model.holders.all()]
+
+    def get_load_failures(self, model: RenderModel) -> int:
+        """How often nodes could not load it lately."""
+        return len(model.load_failures)
+
+    def get_quarantined_until(self, model: RenderModel) -> datetime | None:
+        """Until then no node is asked to load it; null when it may be loaded."""
+        return model.quarantined_until if quarantine.is_in_force(model, timezone.now()) else None
 
 
 class ModelOrderSerializer(StrictSerializer):
@@ -63,6 +77,12 @@ class ModelChangeSerializer(StrictSerializer):
 
     pinned = Flag(required=False, help_text="A node that holds it keeps it, and is kept.")
     name = Slug(max_length=100, required=False, allow_null=True)
+    quarantined = Flag(required=False, help_text="false: nodes may load it again.")
+
+    def validate_quarantined(self, value: bool) -> bool:
+        if value:
+            raise serializers.ValidationError("A quarantine can be lifted, and begins by itself.")
+        return value
 
     def validate_name(self, value: str | None) -> str | None:
         if value is not None and not catalog.is_name(value):
@@ -142,9 +162,12 @@ class ModelDetail(ApiView):
 
     @extend_schema(operation_id="model_update", request=ModelChangeSerializer, responses=RenderModelSerializer)
     def patch(self, request: Request, ref: str) -> Response:
-        """Pin, unpin or rename a render model."""
+        """Pin, unpin or rename a render model, or let nodes load it again before its quarantine is over."""
         model = _found(request, ref)
         changes = valid(ModelChangeSerializer(data=request.data, partial=True))
+        if "quarantined" in changes:
+            del changes["quarantined"]
+            quarantine.lift(model, access(request).user.get_username())
         for field, value in changes.items():
             setattr(model, field, value)
         try:

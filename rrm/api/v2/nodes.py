@@ -56,6 +56,7 @@ class NodeSerializer(serializers.Serializer[Any]):
     )
     session = serializers.UUIDField(allow_null=True)
     job = serializers.UUIDField(allow_null=True, help_text="The job it works on, if you may see it.")
+    blames = serializers.IntegerField(help_text="Ranges it failed lately that other nodes completed.")
     tiles_done = serializers.IntegerField()
     busy_seconds = serializers.FloatField()
     requested_at = serializers.DateTimeField()

@@ -297,6 +297,7 @@ class TimelineEntrySerializer(serializers.Serializer[Any]):
     state = serializers.CharField(help_text=", ".join(LeaseState))
     reason = serializers.CharField(allow_blank=True)
     decision = serializers.CharField(help_text="Why this node got this work.")
+    copy = serializers.BooleanField(help_text="Another node had these tiles already, and took long.")
     warm = serializers.BooleanField(help_text="The node held the model already.")
     created_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
@@ -330,6 +331,7 @@ def _entry(lease: Lease) -> dict[str, Any]:
         "state": lease.state,
         "reason": lease.reason,
         "decision": lease.decision,
+        "copy": lease.decision == "copy",
         "warm": lease.warm,
         "created_at": lease.created_at,
         "finished_at": lease.finished_at,

@@ -41,6 +41,12 @@ class SiteSerializer(StrictModelSerializer):
         help_text="When a site is added: the fingerprint of the key that its host shows and nobody has accepted yet."
     )
     poll_interval = Whole(min_value=1, max_value=86400, default=10)
+    max_parallel_loads = Whole(
+        min_value=1,
+        allow_null=True,
+        default=None,
+        help_text="Models that its nodes may load at the same time, where they share a file system; null is no limit.",
+    )
 
     class Meta:
         model = Site
@@ -62,6 +68,7 @@ class SiteSerializer(StrictModelSerializer):
             "directory",
             "poll_interval",
             "max_nodes",
+            "max_parallel_loads",
             "enabled",
             "problem",
             "problem_since",

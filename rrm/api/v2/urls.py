@@ -7,6 +7,7 @@ from django.urls.converters import UUIDConverter
 
 from rrm.api.v2 import (
     agent,
+    blocks,
     docs,
     events,
     farm,
@@ -75,6 +76,8 @@ urlpatterns = [
     path("node/<id:id>/drain", nodes.NodeDrain.as_view()),
     path("node/<id:id>/stop", nodes.NodeStop.as_view()),
     path("node/<id:id>/log", nodes.NodeLog.as_view()),
+    path("block/", blocks.Blocks.as_view()),
+    path("block/<index:id>/", blocks.BlockDetail.as_view()),
     path("model/", models.Models.as_view()),
     path("model/<name:ref>/", models.ModelDetail.as_view()),
     path("job/", jobs.Jobs.as_view()),

@@ -42,8 +42,22 @@ class NodeAdmin(ShownAdmin):
     list_select_related = ("site", "resource")
     fieldsets = (
         (None, {"fields": ("name", "shown_state", "state_since", "reason", "at_work", "shown_models", "links")}),
-        ("Where", {"fields": ("shown_site", "shown_resource", "hostname", "address", "version", "cores", "handle")}),
-        ("Work", {"fields": ("tiles_done", "busy_seconds", "streak")}),
+        (
+            "Where",
+            {
+                "fields": (
+                    "shown_site",
+                    "shown_resource",
+                    "hostname",
+                    "machine",
+                    "address",
+                    "version",
+                    "cores",
+                    "handle",
+                )
+            },
+        ),
+        ("Work", {"fields": ("tiles_done", "busy_seconds", "streak", "blames")}),
         ("Course", {"fields": ("requested_at", "started_at", "last_heartbeat", "idle_since", "finished_at")}),
     )
     readonly_fields = ("shown_state", "at_work", "shown_models", "links", "shown_site", "shown_resource")

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 
 from rrm.domain.states import NODE_LIVE
 from rrm.errors import Invalid, LauncherError
-from rrm.farm import catalog, checking, keys, sites, wakeups
+from rrm.farm import catalog, checking, keys, quarantine, sites, wakeups
 from rrm.farm.admin.actions import Deed, operated_by
 from rrm.farm.admin.base import FarmAdmin, ModelForm, TabularInline, page_of, rows_of, swatch
 from rrm.farm.models import Job, Node, RenderModel, Resource, ResourceSite, Site
@@ -132,7 +132,7 @@ class SiteAdmin(_SwitchedAdmin):
     list_filter = ("kind", "enabled")
     search_fields = ("id", "name", "host")
     fieldsets = (
-        (None, {"fields": ("id", "name", "kind", "color", "max_nodes", "enabled")}),
+        (None, {"fields": ("id", "name", "kind", "color", "max_nodes", "max_parallel_loads", "enabled")}),
         (
             "Reached over SSH",
             {
@@ -219,7 +219,19 @@ class _ModelForm(ModelForm):
         return {**cleaned, "params": model.params, "name": model.name}
 
 
+_MODEL_DEEDS = (
+    Deed(
+        "lift_quarantine",
+        "Lift quarantine",
+        "Let nodes load these models again now?",
+        "may be loaded",
+        quarantine.lift,
+    ),
+)
+
+
 @admin.register(RenderModel)
+@operated_by(*_MODEL_DEEDS)
 class RenderModelAdmin(FarmAdmin):
     form = _ModelForm
     list_display = (
@@ -229,6 +241,7 @@ class RenderModelAdmin(FarmAdmin):
         "summary",
         "pinned",
         "load_seconds",
+        "quarantined_until",
         "held_by",
         "shown_jobs",
         "created_at",
@@ -255,6 +268,8 @@ class RenderModelAdmin(FarmAdmin):
             "digest",
             "size_bytes",
             "load_seconds",
+            "load_failures",
+            "quarantined_until",
             "held_by",
             "shown_jobs",
             "created_at",

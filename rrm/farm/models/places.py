@@ -53,7 +53,10 @@ class Site(models.Model):
     )
     max_nodes = models.PositiveIntegerField(default=1)
     max_parallel_loads = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Nodes that may load a model at the same time; empty is no limit."
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Models that its nodes may load at the same time; empty is no limit.",
     )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -166,7 +169,7 @@ class RenderModel(models.Model):
     size_bytes = models.BigIntegerField(null=True, blank=True, editable=False)
     load_seconds = models.FloatField(null=True, blank=True, editable=False)
     load_failures = models.JSONField(
-        default=list, blank=True, editable=False, help_text="Names of the nodes that could not load it, lately."
+        default=list, blank=True, editable=False, help_text="[node, seconds since 1970] of each that failed lately."
     )
     quarantined_until = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="Until then no node is asked to load it."
@@ -193,6 +196,9 @@ class Node(models.Model):
     reason = models.CharField(max_length=500, blank=True)
     handle = models.JSONField(default=dict, blank=True)
     hostname = models.CharField(max_length=255, blank=True)
+    machine = models.CharField(
+        max_length=255, blank=True, help_text="What its site's scheduler calls the machine; empty: it is the host."
+    )
     address = models.CharField(max_length=255, blank=True)
     version = models.CharField(max_length=50, blank=True)
     cores = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
@@ -204,7 +210,7 @@ class Node(models.Model):
     streak_since = models.DateTimeField(null=True, blank=True, help_text="When that load was, or will be, over.")
     tiles_done = models.PositiveIntegerField(default=0)
     busy_seconds = models.FloatField(default=0)
-    blames = models.PositiveIntegerField(default=0, help_text="Ranges it failed that another node then completed.")
+    blames = models.PositiveIntegerField(default=0, help_text="Ranges it failed lately that other nodes completed.")
     requested_at = models.DateTimeField(default=timezone.now)
     running_since = models.DateTimeField(null=True, blank=True, help_text="When its site first saw it run.")
     started_at = models.DateTimeField(null=True, blank=True)
@@ -231,6 +237,16 @@ class Node(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def place(self) -> str:
+        """The machine that it is on, as its site knows it."""
+        return self.machine or self.hostname
+
+    @property
+    def takes_ranges(self) -> bool:
+        """Whether it renders for jobs, and not for the person who has it alone."""
+        return self.state in (NodeState.IDLE, NodeState.BUSY) and self.reserved_for is None
 
     @property
     def hardware(self) -> str:

@@ -143,6 +143,11 @@ class JobShare(models.Model):
 class Lease(models.Model):
     """A range of a job's tiles given to one node until `deadline`; its id is the fencing token."""
 
+    class Fault(models.TextChoices):
+        NONE = "", "None"
+        SUSPECT = "suspect", "Its node failed, perhaps by its own fault"
+        BLAMED = "blamed", "Its node failed, and others completed all of it"
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="leases")
     share = models.ForeignKey(JobShare, on_delete=models.CASCADE, related_name="leases")
@@ -155,8 +160,9 @@ class Lease(models.Model):
     decision = models.CharField(max_length=20, help_text="Why this node got this work.")
     warm = models.BooleanField(default=False)
     is_copy = models.BooleanField(
-        default=False, help_text="A second node renders the same tiles, as the first is slow; the first result counts."
+        default=False, help_text="Another lease of the same tiles stands for them; the first result of the two counts."
     )
+    fault = models.CharField(max_length=10, choices=Fault, default=Fault.NONE, blank=True)
     deadline = models.DateTimeField()
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -169,6 +175,7 @@ class Lease(models.Model):
             models.Index(fields=["job", "state", "start"], name="lease_job_range"),
             models.Index(fields=["node", "state"], name="lease_node_state"),
             models.Index(fields=["state", "deadline"], name="lease_deadline"),
+            models.Index(fields=["fault", "node"], name="lease_fault", condition=~Q(fault="")),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=list(LeaseState)), name="lease_state_known"),

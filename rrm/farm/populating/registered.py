@@ -21,7 +21,7 @@ ACTOR = "populate"
 _SITE_FIELDS = (
     *("name", "kind", "color", "host", "port", "username", "identity", "host_key", "connection"),
     *("gateway", "python", "directory", "poll_interval"),
-    *("max_nodes", "enabled"),
+    *("max_nodes", "max_parallel_loads", "enabled"),
 )
 _ROW_FIELDS = (
     *("name", "description", "renderer", "enabled", "command_line", "environment_variables", "modules"),

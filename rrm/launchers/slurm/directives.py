@@ -67,6 +67,8 @@ def _own(batch: Batch) -> Iterable[str]:
         yield f"--gres=gpu:{batch.gpus}"
     if _count("memory", batch.memory, 0):
         yield f"--mem={batch.memory}M"
+    if batch.exclude:
+        yield f"--exclude={_value('exclude', ','.join(batch.exclude))}"
     if batch.exclusive:
         yield "--exclusive"
     if batch.time_limit:

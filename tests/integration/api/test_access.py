@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from rrm.api.v2.urls import urlpatterns
 from rrm.farm import booking
-from rrm.farm.models import Node, Session
+from rrm.farm.models import Block, Node, Session
 from tests import factories as make
 from tests.factories import Caller, problem
 from tests.integration.farm.conftest import Farm
@@ -48,6 +48,9 @@ ROUTES: list[Row] = [
     ("POST", "node/{node}/drain", None, 403, 403, 403, 200),
     ("POST", "node/{node}/stop", None, 403, 403, 403, 200),
     ("GET", "node/{node}/log", None, 403, 403, 403, 200),
+    ("GET", "block/", None, 403, 403, 403, 200),
+    ("GET", "block/{block}/", None, 403, 403, 403, 200),
+    ("DELETE", "block/{block}/", None, 403, 403, 403, 204),
     ("GET", "model/", None, 200, 200, 200, 200),
     ("GET", "model/{model}/", None, 200, 404, 200, 200),
     ("POST", "model/", {"params": make.VIEW}, 403, 200, 200, 200),
@@ -125,7 +128,10 @@ def names(farm: Farm) -> dict[str, str]:
     session = booking.book(farm.owner, booking.Wish(farm.resource), timezone.now())
     assert session.node == booked
     Session.objects.update(hard_expires_at=timezone.now() + timedelta(hours=1))
+    until = timezone.now() + timedelta(hours=1)
+    block = Block.objects.create(site=farm.site, hostname="h", renderer="mandelbrot", reason="x", until=until)
     return {
+        "block": str(block.pk),
         "job": str(job.pk),
         "node": str(other.pk),
         "model": str(job.model_id),

@@ -88,6 +88,7 @@ def test_a_node_introduces_itself() -> None:
             {
                 "node": "rrm-test",
                 "hostname": "host",
+                "machine": "",
                 "address": None,
                 "version": "0.1.0",
                 "cores": 2,
@@ -336,7 +337,9 @@ def test_a_lease_whose_model_cannot_be_loaded_is_handed_back(monkeypatch: pytest
     monkeypatch.setattr(deep_model, "reference_orbit", fail)
     with farm(deep_lease("d"), lease_document("good")) as (manager, _):
         manager.wait_for(manager.saw("lease/d/fail"))
-        assert "no room for the orbit" in manager.bodies("lease/d/fail")[0]["error"]
+        report = manager.bodies("lease/d/fail")[0]
+        assert "no room for the orbit" in report["error"]
+        assert (report["stage"], report["tile"]) == ("load", None)
         manager.wait_for(delivered(manager, "good"))
 
 

@@ -74,7 +74,7 @@ function drawRow(row, index, x, start) {
 function drawBar(bar, top, x, start) {
   const left = x(bar.begin);
   const shape = { x: left, y: top, width: Math.max(1.5, x(bar.to) - left - 0.5), height: BAR, rx: 1.5 };
-  const group = svg("g", { class: `bar ${bar.state.toLowerCase()}` }, svg("title", {}, described(bar, start)), svg("rect", { ...shape, fill: safeColor(bar.color) }));
+  const group = svg("g", { class: `bar ${bar.state.toLowerCase()}${bar.copy ? " copy" : ""}` }, svg("title", {}, described(bar, start)), svg("rect", { ...shape, fill: safeColor(bar.color) }));
   if (bar.state === "RETURNED") group.append(svg("rect", { ...shape, fill: "url(#hatch)" }));
   return group;
 }
@@ -83,6 +83,7 @@ function described(bar, start) {
   const last = bar.stop - 1;
   const tiles = bar.start === last ? `tile ${last}` : `tiles ${bar.start}–${last}`;
   const parts = [`${tiles} on ${bar.node_name}, ${bar.site}`, `handed out at ${(bar.from - start).toFixed(2)} s, back at ${(bar.to - start).toFixed(2)} s`];
+  if (bar.copy) parts.push("a copy: another node had these tiles, and took long");
   if (bar.state === "DONE") parts.push(`${milliseconds(bar.render_ms)} of rendering`, bar.warm ? "model was warm" : "model was loaded");
   else parts.push(bar.state.toLowerCase(), bar.reason || "");
   return parts.filter(Boolean).join("\n");

@@ -32,6 +32,7 @@ EVERYTHING = Batch(
     time_limit=timedelta(days=1, hours=2, minutes=30),
     extra_directives=("#SBATCH --constraint=skylake", "-q high", "--mem=96G"),
     skip_directives=("--export",),
+    exclude=("gpu07", "gpu12.example.org"),
 )
 
 

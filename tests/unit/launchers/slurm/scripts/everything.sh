@@ -13,6 +13,7 @@
 #SBATCH --ntasks-per-node=1
 #SBATCH --cpus-per-task=16
 #SBATCH --gres=gpu:2
+#SBATCH --exclude=gpu07,gpu12.example.org
 #SBATCH --exclusive
 #SBATCH --time=1-02:30:00
 #SBATCH --constraint=skylake

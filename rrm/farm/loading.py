@@ -1,0 +1,48 @@
+"""Models that nodes are loading at this moment: at most so many at a site whose file system all its nodes share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+
+from rrm.errors import StateConflict
+from rrm.farm.models import HeldModel, Node, RenderModel, Site
+
+_QUICK_SECONDS = 1.0  # who loads in less is nobody's burden
+
+
+def counts(load_seconds: float | None) -> bool:
+    """Whether loading a model is work; of one that nobody has loaded yet that is not known."""
+    return load_seconds is None or load_seconds >= _QUICK_SECONDS
+
+
+def has_room(site: Site, now: datetime) -> bool:
+    """Whether one more load may begin at the site."""
+    if site.max_parallel_loads is None:
+        return True
+    # What takes longer than the longest lease was forgotten by somebody.
+    begun = HeldModel.objects.filter(node__site=site, loading=True, loaded_at__gt=now - settings.RRM.lease_longest)
+    return begun.count() < site.max_parallel_loads
+
+
+def begin(node: Node, model: UUID, load_seconds: float | None, now: datetime) -> None:
+    """The node is about to load the model, or uses it again. Call it in the transaction that gives it the work.
+
+    Raises StateConflict when its site has as many loads as it may have.
+    """
+    if HeldModel.objects.filter(node=node, model_id=model).update(last_used=now):
+        return
+    if node.site.max_parallel_loads is not None and counts(load_seconds):
+        # Locked, so that two who count at the same moment do not both find room.
+        site = Site.objects.select_for_update(no_key=True).get(pk=node.site_id)
+        if not has_room(site, now):
+            raise StateConflict(f"Site {site.pk} has as many loads as it may have.")
+    fresh = {"loaded_at": now, "last_used": now, "loading": counts(load_seconds)}
+    HeldModel.objects.get_or_create(node=node, model_id=model, defaults=fresh)
+
+
+def failed(node: Node, model: RenderModel) -> None:
+    """The node does not hold the model, and does not load it either."""
+    HeldModel.objects.filter(node=node, model=model).delete()

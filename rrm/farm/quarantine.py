@@ -1,0 +1,119 @@
+"""Quarantine of render models that nodes cannot load: for a while no node is asked to, and jobs that need one wait.
+
+A load that fails is no fault of a tile, and of a node only if others can load the model. So the range is offered whole,
+first to nodes that have not tried. Whoever delivers a tile of the model ends all this. After the second quarantine in a
+row the jobs that wait for the model fail.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from rrm.domain.states import JOB_FINAL, NODE_WORKING, JobState
+from rrm.farm import wakeups
+from rrm.farm.models import Job, Node, RenderModel
+from rrm.farm.transitions import iso, record
+
+logger = logging.getLogger(__name__)
+
+MOST_FAILURES = 3
+
+
+def in_force(now: datetime, prefix: str = "") -> Q:
+    """Which models are in quarantine; `prefix` leads to the model, as in "job__model__"."""
+    return Q(**{f"{prefix}quarantined_until__gt": now})
+
+
+def is_in_force(model: RenderModel, now: datetime) -> bool:
+    return model.quarantined_until is not None and model.quarantined_until > now
+
+
+def sentence(model: RenderModel, now: datetime) -> str:
+    """What the owner of a job that waits for the model is told; empty when it is not in quarantine."""
+    if model.quarantined_until is None or model.quarantined_until <= now:
+        return ""
+    until = iso(model.quarantined_until.replace(microsecond=0))
+    return f"The model could not be loaded {MOST_FAILURES} times; no node is asked to load it before {until}."
+
+
+def tried(load_failures: Iterable[tuple[str, float]], now: datetime) -> list[str]:
+    """The names of the nodes that failed to load a model lately: they leave it to others."""
+    since = (now - settings.RRM.quarantine_period).timestamp()
+    return [name for name, at in load_failures if at > since]
+
+
+def failed(node: Node, job: Job, error: str, now: datetime) -> str:
+    """`node` could not load the model of `job`. Why the jobs that wait for the model must fail; empty if they need not.
+
+    Call it outside any transaction: the rows of jobs are locked before those of models everywhere.
+    """
+    with transaction.atomic():
+        model = RenderModel.objects.select_for_update().get(pk=job.model_id)
+        if is_in_force(model, now):
+            return ""
+        failures = [*_lately(model, now), [node.name, now.timestamp()]]
+        is_enough = _is_enough(failures, node)
+        is_second = is_enough and model.quarantined_until is not None
+        model.load_failures = [] if is_enough else failures
+        if is_enough:
+            model.quarantined_until = now + settings.RRM.quarantine_period
+        model.save(update_fields=["load_failures", "quarantined_until"])
+    if not is_enough:
+        return ""
+    names = ", ".join(sorted({str(name) for name, _ in failures}))
+    logger.warning("Model %s could not be loaded on %s: quarantine until %s", model, names, model.quarantined_until)
+    problem = f"The model could not be loaded on {names}: {error}"
+    if is_second:
+        return f"{problem} (again, after a quarantine)"
+    for waiting in waiting_for(model):
+        record(waiting, "log", {"level": "warning", "message": f"{problem}. {sentence(model, now)}"[:1000]})
+    return ""
+
+
+def waiting_for(model: RenderModel) -> QuerySet[Job]:
+    """The jobs that have tiles of the model to be rendered."""
+    return Job.objects.filter(model=model).exclude(state__in=[*JOB_FINAL, JobState.COMPOSING])
+
+
+def succeeded(model: RenderModel) -> None:
+    """A node has the model: what was before is forgotten. `model` is as it was read; most have nothing to forget."""
+    if model.load_failures or model.quarantined_until:
+        _clear(model)
+
+
+def lift(model: RenderModel, actor: str) -> None:
+    """Let nodes load the model again. Twice is the same as once."""
+    with transaction.atomic():
+        if _clear(model):
+            for job in waiting_for(model):
+                said = {"level": "info", "message": f"The model may be loaded again (said {actor})."}
+                record(job, "log", said, actor=actor)
+        wakeups.announce_work()
+        wakeups.wake("rrm.autoscale")
+
+
+def _clear(model: RenderModel) -> bool:
+    marked = RenderModel.objects.filter(pk=model.pk).exclude(load_failures=[], quarantined_until=None)
+    model.load_failures, model.quarantined_until = [], None
+    return bool(marked.update(load_failures=[], quarantined_until=None))
+
+
+def _lately(model: RenderModel, now: datetime) -> list[list[object]]:
+    since = (now - settings.RRM.quarantine_period).timestamp()
+    return [[name, at] for name, at in model.load_failures if at > since]
+
+
+def _is_enough(failures: list[list[object]], node: Node) -> bool:
+    """On so many different nodes, or as often where there is nobody else to try."""
+    tried = {name for name, _ in failures}
+    if len(tried) >= MOST_FAILURES:
+        return True
+    working = Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING)
+    others = [other for other in working.only("name", "state", "reserved_for") if other.takes_ranges]
+    return len(failures) >= MOST_FAILURES and all(other.name in tried for other in others)

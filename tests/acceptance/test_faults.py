@@ -1,0 +1,130 @@
+"""Real nodes that are sick or asleep, and a tile that nobody can render."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.long_job import ORDER, PATIENCE, flaws, outcome, progress, wait_for_order
+from tests.acceptance.sick.sitecustomize import POISON_TILE, POISON_WIDTH
+from tests.acceptance.stack import FINAL, ROOT, Client, Stack, running_rrm
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow_kill, pytest.mark.timeout(600)]
+NODES = 10
+SMALL = {"params": {"center": [-0.75, 0.1], "radius": 0.05, "max_iter": 2000}, "height": 320, "tile_size": 16}
+MOST_JOBS = 30
+DEADLINE = 15.0
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A copy with ten nodes, of which one fails on every tile."""
+    folder = tmp_path_factory.mktemp("sick")
+    variables = f"PYTHONPATH={Path(__file__).with_name('sick')}:{ROOT} SICK_FOLDER={folder}"
+    with running_rrm(tmp_path_factory.mktemp("ward")) as own:
+        with own.client() as client:
+            client.call("PATCH", "resource/mandelbrot/", json={"min_nodes": 0, "max_nodes": 0})
+            wait_for_order(own, client, 0)
+            client.call("PATCH", "site/local/", json={"max_nodes": NODES})
+            change = {"min_nodes": NODES, "max_nodes": NODES, "environment_variables": variables}
+            client.call("PATCH", "resource/mandelbrot/", json=change)
+            wait_for_order(own, client, NODES)
+            client.until(lambda: states(client), lambda seen: seen == ["IDLE"] * NODES, 120.0)
+        yield own
+
+
+def states(client: Client) -> list[str]:
+    return [node["state"] for node in client.live_nodes()]
+
+
+def blocks(client: Client) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = client.get("block/?in_force=true")["results"]
+    return found
+
+
+def test_one_bad_node_of_ten_is_blocked_and_replaced_and_every_job_completes(ward: Stack) -> None:
+    with ward.client() as client:
+        for count in range(MOST_JOBS):
+            client.finished(client.submit(**SMALL, width=320), PATIENCE)
+            if blocks(client) and count >= 3:
+                break
+
+        (block,) = blocks(client)
+        bad = next(node for node in client.get("node/?page_size=100")["results"] if node["name"] == block["node"])
+        assert bad["reason"].startswith("Blocked until")
+        assert bad["tiles_done"] == 0
+        client.until(lambda: states(client), lambda seen: len(seen) == NODES and set(seen) <= {"IDLE", "BUSY"}, 120.0)
+        client.finished(client.submit(**SMALL, width=320), PATIENCE)
+        assert len(blocks(client)) == 1
+        client.call("DELETE", f"block/{block['id']}/")
+        assert blocks(client) == []
+    checked = ward.manage("check_farm")
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_poison_tile_fails_its_job_alone_and_is_named(ward: Stack) -> None:
+    with ward.client() as client:
+        before = blocks(client)
+        poisoned = client.submit(**SMALL, width=POISON_WIDTH)
+        sound = [client.submit(**SMALL, width=320) for _ in range(2)]
+
+        body = client.until(lambda: client.job(poisoned), lambda seen: seen["state"] in FINAL, PATIENCE)
+
+        assert body["state"] == "FAILED"
+        assert body["reason"].startswith(f"Tile {POISON_TILE} (row 0, column {POISON_TILE}) failed 3 times")
+        assert "division by zero" in body["reason"]
+        for job in sound:
+            client.finished(job, PATIENCE)
+        assert blocks(client) == before
+        assert set(states(client)) <= {"IDLE", "BUSY"}
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A copy with two nodes."""
+    with running_rrm(tmp_path_factory.mktemp("pair")) as own:
+        with own.client() as client:
+            client.call("PATCH", "resource/mandelbrot/", json={"min_nodes": 2, "max_nodes": 2})
+            wait_for_order(own, client, 2)
+        yield own
+
+
+def test_a_node_that_sleeps_in_its_last_range_holds_nobody_up(pair: Stack) -> None:
+    with pair.client() as client:
+        model = client.submit(**ORDER)
+        client.finished(model, PATIENCE)
+        expected = outcome(client, model)
+        job = client.submit(**ORDER)
+        client.until(lambda: progress(client, job), lambda done: done > 0.6, PATIENCE)
+        sleeper = pair.processes("node")[0]
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        began = time.monotonic()
+        try:
+            body = client.finished(job, PATIENCE)
+            took = time.monotonic() - began
+            leases = client.get(f"job/{job}/timeline")["leases"]
+        finally:
+            os.kill(sleeper.pid, signal.SIGCONT)
+
+        copies = [lease for lease in leases if lease["copy"]]
+        assert copies
+        assert {lease["state"] for lease in copies} == {"DONE"}
+        assert took < DEADLINE - 2, took
+        slept_through = [lease for lease in leases if lease["state"] == "RETURNED"]
+        assert {lease["reason"] for lease in slept_through} == {"another node was faster with the same tiles"}
+        name = slept_through[0]["node_name"]
+        client.until(lambda: _log(client, name), lambda text: "was finished elsewhere" in text or "taken back" in text)
+        assert client.job(job)["progress"] == body["progress"]
+        assert flaws(pair, client, job, expected) == []
+        print(f"completed {took:.1f} s after the node fell asleep, with {len(copies)} copies")
+
+
+def _log(client: Client, name: str) -> str:
+    (node,) = [node for node in client.live_nodes() if node["name"] == name]
+    return client.call("GET", f"node/{node['id']}/log?stream=err&tail=500").text

@@ -1,0 +1,234 @@
+"""Nodes that fail what others complete are blocked; those that fail on a bad tile, or are lost, are not."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+from django.conf import settings
+from django.utils import timezone
+
+from rrm.domain.states import NODE_WORKING, JobState, NodeState
+from rrm.errors import BadBundle
+from rrm.farm import blaming, blocking, consistency, deliveries, nodes, reconciling, reports
+from rrm.farm.models import Block, Event, Job, Lease, Node, Resource, Site
+from rrm.farm.specs import spec_for
+from tests.integration.farm.conftest import Farm
+
+ONE = {"width": 16, "height": 16}
+
+
+def fail_on(farm: Farm, bad: Node, good: Node, times: int) -> Job:
+    """`bad` fails on so many ranges, and `good` completes them; the last job."""
+    for _ in range(times):
+        job = farm.submit(**ONE)
+        deliveries.fail(bad, UUID(farm.lease(bad)["id"]), None, "no GPU")
+        farm.work_off(good)
+    job.refresh_from_db()
+    return job
+
+
+def test_a_node_that_fails_three_ranges_that_others_complete_is_blocked(farm: Farm) -> None:
+    bad, good = farm.node(), farm.node()
+
+    fail_on(farm, bad, good, 2)
+    bad.refresh_from_db()
+    assert (bad.state, bad.blames) == (NodeState.IDLE, 2)
+    job = fail_on(farm, bad, good, 1)
+
+    bad.refresh_from_db()
+    assert (bad.state, bad.blames) == (NodeState.DRAINING, 3)
+    assert bad.reason.startswith("Blocked until 20")
+    assert farm.ask(bad)["command"] == "drain"
+    block = Block.objects.get()
+    assert (block.node, block.hostname, block.renderer) == (bad.name, "host", "mandelbrot")
+    assert block.until - block.created_at == timedelta(hours=5)
+    assert job.state == JobState.COMPOSING
+    told = [event.data["message"] for event in job.events.filter(kind="log")]
+    assert f"{bad.name} is given no more work: it failed on 3 ranges that others completed" in told
+    assert "is blocked" in Event.objects.get(subject_type="site", kind="log").data["message"]
+    assert good.blames == 0
+
+
+def test_a_failed_range_counts_once_however_many_pieces_complete_it(farm: Farm) -> None:
+    bad, good = farm.node(cores=8), farm.node(cores=1)
+    job = farm.submit(width=256, height=256)
+    lease = farm.lease(bad)
+    assert lease["stop"] - lease["start"] >= 4
+
+    deliveries.fail(bad, UUID(lease["id"]), None, "no GPU")
+    farm.work_off(good)
+
+    bad.refresh_from_db()
+    assert bad.blames == 1
+    assert job.leases.filter(start__lt=lease["stop"]).count() > 3
+
+
+def test_a_poison_tile_is_nobodys_fault(farm: Farm) -> None:
+    workers = [farm.node(cores=8) for _ in range(4)]
+    job = farm.submit(width=128, height=128)
+    poison = 21
+
+    for _ in range(100):
+        for worker in workers:
+            if lease := farm.ask(worker)["lease"]:
+                if lease["start"] <= poison < lease["stop"]:
+                    deliveries.fail(worker, UUID(lease["id"]), poison, "division by zero")
+                else:
+                    farm.deliver(worker, lease)
+
+    job.refresh_from_db()
+    assert job.state == JobState.FAILED
+    assert "Tile 21 (row 2, column 5)" in job.reason
+    assert set(Node.objects.values_list("state", "blames")) == {(NodeState.IDLE, 0)}
+    assert not Lease.objects.exclude(fault="").exists()
+
+
+def test_a_node_that_can_do_it_after_all_is_acquitted(farm: Farm) -> None:
+    bad, other = farm.node(), farm.node()
+    farm.submit(**ONE)
+    deliveries.fail(bad, UUID(farm.lease(bad)["id"]), None, "no memory just now")
+    nodes.gone(other, NodeState.STOPPED, "x")
+
+    farm.work_off(bad)
+
+    bad.refresh_from_db()
+    assert bad.blames == 0
+    assert not Lease.objects.exclude(fault="").exists()
+
+
+def test_a_lost_node_is_not_blamed(farm: Farm) -> None:
+    farm.submit(**ONE)
+    lost, good = farm.node(), farm.node()
+    farm.lease(lost)
+    nodes.gone(lost, NodeState.FAILED, "lost")
+
+    farm.work_off(good)
+
+    assert Node.objects.get(pk=lost.pk).blames == 0
+
+
+def test_a_node_that_sends_rubbish_is_blamed_once_it_gives_up(farm: Farm) -> None:
+    farm.submit(**ONE)
+    bad, good = farm.node(), farm.node()
+    lease = farm.lease(bad)
+    with pytest.raises(BadBundle):
+        deliveries.complete(bad, UUID(lease["id"]), io.BytesIO(b"RRMB rubbish"))
+
+    deliveries.fail(bad, UUID(lease["id"]), None, "422 bad-bundle")  # as the agent does
+    farm.work_off(good)
+
+    assert Node.objects.get(pk=bad.pk).blames == 1
+
+
+def test_what_a_process_that_died_has_left_is_settled_by_the_loop(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = farm.node(), farm.node()
+    monkeypatch.setattr(blaming, "settle", lambda *_: None)
+    fail_on(farm, bad, good, 3)
+    monkeypatch.undo()
+    assert Node.objects.get(pk=bad.pk).state == NodeState.IDLE
+
+    reconciling.reconcile(timezone.now())
+    blaming.look_after(timezone.now())
+
+    assert (Node.objects.get(pk=bad.pk).state, Block.objects.count()) == (NodeState.DRAINING, 1)
+
+
+def test_failures_of_long_ago_do_not_count(farm: Farm) -> None:
+    bad, good = farm.node(), farm.node()
+    fail_on(farm, bad, good, 2)
+    Lease.objects.filter(fault="blamed").update(finished_at=timezone.now() - timedelta(hours=6))
+
+    fail_on(farm, bad, good, 1)
+
+    bad.refresh_from_db()
+    assert (bad.state, bad.blames) == (NodeState.IDLE, 1)
+
+
+def test_a_block_ends_by_itself_and_by_an_operator(farm: Farm) -> None:
+    bad, good = farm.node(), farm.node()
+    fail_on(farm, bad, good, 3)
+    block = Block.objects.get()
+    assert not blocking.in_force(timezone.now() + timedelta(hours=6)).exists()
+
+    for _ in range(2):
+        blocking.forgive(block, "olga")
+
+    block.refresh_from_db()
+    assert (block.lifted_by, blocking.in_force(timezone.now()).count()) == ("olga", 0)
+    assert Node.objects.get(pk=bad.pk).blames == 0
+    assert Event.objects.filter(subject_type="site", actor="olga").count() == 1
+
+
+def test_at_one_machine_only_the_node_is_blocked(farm: Farm) -> None:
+    good = farm.node()
+    for _ in range(3):
+        fail_on(farm, farm.node(), good, 3)
+
+    assert Block.objects.exclude(node="").count() == Block.objects.count() == 3
+    assert blocking.of(good, timezone.now()) is None
+
+
+@pytest.fixture
+def cluster(farm: Farm) -> Site:
+    site = Site.objects.create(id="cluster", kind="slurm", host="login", max_nodes=50)
+    farm.place(site, 1)
+    return site
+
+
+def node_at(farm: Farm, site: Site, machine: str) -> Node:
+    node = nodes.request_node(farm.resource, site, "test")
+    report = {"node": node.name, "hostname": f"{machine}.example.org", "machine": machine, "cores": 1}
+    reports.register(nodes.launch_token(node.name), report)
+    node.refresh_from_db()
+    return node
+
+
+def test_a_machine_of_a_cluster_is_blocked_after_two_of_its_nodes(farm: Farm, cluster: Site) -> None:
+    good, bystander = node_at(farm, cluster, "n2"), node_at(farm, cluster, "n1")
+    fail_on(farm, node_at(farm, cluster, "n1"), good, 3)
+    assert Node.objects.get(pk=bystander.pk).state in NODE_WORKING
+
+    fail_on(farm, node_at(farm, cluster, "n1"), good, 3)
+
+    now = timezone.now()
+    assert blocking.machines(cluster, "mandelbrot", now) == ["n1"]
+    bystander.refresh_from_db()
+    assert bystander.state == NodeState.DRAINING
+    assert "2 nodes on it failed" in bystander.reason
+    assert Node.objects.get(pk=good.pk).state in NODE_WORKING
+    assert spec_for(farm.resource, cluster, "rrm-x", "secret").batch.exclude == ("n1",)
+    assert spec_for(farm.resource, farm.site, "rrm-x", "secret").batch.exclude == ()
+    assert list(consistency.problems()) == []
+
+
+def test_a_node_that_comes_up_on_a_blocked_machine_leaves_and_the_next_start_waits(farm: Farm, cluster: Site) -> None:
+    now = timezone.now()
+    until = now + settings.RRM.block_period
+    Block.objects.create(site=cluster, hostname="n1", renderer="mandelbrot", reason="x", until=until)
+
+    node = node_at(farm, cluster, "n1")
+
+    assert node.state == NodeState.DRAINING
+    assert Resource.objects.get().launch_failures == 1
+    assert Resource.objects.get().reason.startswith("Blocked until")
+
+
+def test_a_name_that_slurm_would_read_as_something_else_is_not_excluded(farm: Farm, cluster: Site) -> None:
+    until = timezone.now() + timedelta(hours=1)
+    for name in ("n1", "n[2-9]", "a,b", "/etc/passwd", "", "-x"):
+        Block.objects.create(site=cluster, hostname=name, renderer="mandelbrot", reason="x", until=until)
+
+    assert blocking.machines(cluster, "mandelbrot", timezone.now()) == ["n1"]
+
+
+def test_a_tile_that_fails_is_not_kept_waiting_for_a_node_that_somebody_has_booked(farm: Farm) -> None:
+    farm.submit(**ONE)
+    node, booked = farm.node(), farm.node()
+    Node.objects.filter(pk=booked.pk).update(reserved_for=UUID(int=1))
+    for _ in range(3):
+        deliveries.fail(node, UUID(farm.lease(node)["id"]), 0, "division by zero")
+
+    assert Job.objects.get().state == JobState.FAILED

@@ -1,0 +1,258 @@
+"""Models that nodes cannot load, and sites where only so many may load at once."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from rrm.domain.states import JobState, LeaseState, NodeState
+from rrm.farm import deliveries, leases, nodes, quarantine, reports, scaling, waiting
+from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node, RenderModel, Resource, Site
+from tests.integration.farm.conftest import VIEW, Farm
+
+
+def fail_load(farm: Farm, node: Node) -> None:
+    lease = farm.lease(node)
+    deliveries.fail_load(node, UUID(lease["id"]), "MemoryError: no room")
+
+
+def model() -> RenderModel:
+    return RenderModel.objects.get()
+
+
+def three_failures(farm: Farm) -> None:
+    for _ in range(3):
+        fail_load(farm, farm.node())
+
+
+def test_a_failed_load_blames_no_tile_and_no_node(farm: Farm) -> None:
+    farm.submit()
+    node = farm.node(cores=4)
+    lease = farm.lease(node)
+    assert lease["stop"] - lease["start"] > 1
+
+    deliveries.fail_load(node, UUID(lease["id"]), "MemoryError")
+
+    assert Lease.objects.get().fault == ""
+    assert not HeldModel.objects.exists()
+    again = JobShare.objects.get(start=lease["start"], stop=lease["stop"])
+    assert (again.cursor, again.at_most, again.failures, again.failed_on) == (lease["start"], None, 0, [])
+
+
+def test_a_node_that_could_not_load_a_model_leaves_it_to_others(farm: Farm) -> None:
+    farm.submit()
+    node, other = farm.node(), farm.node()
+    fail_load(farm, node)
+
+    assert farm.ask(node)["lease"] is None
+    assert farm.ask(other)["lease"] is not None
+
+
+def test_after_three_nodes_the_model_rests_and_its_jobs_say_why(farm: Farm) -> None:
+    job = farm.submit()
+    three_failures(farm)
+
+    assert farm.ask(farm.node())["lease"] is None
+    until = model().quarantined_until
+    assert until is not None
+    assert timedelta(minutes=14) < until - timezone.now() <= timedelta(minutes=15)
+    job.refresh_from_db()
+    assert "could not be loaded 3 times" in waiting.pending_reason(job)
+    said = [event.data["message"] for event in job.events.filter(kind="log")]
+    assert any("MemoryError: no room" in message and "no node is asked" in message for message in said)
+    wanted = scaling.plan(Resource.objects.get(), timezone.now()).want
+    assert wanted == 0
+    later = until + timedelta(seconds=1)
+    assert leases.next_lease(farm.node(), {"cores": 2}, later)["lease"] is not None
+
+
+def test_other_models_are_rendered_meanwhile(farm: Farm) -> None:
+    farm.submit()
+    three_failures(farm)
+    other = farm.submit(params=VIEW | {"max_iter": 65})
+
+    farm.work_off(farm.node())
+
+    other.refresh_from_db()
+    assert other.state == JobState.COMPOSING
+
+
+def test_a_lone_node_may_try_three_times(farm: Farm) -> None:
+    farm.submit()
+    node = farm.node()
+    for _ in range(2):
+        fail_load(farm, node)
+        assert model().quarantined_until is None
+
+    fail_load(farm, node)
+
+    assert model().quarantined_until is not None
+
+
+def test_a_success_in_between_makes_the_failures_forgotten(farm: Farm) -> None:
+    farm.submit()
+    for _ in range(2):
+        fail_load(farm, farm.node())
+    sound = farm.node()
+
+    farm.deliver(sound, farm.lease(sound))
+
+    assert (model().load_failures, model().quarantined_until) == ([], None)
+
+
+def test_failures_of_long_ago_do_not_count(farm: Farm) -> None:
+    farm.submit()
+    for _ in range(2):
+        fail_load(farm, farm.node())
+    failures = [[name, at - 1000] for name, at in model().load_failures]
+    RenderModel.objects.update(load_failures=failures)
+
+    fail_load(farm, farm.node())
+
+    assert model().quarantined_until is None
+    assert len(model().load_failures) == 1
+
+
+def test_after_the_second_quarantine_in_a_row_the_jobs_fail(farm: Farm) -> None:
+    job = farm.submit()
+    three_failures(farm)
+    RenderModel.objects.update(quarantined_until=timezone.now() - timedelta(seconds=1))
+    assert job.state != JobState.FAILED
+
+    three_failures(farm)
+
+    job.refresh_from_db()
+    assert job.state == JobState.FAILED
+    assert "could not be loaded" in job.reason
+    assert "MemoryError: no room" in job.reason
+    assert not Lease.objects.filter(state=LeaseState.ACTIVE).exists()
+    assert quarantine.is_in_force(model(), timezone.now())
+
+
+def test_an_operator_lifts_a_quarantine(farm: Farm) -> None:
+    job = farm.submit()
+    three_failures(farm)
+
+    quarantine.lift(model(), "olga")
+    quarantine.lift(model(), "olga")
+
+    assert farm.ask(farm.node())["lease"] is not None
+    assert job.events.filter(actor="olga").count() == 1
+
+
+def test_a_failed_load_of_a_lease_that_was_taken_back_counts_for_nothing(farm: Farm) -> None:
+    farm.submit()
+    node = farm.node()
+    lease = farm.lease(node)
+    reports.goodbye(node, "done")
+
+    deliveries.fail_load(node, UUID(lease["id"]), "x")
+
+    assert model().load_failures == []
+
+
+# --- limited parallel loads
+
+
+@pytest.fixture
+def narrow(farm: Farm) -> Farm:
+    """A site where one node may load at a time, and a job that has waited for long enough to be worth more loads."""
+    Site.objects.update(max_parallel_loads=1)
+    farm.submit(width=128, height=128)
+    Job.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    RenderModel.objects.update(load_seconds=30.0)
+    return farm
+
+
+def loading() -> int:
+    return HeldModel.objects.filter(loading=True).count()
+
+
+def test_a_second_node_waits_until_the_first_has_loaded(narrow: Farm) -> None:
+    first, second = narrow.node(), narrow.node()
+    lease = narrow.lease(first)
+    assert loading() == 1
+
+    assert narrow.ask(second)["lease"] is None
+    reports.heartbeat(first, {"leases": [lease["id"]], "models": [lease["model"]["digest"]]})
+    assert loading() == 0
+
+    assert narrow.ask(second)["lease"] is not None
+
+
+def test_a_result_shows_that_the_model_was_loaded(narrow: Farm) -> None:
+    first, second = narrow.node(), narrow.node()
+    narrow.deliver(first, narrow.lease(first))
+
+    assert loading() == 0
+    assert narrow.ask(second)["lease"] is not None
+
+
+@pytest.mark.parametrize("end", ["lost", "failed"])
+def test_a_node_that_is_lost_or_fails_makes_room(narrow: Farm, end: str) -> None:
+    first, second = narrow.node(), narrow.node()
+    lease = narrow.lease(first)
+
+    if end == "lost":
+        nodes.gone(first, NodeState.FAILED, "lost")
+    else:
+        deliveries.fail_load(first, UUID(lease["id"]), "MemoryError")
+
+    assert narrow.ask(second)["lease"] is not None
+
+
+def test_a_node_that_holds_the_model_needs_no_room(narrow: Farm) -> None:
+    first, second = narrow.node(), narrow.node()
+    narrow.deliver(first, narrow.lease(first))
+    narrow.lease(second)
+
+    assert narrow.ask(first)["lease"] is not None
+
+
+def test_models_that_load_at_once_do_not_count(narrow: Farm) -> None:
+    RenderModel.objects.update(load_seconds=0.2)
+    first, second = narrow.node(), narrow.node()
+
+    assert narrow.ask(first)["lease"] is not None
+    assert narrow.ask(second)["lease"] is not None
+    assert loading() == 0
+
+
+def test_another_site_has_room_of_its_own(narrow: Farm) -> None:
+    there = narrow.add_site("there")
+    narrow.place(there, 1)
+    narrow.lease(narrow.node())
+
+    assert narrow.ask(narrow.node(there))["lease"] is not None
+
+
+def test_the_count_is_exact_when_all_ask_at_once(shared_farm: Farm) -> None:
+    Site.objects.update(max_parallel_loads=2)
+    shared_farm.submit(width=256, height=256)
+    Job.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    RenderModel.objects.update(load_seconds=30.0)
+    workers = [shared_farm.node() for _ in range(8)]
+    start = threading.Barrier(len(workers))
+    got: list[Any] = []
+
+    def ask(worker: Node) -> None:
+        start.wait()
+        try:
+            got.append(shared_farm.ask(worker)["lease"])
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ask, args=(worker,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sum(lease is not None for lease in got) == loading() == 2
+    assert Job.objects.get().state == JobState.RUNNING
