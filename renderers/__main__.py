@@ -52,7 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     node = commands.add_parser("mandelbrot", help="render for a manager until told to leave")
     _add_node_options(node)
     node.add_argument(
-        "--model-memory", type=int, default=1024, metavar="MB", help="orbits of deep views to keep (default 1024)"
+        "--model-memory",
+        type=int,
+        default=os.environ.get("RRM_MODEL_MEMORY", "1024"),
+        metavar="MB",
+        help="orbits of deep views to keep (default: $RRM_MODEL_MEMORY, or 1024)",
     )
     external = commands.add_parser("external", help="run any program that answers HTTP, for a manager")
     _add_node_options(external)

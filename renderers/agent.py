@@ -19,6 +19,7 @@ from renderers.mandelbrot.native import load
 from renderers.mandelbrot.render import Renderer, Work
 from renderers.models import HeldModels
 from renderers.node import Exit, Identity
+from renderers.preloading import Preloading
 from renderers.steps import Hand, Step, next_step
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ class Agent:
         self._sending: list[Delivery] = []
         self._models = models or HeldModels()
         self._models.depot = client
+        self._preloading = Preloading(self._models)
         self._side = side
         self._session: str | None = None
         self._deliveries = 0
@@ -164,6 +166,7 @@ class Agent:
             for lease_id in answer.get("revoked", ()):
                 if self._renderer.abandon(lease_id) or self._forget(lease_id):
                     log.info("lease %s was taken back", lease_id)
+            self._models.pin(answer.get("pinned", ()))
             self._obey(answer)
 
     def _lease_loop(self) -> None:
@@ -175,21 +178,28 @@ class Agent:
         load()
         while (step := self._await_step()) is not Step.LEAVE:
             asked_at, deliveries = time.monotonic(), self._deliveries
-            answer = self._client.lease(
-                self._in_hand(),
-                self._models.as_json(),
-                self._identity.cores,
-                wait=step is Step.POLL,
-                session=self._session,
-            )
+            answer = self._ask(wait=step is Step.POLL)
             if answer.get("lease"):
                 self._accept(answer["lease"])
+            elif answer.get("preload"):
+                self._preloading.begin(answer["preload"])
             elif deliveries == self._deliveries and not self._is_news(answer):
                 retry_after = max(SHORTEST_REST, float(answer.get("retry_after") or 0.0))
                 self._refused = Refusal(step, asked_at + retry_after)
             if "session" in answer and not answer.get("lease"):
                 self._meet(answer["session"])
             self._obey(answer)
+
+    def _ask(self, *, wait: bool) -> dict[str, Any]:
+        return self._client.lease(
+            self._in_hand(),
+            self._models.as_json(),
+            self._identity.cores,
+            wait=wait,
+            session=self._session,
+            memory=self._models.memory,
+            unloaded=self._preloading.failures(),
+        )
 
     def _is_news(self, answer: Mapping[str, Any]) -> bool:
         """Whether the answer tells of another session: the next may begin at once, and is asked for without a rest."""

@@ -154,7 +154,7 @@ class ManagerClient:
     def heartbeat(
         self, leases: Iterable[str], models: Iterable[str], cores: int, problem: str | None = None
     ) -> dict[str, Any]:
-        """Say that the node lives, and what ails it where that is news; answers {"command", "revoked"}."""
+        """Say that the node lives, and what ails it where that is news; answers {"command", "revoked", "pinned"}."""
         body: dict[str, Any] = {"leases": [*leases], "models": [*models], "cores": cores}
         if problem is not None:
             body["problem"] = problem[:LONGEST_PROBLEM]
@@ -168,12 +168,17 @@ class ManagerClient:
         *,
         wait: bool,
         session: str | None = None,
+        memory: int | None = None,
+        unloaded: Iterable[str] = (),
     ) -> dict[str, Any]:
-        """Ask for work; answers {"command", "lease", "retry_after", "session"}, later when `wait` allows it.
+        """Ask for work; answers {"command", "lease", "retry_after", "session", "preload"}, later when `wait` allows it.
 
-        `session` is the one that the node knows of: of another it is told at once.
+        `session` is the one that the node knows of: of another it is told at once. `memory` is how many bytes of
+        models it keeps, `unloaded` are those that it was told to load and could not.
         """
         body = {"leases": [*leases], "models": [*models], "cores": cores, "wait": wait, "session": session}
+        body |= {"memory": memory} if memory is not None else {}
+        body |= {"unloaded": [*unloaded]} if unloaded else {}
         return self._call("POST", "lease", json=body, timeout=self._lease_timeout)
 
     def upload(self, lease_id: str, bundle: bytes) -> dict[str, Any]:

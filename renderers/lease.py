@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -27,6 +27,8 @@ INTERPOLATIONS = ("linear", "cosine")
 MOST_SAMPLES = 4
 
 DEEPEST = Fraction(1, 10**1100)  # pixels that are closer together are refused
+DOUBLES_TO = Fraction(1, 10**13)  # views of a smaller radius are rendered by perturbation
+PRELOADED_SIDE = 1024  # pixels of the square image that a model is made ready for
 LONGEST_NUMBER = 4096  # characters of a decimal
 FARTHEST = 10**6  # from 0, of a centre
 LONGEST_SIDE = 2**50  # in shorter sides of a pixel: beyond that doubles cannot tell pixels apart
@@ -117,6 +119,44 @@ def _read(document: Mapping[str, Any]) -> Lease:
         coloring=_coloring(document["coloring"]),
         sampling=_sampling(document),
     )
+
+
+@dataclass(frozen=True)
+class Preload:
+    """A model to load before anybody needs it; `reference` and `view` are None for one in double precision."""
+
+    digest: str
+    size_bytes: int
+    reference: Reference | None = None
+    view: DeepView | None = None
+
+
+def parse_preload(document: Mapping[str, Any]) -> Preload:
+    """Read what the manager wants to be loaded. Raises ValueError."""
+    try:
+        digest, params = str(document["digest"]), document["params"]
+        preload = Preload(digest, len(str(document)))
+        radius = _radius(params)
+        if document["renderer"] != "mandelbrot" or radius < DEEPEST:
+            raise ValueError("it is for another renderer, or too deep")
+        if radius >= DOUBLES_TO:
+            return preload
+        limits = (int(params["max_iter"]), float(params.get("escape_radius", 2.0)))
+        if not 1 <= limits[0] <= MAX_ITER or _formula(params) != MANDELBROT:
+            raise ValueError("only the Mandelbrot set is rendered beyond double precision")
+        step = Scaled.of(2 * radius / PRELOADED_SIDE)
+        view = DeepView(step, step, PRELOADED_SIDE, PRELOADED_SIDE)
+        return replace(preload, reference=Reference(digest, _center(params), radius, *limits), view=view)
+    except (AttributeError, ArithmeticError, KeyError, TypeError) as error:
+        raise ValueError(f"the model cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _center(params: Mapping[str, Any]) -> tuple[Fraction, Fraction]:
+    if "center" in params:
+        x, y = (_decimal(part) for part in params["center"])
+        return x, y
+    xmin, xmax, ymin, ymax = (_decimal(edge) for edge in params["viewport"])
+    return (xmin + xmax) / 2, (ymin + ymax) / 2
 
 
 def _sampling(document: Mapping[str, Any]) -> Sampling:

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +64,7 @@ class HeldModels:
         self._models: OrderedDict[str, Model] = OrderedDict()
         self._loading: dict[str, Future[DeepModel]] = {}
         self._closed = threading.Event()
+        self._pinned: frozenset[str] = frozenset()
         self.depot: Depot | None = None
 
     def note(self, digest: str, load_seconds: float, size_bytes: int) -> None:
@@ -85,6 +86,16 @@ class HeldModels:
             if underway is None:
                 mine = self._loading[reference.digest] = Future()
         return underway.result() if underway else self._fulfil(mine, reference, view)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of loaded models that are kept."""
+        return self._memory
+
+    def pin(self, digests: Iterable[str]) -> None:
+        """Keep these whatever else is loaded, until told otherwise."""
+        with self._lock:
+            self._pinned = frozenset(digests)
 
     def digests(self) -> list[str]:
         """Least recently used first."""
@@ -175,11 +186,10 @@ class HeldModels:
         """Call under the lock. The newest stays even if it is larger than the limit: somebody is about to use it."""
         self._models.setdefault(model.digest, model)
         self._models.move_to_end(model.digest)
-        while len(self._models) > self._limit:
-            self._models.popitem(last=False)
-        deep = [held for held in self._models.values() if held.deep]
-        used = sum(held.size_bytes for held in deep)
-        for held in deep[:-1]:
-            if used > self._memory:
-                used -= held.size_bytes
+        others = [held for held in self._models.values() if held.digest not in {*self._pinned, model.digest}]
+        surplus = max(len(self._models) - self._limit, 0)
+        used = sum(held.size_bytes for held in self._models.values() if held.deep)
+        for number, held in enumerate(others):
+            if number < surplus or (held.deep and used > self._memory):
+                used -= held.size_bytes if held.deep else 0
                 del self._models[held.digest]

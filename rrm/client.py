@@ -177,6 +177,13 @@ class Client:
         finally:
             self.end(body["id"])
 
+    def preload(self, model: str, resource: str, nodes: int = 1, **order: Any) -> dict[str, Any]:
+        """Have so many nodes load the model (an id or a name) before anybody needs it; what there is of that.
+
+        `order` may have `until`, an RFC 3339 time. Twice is the same as once.
+        """
+        return self._json("POST", f"model/{model}/preload", json={"resource": resource, "nodes": nodes, **order})
+
     def ask(self, session: str, method: str, path: str, **options: Any) -> httpx.Response:
         """What the session's node answers to a request, with the options of `httpx.request`. Raises Refused."""
         try:

@@ -63,6 +63,9 @@ class RrmConfig:
     event_retention: timedelta
     keys_dir: Path
     ssh_config: Path | None
+    operators: tuple[str, ...]
+    mail_server: str
+    mail_from: str
     v1_anonymous: bool
     v1_legacy: str
     v1_origins: tuple[str, ...]
@@ -92,6 +95,12 @@ class RrmConfig:
     @property
     def pubsub_url(self) -> str:
         return self.redis_url or f"unix://{self.broker_socket}?db=0"
+
+    @property
+    def mail_host(self) -> tuple[str, int]:
+        """The mail server's name and port."""
+        host, _, port = self.mail_server.partition(":")
+        return host, int(port) if port.isdecimal() else 25
 
     @property
     def installation(self) -> str:
@@ -129,6 +138,9 @@ def _service(read: _Reader) -> dict[str, Any]:
         "manager_url": read.text("RRM_MANAGER_URL", f"http://{host}:{port}").rstrip("/"),
         "keys_dir": Path(read.text("RRM_KEYS", str(data_dir / "keys"))).expanduser().resolve(),
         "ssh_config": _file_if_there(read.text("RRM_SSH_CONFIG", "~/.ssh/config")),
+        "operators": read.words("RRM_OPERATORS", ""),
+        "mail_server": read.text("RRM_MAIL_SERVER", "localhost:25"),
+        "mail_from": read.text("RRM_MAIL_FROM", "rrm@localhost"),
     }
 
 

@@ -81,6 +81,13 @@ CACHES = {
     "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
 }
 
+# Whoever is told when a resource cannot be started any more; without them the log and the pages say so.
+ADMINS = [("", address) for address in RRM.operators]
+EMAIL_HOST, EMAIL_PORT = RRM.mail_host
+EMAIL_TIMEOUT = 10
+SERVER_EMAIL = RRM.mail_from
+EMAIL_SUBJECT_PREFIX = "[RRM] "
+
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"

@@ -359,9 +359,10 @@ def _obstacle(resource: Resource, now: datetime) -> str:
     """Why no further node would be started whatever the limits allow."""
     if not resource.enabled:
         return f"{resource.pk} is disabled"
-    if resource.launch_failures >= autoscaling.FAILURES_ALLOWED:
+    waits = resource.retry_at is not None and resource.retry_at > now  # otherwise one more is tried for whoever waits
+    if waits and resource.launch_failures >= autoscaling.FAILURES_ALLOWED:
         return f"{resource.launch_failures} nodes in a row could not be started: {resource.reason}"
-    if resource.retry_at is not None and resource.retry_at > now:
+    if waits:
         return f"the last node could not be started: {resource.reason}"
     return "" if usable(resource) else trouble(resource)
 

@@ -18,16 +18,17 @@ from django.utils import timezone
 from rrm.domain import coloring, scheduling
 from rrm.domain.states import LeaseState
 from rrm.errors import StateConflict
-from rrm.farm import booking, claims, copies, market, reports
+from rrm.farm import booking, claims, copies, market, preloading, reports
 from rrm.farm.models import Job, Lease, Node
 
 _TRIES = 5
 
 
 def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """What a node that asks for work should do: {"command", "lease", "retry_after"}. `node` is as it was just read.
+    """What a node that asks for work should do: {"command", "lease", "retry_after", "session", "preload"}.
 
-    A lease whose answer was lost on the way is handed out again. None as lease means that there is nothing to do.
+    A lease whose answer was lost on the way is handed out again. None as lease means that there is nothing to do
+    but to load the model to preload, if there is one. `node` is as it was just read.
     """
     in_hand = reports.active_leases(node)
     reports.alive(node, report, in_hand, now)
@@ -43,8 +44,15 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
         lease = _claim(node, held, len(in_hand), now) if len(in_hand) < market.AHEAD else None
         if lease is None and not in_hand:
             lease = copies.claim(node, now)
+    preload = None if lease or in_hand else preloading.next_for(node, report, now)
     offer = _offer(lease) if lease else None
-    return {"command": command, "lease": offer, "retry_after": 0 if lease else 1, "session": None}
+    return {
+        "command": command,
+        "lease": offer,
+        "retry_after": 0 if lease or preload else 1,
+        "session": None,
+        "preload": preload,
+    }
 
 
 def _claim(node: Node, held: Mapping[str, reports.Held], in_hand: int, now: datetime) -> Lease | None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
-
-from django.conf import settings
 
 from rrm.errors import StateConflict
 from rrm.farm.models import HeldModel, Node, RenderModel, Site
 
+LONGEST = timedelta(minutes=15)
+"""A load of which nobody has heard for so long is forgotten."""
 _QUICK_SECONDS = 1.0  # who loads in less is nobody's burden
 
 
@@ -22,8 +22,7 @@ def has_room(site: Site, now: datetime) -> bool:
     """Whether one more load may begin at the site."""
     if site.max_parallel_loads is None:
         return True
-    # What takes longer than the longest lease was forgotten by somebody.
-    begun = HeldModel.objects.filter(node__site=site, loading=True, loaded_at__gt=now - settings.RRM.lease_longest)
+    begun = HeldModel.objects.filter(node__site=site, loading=True, loaded_at__gt=now - LONGEST)
     return begun.count() < site.max_parallel_loads
 
 
@@ -34,13 +33,24 @@ def begin(node: Node, model: UUID, load_seconds: float | None, now: datetime) ->
     """
     if HeldModel.objects.filter(node=node, model_id=model).update(last_used=now):
         return
+    _take_place(node, load_seconds, now)
+    fresh = {"loaded_at": now, "last_used": now, "loading": counts(load_seconds)}
+    HeldModel.objects.get_or_create(node=node, model_id=model, defaults=fresh)
+
+
+def order(node: Node, model: RenderModel, now: datetime) -> bool:
+    """The node is told to load the model beside its work; False when it does so already. Raises StateConflict."""
+    _take_place(node, model.load_seconds, now)
+    fresh = {"loaded_at": now, "last_used": now, "loading": True}
+    return HeldModel.objects.get_or_create(node=node, model=model, defaults=fresh)[1]
+
+
+def _take_place(node: Node, load_seconds: float | None, now: datetime) -> None:
     if node.site.max_parallel_loads is not None and counts(load_seconds):
         # Locked, so that two who count at the same moment do not both find room.
         site = Site.objects.select_for_update(no_key=True).get(pk=node.site_id)
         if not has_room(site, now):
             raise StateConflict(f"Site {site.pk} has as many loads as it may have.")
-    fresh = {"loaded_at": now, "last_used": now, "loading": counts(load_seconds)}
-    HeldModel.objects.get_or_create(node=node, model_id=model, defaults=fresh)
 
 
 def failed(node: Node, model: RenderModel) -> None:

@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from rrm.domain.autoscaling import lifetimes
 from rrm.domain.states import NODE_GONE, NODE_LIVE, NODE_STARTING, NodeState, SessionState
 from rrm.errors import LauncherError, NotFound, SiteUnavailable, StateConflict
 from rrm.farm import patience, ranges, sites, tokens, tunnels, wakeups
@@ -170,7 +171,14 @@ def _submitted(node: Node, handle: Handle) -> None:
 
 
 def spec_of(node: Node) -> NodeSpec:
-    return spec_for(node.resource, node.site, node.name, launch_token(node.name), node.overrides)
+    return spec_for(node.resource, node.site, node.name, launch_token(node.name), _options(node))
+
+
+def _options(node: Node) -> Mapping[str, Any]:
+    """What it is started with; nodes that are started together are not to end together, but for those of a session."""
+    limit = timedelta(seconds=node.resource.time_limit)
+    own = {"time_limit": round(lifetimes.staggered(limit, node.name).total_seconds())}
+    return {**({} if node.reserved_for is not None else own), **node.overrides}
 
 
 def explain(node: Node, reason: str) -> None:

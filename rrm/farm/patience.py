@@ -14,6 +14,7 @@ from django.db.models.functions import Least
 
 from rrm.domain import autoscaling
 from rrm.domain.states import LeaseState, NodeState
+from rrm.farm import notices
 from rrm.farm.models import Node, Resource
 
 LASTING = timedelta(minutes=1)
@@ -29,6 +30,8 @@ def failed(resource_id: str, reason: str, now: datetime) -> None:
         Resource.objects.filter(pk=resource_id).update(
             launch_failures=after.launch_failures, retry_at=after.retry_at, reason=reason[:500]
         )
+        if after.inoperable and not history.inoperable:
+            notices.inoperable(resource, after.launch_failures, reason, now)
 
 
 def ended_early(node: Node, reason: str, now: datetime) -> None:

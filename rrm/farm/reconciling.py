@@ -9,7 +9,7 @@ from django.db.models import Q
 
 from rrm.domain.states import JOB_FINAL, NODE_GONE, JobState
 from rrm.farm import blaming, deliveries, jobs, loops, surveying, wakeups
-from rrm.farm.models import Event, IdempotencyKey, Job, Node
+from rrm.farm.models import Event, IdempotencyKey, Job, Node, Preload
 from rrm.results.layout import clear_drafts, discard
 
 COMPOSE_AGAIN = timedelta(seconds=8)
@@ -33,11 +33,12 @@ def _finish_jobs(now: datetime) -> None:
 
 
 def tidy(now: datetime) -> None:
-    """Forget what is old: events of finished jobs, nodes that did nothing for a job still kept, stray files, keys."""
+    """Forget what is old: events of finished jobs, nodes that did nothing for a job still kept, orders, files, keys."""
     old = now - settings.RRM.event_retention
     Event.objects.filter(created_at__lt=old).exclude(job__state__in=set(JobState) - JOB_FINAL).delete()
     IdempotencyKey.objects.filter(created_at__lt=now - _IDEMPOTENCY_KEPT).delete()
     Node.objects.filter(state__in=NODE_GONE, finished_at__lt=old, leases=None).delete()
+    Preload.objects.filter(until__lt=now).delete()
     _remove_strays(now)
 
 

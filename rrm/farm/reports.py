@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -16,7 +16,7 @@ from django.utils import timezone
 from rrm.domain import addresses
 from rrm.domain.states import NODE_CHECKED_IN, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import Unauthorised
-from rrm.farm import blaming, estimates, patience, ranges, tokens, wakeups
+from rrm.farm import blaming, estimates, loading, patience, ranges, tokens, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.nodes import LEFT, ask_site, explain
 from rrm.farm.transitions import advance
@@ -38,9 +38,10 @@ class Held(NamedTuple):
     load_seconds: float | None
     average_load_seconds: float | None
     loading: bool
+    loaded_at: datetime
 
 
-_OF_HELD = ("model", "last_used", "pixel_seconds", "load_seconds", "model__load_seconds", "loading")
+_OF_HELD = ("model", "last_used", "pixel_seconds", "load_seconds", "model__load_seconds", "loading", "loaded_at")
 
 
 def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,7 +115,7 @@ def _learn_start_time(node: Node, now: datetime) -> None:
 
 
 def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None) -> dict[str, Any]:
-    """The node lives and works on the leases it lists: {"command", "revoked": leases it should abandon}.
+    """The node lives and works on the leases it lists: {"command", "revoked": leases it should abandon, "pinned"}.
 
     A `problem` is news: why its renderer does not answer at present, or "" when it does again.
     """
@@ -125,7 +126,13 @@ def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None
     alive(node, report, active, now)
     holds(node, report, now)
     listed = (str(lease) for lease in report.get("leases", ()))
-    return {"command": command_for(node), "revoked": [lease for lease in listed if lease not in active]}
+    revoked = [lease for lease in listed if lease not in active]
+    return {"command": command_for(node), "revoked": revoked, "pinned": pinned(node)}
+
+
+def pinned(node: Node) -> list[str]:
+    """The digests of what it holds and has to keep."""
+    return sorted(node.held.filter(model__pinned=True).values_list("model__digest", flat=True))
 
 
 def active_leases(node: Node) -> dict[str, datetime]:
@@ -158,14 +165,20 @@ def _note_life(node: Node, report: Mapping[str, Any], now: datetime) -> None:
 
 def holds(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Held]:
     """What the node holds, by the model's id, once that is in line with what it says it holds."""
-    told = {entry if isinstance(entry, str) else entry["digest"]: entry for entry in report.get("models", ())}
     known = _held_by(node)
+    if "models" in report:
+        known = _note_models(node, known, report["models"], now)
+    return {str(held.model): held for held in known.values()}
+
+
+def _note_models(node: Node, known: dict[str, Held], reported: Iterable[Any], now: datetime) -> dict[str, Held]:
+    told = {entry if isinstance(entry, str) else entry["digest"]: entry for entry in reported}
     missing = told.keys() - known.keys()
     for model in RenderModel.objects.filter(digest__in=missing) if missing else ():
         HeldModel.objects.get_or_create(node=node, model=model, defaults={"loaded_at": now})
     if loaded := [held.model for digest, held in known.items() if held.loading and digest in told]:
         node.held.filter(model__in=loaded).update(loading=False)
-    forgotten = [held.model for digest, held in known.items() if digest not in told]
+    forgotten = [held.model for digest, held in known.items() if digest not in told and not _is_coming(held, now)]
     gone = 0
     if forgotten:
         at_work = node.leases.filter(state=LeaseState.ACTIVE).values("job__model")
@@ -173,8 +186,12 @@ def holds(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Hel
     for digest, entry in told.items():
         if isinstance(entry, Mapping) and digest in known:
             _note_load(node, known[digest], entry, now)
-    now_held = _held_by(node) if missing or gone else known
-    return {str(held.model): held for held in now_held.values()}
+    return _held_by(node) if missing or gone else known
+
+
+def _is_coming(held: Held, now: datetime) -> bool:
+    """Whether the node is loading it: it holds it only then."""
+    return held.loading and now - held.loaded_at < loading.LONGEST
 
 
 def _held_by(node: Node) -> dict[str, Held]:

@@ -24,6 +24,7 @@ from rrm.domain.states import (
     NodeState,
     SessionState,
 )
+from rrm.farm import decisions
 from rrm.farm.models import FarmSwitches, HeldModel, Job, JobShare, Lease, Loop, Node, Resource, Session, Site
 from rrm.farm.transitions import iso
 from rrm.farm.waiting import pending_reasons
@@ -49,6 +50,7 @@ def farm_snapshot(now: datetime) -> dict[str, Any]:
             "queue": waiting,
             "sessions": sessions_body(),
             **_stickiness(),
+            "decisions": decisions.lately(now),
             "loops": loops(now),
         }
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from celery import shared_task
 from django.utils import timezone
 
-from rrm.farm import composing, loops, nodes, reconciling, scaling, sessions, surveying
+from rrm.farm import composing, loops, nodes, notices, reconciling, scaling, sessions, surveying
 
 
 @shared_task(name="rrm.autoscale")
@@ -28,6 +28,11 @@ def look_after_sessions() -> None:
 @shared_task(name="rrm.end_wait")
 def end_wait(session: str) -> None:
     sessions.end_wait(UUID(session))
+
+
+@shared_task(name="rrm.tell_operators")
+def tell_operators(subject: str, message: str) -> None:
+    notices.send(subject, message)
 
 
 @shared_task(name="rrm.housekeeping")

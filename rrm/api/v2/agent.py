@@ -24,7 +24,7 @@ from rrm.api.v2.models import RenderModelSerializer
 from rrm.api.v2.waiting import is_news, wait_for_work
 from rrm.api.views import NodeView, calling_node, valid
 from rrm.errors import Unauthorised
-from rrm.farm import deliveries, leases, loaded, reports
+from rrm.farm import deliveries, leases, loaded, preloading, reports
 from rrm.farm.models import RenderModel
 
 BUNDLE = "application/vnd.rrm.bundle"
@@ -84,6 +84,7 @@ class HeartbeatSerializer(StrictSerializer):
 class HeartbeatAnswerSerializer(serializers.Serializer[Any]):
     command = serializers.CharField(help_text="run, drain or stop")
     revoked = serializers.ListField(child=serializers.UUIDField(), help_text="Leases to abandon.")
+    pinned = serializers.ListField(child=serializers.CharField(), help_text="Digests of models to keep.")
 
 
 class HeldModelSerializer(StrictSerializer):
@@ -99,6 +100,13 @@ class WorkRequestSerializer(StrictSerializer):
     models = HeldModelSerializer(many=True, required=False)
     cores = Whole(min_value=1, max_value=_MOST_CORES, required=False)
     wait = Flag(default=False)
+    memory = Whole(max_value=2**62, required=False, help_text="Bytes of loaded models that it keeps.")
+    unloaded = serializers.ListField(
+        child=Text(max_length=64),
+        max_length=_MOST_MODELS,
+        required=False,
+        help_text="Digests of models that it was told to load and could not.",
+    )
     session = serializers.UUIDField(
         required=False,
         allow_null=True,
@@ -114,6 +122,11 @@ class WorkAnswerSerializer(serializers.Serializer[Any]):
     lease = serializers.DictField(allow_null=True, help_text="The range, the view, the model and the colouring.")
     retry_after = serializers.FloatField(help_text="Seconds after which to ask again.")
     session = serializers.DictField(allow_null=True, help_text="Whom it serves now: `id`, and the model's `params`.")
+    preload = serializers.DictField(
+        allow_null=True,
+        required=False,
+        help_text="A model to load while there is nothing else to do: `digest`, `renderer`, `params`.",
+    )
 
 
 class FailureSerializer(StrictSerializer):
@@ -174,6 +187,8 @@ class LeaseRequest(NodeView):
         """Ask for work; with `wait` and empty hands the answer comes when there is some, or after a while."""
         report = _report(valid(WorkRequestSerializer(data=request.data)))
         node, waits = calling_node(request), report.pop("wait") and not report["leases"]
+        if unloaded := report.pop("unloaded", ()):
+            preloading.failed(node, unloaded, timezone.now())
         asked = time.monotonic()
         answer = leases.next_lease(node, report, timezone.now())
         if not waits or is_news(answer, report):

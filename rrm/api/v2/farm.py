@@ -41,6 +41,50 @@ class FarmSiteSerializer(serializers.Serializer[Any]):
     tiles_done = serializers.IntegerField()
 
 
+class FarmMoveSerializer(serializers.Serializer[Any]):
+    """A node that makes place for another resource."""
+
+    node = serializers.CharField()
+    resource = serializers.CharField(help_text="Whose place it becomes.")
+
+
+class FarmNeedSerializer(serializers.Serializer[Any]):
+    """How many nodes work that only these sites may do wants there."""
+
+    sites = serializers.ListField(child=serializers.CharField())
+    nodes = serializers.IntegerField()
+
+
+class FarmPlanSerializer(serializers.Serializer[Any]):
+    """What the autoscaler last decided; nodes by name, sites by id."""
+
+    want = serializers.IntegerField()
+    have = serializers.IntegerField(help_text="Nodes that exist, those included that are starting.")
+    launch = serializers.DictField(child=serializers.IntegerField(), help_text="How many nodes at which site.")
+    drain = serializers.ListField(child=serializers.CharField(), help_text="Idle nodes that are let go.")
+    retire = serializers.ListField(child=serializers.CharField(), help_text="Nodes whose time ends.")
+    make_place = FarmMoveSerializer(many=True)
+    reason = serializers.CharField()
+    at = serializers.DateTimeField()
+    next_at = serializers.DateTimeField(help_text="When it is decided anew at the latest.")
+    blocked = serializers.CharField(allow_blank=True, help_text="Why nothing is launched.")
+    blocked_until = serializers.DateTimeField(allow_null=True)
+    lacking_since = serializers.DateTimeField(allow_null=True, help_text="Since when more is wanted than exists.")
+    peak = serializers.IntegerField(help_text="The most that was wanted lately.")
+    work_seconds = serializers.FloatField(help_text="Rendering to be done, in node-seconds.")
+    load_seconds = serializers.FloatField(help_text="Loads that are expected beside that.")
+    needs = FarmNeedSerializer(many=True)
+
+
+class FarmDecisionsSerializer(serializers.Serializer[Any]):
+    """What nodes were given during the last hour, and why."""
+
+    reasons = serializers.DictField(child=serializers.IntegerField(), help_text="Ranges by reason: warm, no-holder, …")
+    hit_rate = serializers.FloatField(allow_null=True, help_text="The part that found its model loaded.")
+    loads_per_hour = serializers.IntegerField()
+    seconds_saved = serializers.FloatField(help_text="Loads that warm nodes spared, in seconds.")
+
+
 class FarmResourceSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     name = serializers.CharField()
@@ -49,7 +93,7 @@ class FarmResourceSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_blank=True)
     min_nodes = serializers.IntegerField()
     max_nodes = serializers.IntegerField()
-    plan = serializers.DictField(allow_null=True, help_text="The autoscaler's last plan, with its reason.")
+    plan = FarmPlanSerializer(allow_null=True, help_text="The autoscaler's last plan; null before the first.")
 
 
 class FarmQueueSerializer(serializers.Serializer[Any]):
@@ -88,6 +132,7 @@ class FarmSerializer(serializers.Serializer[Any]):
     jobs = JobSerializer(many=True, help_text=f"The {RECENT_JOBS} newest that you may see.")
     hit_rate = serializers.FloatField(allow_null=True)
     seconds_saved = serializers.FloatField()
+    decisions = FarmDecisionsSerializer()
     loads = serializers.IntegerField()
     warm_hits = serializers.IntegerField()
     loops = FarmLoopSerializer(many=True)

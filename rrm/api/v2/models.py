@@ -110,7 +110,7 @@ def _all(request: Request) -> QuerySet[RenderModel]:
     return models_of(access(request)).prefetch_related("holders")
 
 
-def _found(request: Request, ref: str) -> RenderModel:
+def found(request: Request, ref: str) -> RenderModel:
     """The model of this id or name."""
     model = _all(request).filter(Q(pk=ref) if is_uuid(ref) else Q(name=ref.lower())).first()
     if model is None:
@@ -158,12 +158,12 @@ class ModelDetail(ApiView):
     @extend_schema(operation_id="model_retrieve", responses=RenderModelSerializer)
     def get(self, request: Request, ref: str) -> Response:
         """Show a render model, by its id or its name."""
-        return Response(RenderModelSerializer(_found(request, ref)).data)
+        return Response(RenderModelSerializer(found(request, ref)).data)
 
     @extend_schema(operation_id="model_update", request=ModelChangeSerializer, responses=RenderModelSerializer)
     def patch(self, request: Request, ref: str) -> Response:
         """Pin, unpin or rename a render model, or let nodes load it again before its quarantine is over."""
-        model = _found(request, ref)
+        model = found(request, ref)
         changes = valid(ModelChangeSerializer(data=request.data, partial=True))
         if "quarantined" in changes:
             del changes["quarantined"]

@@ -37,9 +37,10 @@ def wait_for_work(node: UUID, report: Mapping[str, Any], asked: float) -> Stream
 
 
 def is_news(answer: Mapping[str, Any], report: Mapping[str, Any]) -> bool:
-    """Whether the node has to hear this now: there is work, an order to leave, or another session than it knows of."""
+    """Whether the node has to hear this now: work, a model, an order to leave, or another session than it knows of."""
     session = answer["session"]["id"] if answer["session"] else None
-    return bool(answer["lease"]) or answer["command"] != "run" or session != known_session(report)
+    has_work = bool(answer["lease"] or answer.get("preload"))
+    return has_work or answer["command"] != "run" or session != known_session(report)
 
 
 def known_session(report: Mapping[str, Any]) -> str | None:
@@ -53,6 +54,8 @@ def _patience() -> float:
 
 async def _until_work(node: UUID, report: Mapping[str, Any], asked: float) -> AsyncIterator[bytes]:
     ends_at = time.monotonic() + _patience()
+    # It was true when the node asked; by now it may hold more, as its heartbeats tell.
+    report = {name: told for name, told in report.items() if name != "models"}
     async with lobby.of_this_loop().seat(node, known_session(report), asked) as seat:
         while (left := ends_at - time.monotonic()) > 0:
             if not await seat.called(min(_KEEP_ALIVE_SECONDS, left)):

@@ -46,7 +46,11 @@ def test_a_node_checks_in_with_its_launch_token_and_gets_its_own(farm: Farm) -> 
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.json()["node_id"] == str(row.pk)
     assert {"heartbeat_seconds", "lease_wait_seconds", "give_up_seconds", "max_upload_bytes"} < answer.json().keys()
-    assert Caller(answer.json()["token"]).post("node-agent/heartbeat", {}).json() == {"command": "run", "revoked": []}
+    assert Caller(answer.json()["token"]).post("node-agent/heartbeat", {}).json() == {
+        "command": "run",
+        "revoked": [],
+        "pinned": [],
+    }
 
 
 @pytest.mark.django_db
@@ -242,7 +246,7 @@ def test_a_node_that_waits_in_vain_is_told_to_ask_again(
     async def story() -> None:
         async with asked(waiting_node[1], "POST", "node-agent/lease", WAIT, Content_Type="application/json") as call:
             answer = await call.json()
-        assert answer == {"command": "run", "lease": None, "retry_after": 1, "session": None}
+        assert answer == {"command": "run", "lease": None, "retry_after": 1, "session": None, "preload": None}
 
     run(story)
 

@@ -210,9 +210,9 @@ def test_a_heartbeat_keeps_leases_and_tells_which_to_abandon(farm: Farm) -> None
     jobs.cancel(job, "ada")
     revoked = reports.heartbeat(node, {"leases": [lease["id"]], "models": [], "cores": 1})
 
-    assert kept == {"command": "run", "revoked": []}
+    assert kept == {"command": "run", "revoked": [], "pinned": []}
     assert extended > timezone.now() + timedelta(seconds=5)
-    assert revoked == {"command": "run", "revoked": [lease["id"]]}
+    assert revoked == {"command": "run", "revoked": [lease["id"]], "pinned": []}
 
 
 def test_a_cancelled_job_can_be_retried_and_keeps_what_is_done(farm: Farm) -> None:

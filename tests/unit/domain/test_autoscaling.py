@@ -58,7 +58,7 @@ def test_from_zero_nodes_are_launched_at_once() -> None:
     assert made.history.up_since is None
 
 
-def test_from_zero_no_more_than_four_are_launched_at_once_and_the_rest_by_doubling() -> None:
+def test_from_zero_no_more_than_four_are_launched_at_once_and_the_rest_if_it_lasts() -> None:
     made = decide(work(20), [])
     assert len(made.launch) == 4
     assert made.history.up_since == NOW
@@ -67,10 +67,13 @@ def test_from_zero_no_more_than_four_are_launched_at_once_and_the_rest_by_doubli
     assert soon.launch == ()
     assert soon.reason == "20 wanted, 4 exist: launching if this lasts."
     then = decide(work(20), supply, history=soon.history, now=NOW + seconds(30))
-    assert len(then.launch) == 4
-    assert decide(work(20), nodes(8), history=then.history, now=NOW + seconds(45)).launch == ()
-    more = decide(work(20), nodes(8), history=then.history, now=NOW + seconds(60))
-    assert len(more.launch) == 8
+    assert len(then.launch) == 16
+
+
+def test_what_exists_grows_ten_fold_at_most() -> None:
+    assert len(lasting(work(50), nodes(2)).launch) == 18
+    assert len(lasting(work(20), nodes(2)).launch) == 18
+    assert len(lasting(work(19), nodes(2)).launch) == 17
 
 
 def test_more_are_launched_after_two_periods_only() -> None:

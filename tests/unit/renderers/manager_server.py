@@ -84,6 +84,8 @@ class Manager:
     max_upload: int = 1 << 26
     known_token: bool = True
     session: dict[str, Any] | None = None
+    preloads: list[dict[str, Any]] = field(default_factory=list)
+    pinned: list[str] = field(default_factory=list)
     faults: Callable[[str], Answer | str | None] = lambda route: None  # "cut" closes the connection unanswered
     calls: list[tuple[str, Any]] = field(default_factory=list)
     offered: list[dict[str, Any]] = field(default_factory=list)
@@ -115,7 +117,7 @@ class Manager:
             return 200, command | self._next_lease(body["leases"], wait=body["wait"])
         if route == "heartbeat":
             self.settle("")
-            return 200, command | {"revoked": self.revoked}
+            return 200, command | {"revoked": self.revoked, "pinned": self.pinned}
         self.settle(route)
         if method == "PUT":
             self.uploads[route.removeprefix("lease/")] = body
@@ -135,12 +137,13 @@ class Manager:
         """A lease that was handed out and is not in the node's hands again, else the next one."""
         lost = next((lease for lease in self.offered if lease["id"] not in in_hand), None)
         deadline = time.monotonic() + (self.lease_wait if wait else 0.0)
-        while not lost and not self.leases and time.monotonic() < deadline:
+        while not lost and not self.leases and not self.preloads and time.monotonic() < deadline:
             time.sleep(0.01)
         if not lost and self.leases:
             self.offered.append(self.leases.pop(0))
             lost = self.offered[-1]
-        return {"lease": lost, "retry_after": self.retry_after, "session": self.session}
+        preload = self.preloads.pop(0) if self.preloads and not lost else None
+        return {"lease": lost, "retry_after": self.retry_after, "session": self.session, "preload": preload}
 
     def settle(self, route: str) -> None:
         """A lease that was delivered or failed is not offered again; nor is one that was taken back."""

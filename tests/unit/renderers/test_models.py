@@ -35,6 +35,26 @@ def test_the_model_unused_for_longest_makes_room() -> None:
     assert models.digests() == ["a", "c"]
 
 
+def test_a_pinned_model_never_makes_room() -> None:
+    models = HeldModels(limit=2)
+    models.pin(["a"])
+    for digest in ("a", "b", "c", "d"):
+        models.note(digest, 0.0, 1)
+    assert models.digests() == ["a", "d"]
+    models.pin([])
+    models.note("e", 0.0, 1)
+    assert models.digests() == ["d", "e"]
+
+
+def test_a_pinned_deep_model_never_makes_room() -> None:
+    models = HeldModels(memory=1)
+    models.pin(["digest"])
+    models.load(REFERENCE, VIEW)
+    for digest in ("other", "third"):
+        models.load(replace(REFERENCE, digest=digest), VIEW)
+    assert models.digests() == ["digest", "third"]
+
+
 def test_a_deep_model_is_told_with_what_it_took() -> None:
     models = HeldModels()
     model = models.load(REFERENCE, VIEW)

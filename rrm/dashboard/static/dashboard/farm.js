@@ -13,6 +13,7 @@ const KEEP_JOBS = 20;
 const WORKING = new Set(["IDLE", "BUSY"]);
 const PROMPT_MS = 400;
 const CALM_MS = 3000; // nodes take up and finish work all the time
+const IDLE_MS = 15000; // plans change without an event
 
 export class Farm {
   #hooks;
@@ -35,6 +36,7 @@ export class Farm {
         tiles: (data) => this.#tiles(data),
         resource: () => this.#soon(),
         site: () => this.#soon(),
+        log: () => this.#soon(CALM_MS),
       },
       { onopen: () => this.#soon(0), ondown: () => this.#down() },
     );
@@ -60,6 +62,7 @@ export class Farm {
     if (first) this.#hooks.ready(snapshot);
     this.#hooks.snapshot(snapshot);
     this.#request();
+    this.#soon(IDLE_MS);
   }
 
   // Several events come together; the snapshot is read once for all of them.

@@ -6,6 +6,7 @@ import { Farm } from "./farm.js";
 import { JobForm } from "./form.js";
 import { JobPanel } from "./panel.js";
 import { FINAL } from "./record.js";
+import { showScheduling } from "./scheduling.js";
 
 const query = new URLSearchParams(window.location.search);
 let openJob = query.get("job");
@@ -37,9 +38,10 @@ const form = new JobForm((job) => {
 
 const farm = new Farm({
   ready: start,
-  snapshot: ({ resources, sites }) => {
-    form.offerResources(resources);
-    form.offerSites(sites);
+  snapshot: (snapshot) => {
+    form.offerResources(snapshot.resources);
+    form.offerSites(snapshot.sites);
+    showScheduling(snapshot);
   },
   watch,
   open: () => openJob,

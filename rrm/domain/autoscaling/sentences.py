@@ -1,0 +1,91 @@
+"""A plan in words: one sentence for pages and events, and all of it for whoever asks why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from rrm.domain.autoscaling.facts import TOLERANCE, UP_PERIODS, Demand, Limits, Plan, Reckoning
+
+
+def reason(made: Plan, limits: Limits) -> str:
+    """One sentence."""
+    facts, why = f"{made.want} wanted, {made.have} exist", made.reckoning
+    lacks = made.want > made.have
+    table = (
+        (made.launch, f": launching {_counted(made.launch, 'at')}."),
+        (made.yields, f": making place, {_counted([rival for _, rival in made.yields], 'for')}."),
+        (made.drain, f", at most {why.peak} wanted lately: letting {len(made.drain)} go."),
+        (made.retire, f": retiring {len(made.retire)}, as their time ends."),
+        (why.blocked and (lacks or not limits.enabled), f": launching none, since {why.blocked}."),
+        (lacks and not why.within_tolerance, f": {_why_not_more(why, limits)}."),
+        (made.have > made.want, ": keeping those that are busy, pinned, wanted lately or not idle for long."),
+    )
+    return facts + next((sentence for applies, sentence in table if applies), ".")
+
+
+def _counted(names: Sequence[str], where: str) -> str:
+    return ", ".join(f"{count} {where} {name}" for name, count in Counter(names).items())
+
+
+def _why_not_more(reckoning: Reckoning, limits: Limits) -> str:
+    if not limits.sites:
+        return "no site is enabled"
+    if reckoning.places == 0:
+        return "waiting for the places of nodes that leave"
+    if all(site.room <= 0 for site in limits.sites):
+        return "no site has room"
+    return "launching if this lasts"
+
+
+def explanation(made: Plan, demand: Demand, limits: Limits) -> Iterator[str]:
+    """How the plan came about, sentence by sentence."""
+    reckoning = made.reckoning
+    yield from _want(made, reckoning, demand, limits)
+    yield from _up(made, reckoning, limits)
+    yield from _down(made, reckoning, limits)
+    if reckoning.blocked:
+        until = f" until {reckoning.blocked_until:%H:%M:%S %Z}" if reckoning.blocked_until else ""
+        yield f"Nothing is launched{until}, since {reckoning.blocked}."
+
+
+def _want(made: Plan, reckoning: Reckoning, demand: Demand, limits: Limits) -> Iterator[str]:
+    seconds = sum(work.seconds for work in reckoning.work)
+    loads = sum(work.load_seconds for work in reckoning.work)
+    if reckoning.work:
+        drain = limits.drain_time.total_seconds()
+        yield (
+            f"The work is {seconds:.1f} node-seconds, {loads:.1f} of them loading; to be done in {drain:.0f} s, and at "
+            f"each of its sites, it wants {_nodes(reckoning.for_work)}."
+        )
+    else:
+        yield "There is no work."
+    parts = [f"{reckoning.for_work} for work", f"{demand.sessions} for sessions", f"{limits.standby} on standby"]
+    most = f"between {limits.min_nodes} and {limits.max_nodes}"
+    preloads = f", at least {demand.preloads} for models to be held" if demand.preloads else ""
+    yield f"Wanted: {', '.join(parts)}{preloads}, {most}: {made.want}."
+
+
+def _up(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
+    if made.want <= made.have:
+        return
+    if reckoning.within_tolerance:
+        yield f"{made.have} exist, which is within {TOLERANCE:.0%} of that: nothing is launched."
+    elif reckoning.since is not None:
+        wait = UP_PERIODS * limits.period.total_seconds()
+        yield (
+            f"More is wanted than exists since {reckoning.since:%H:%M:%S %Z}; what lasts {wait:.0f} s is launched, at "
+            f"most {_nodes(reckoning.places)} more, {', '.join(f'{site.room} at {site.id}' for site in limits.sites)}."
+        )
+
+
+def _down(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
+    if made.have > made.want:
+        yield (
+            f"At most {reckoning.peak} were wanted during the last {limits.window.total_seconds():.0f} s; beyond that, "
+            f"nodes idle for {limits.idle_limit.total_seconds():.0f} s are let go."
+        )
+
+
+def _nodes(number: int) -> str:
+    return f"{number} node{'' if number == 1 else 's'}"

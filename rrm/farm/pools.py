@@ -1,0 +1,188 @@
+"""The facts that the autoscaler plans by: what each resource is asked for, has, and may have; few queries for all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Count, F, Q, Sum
+
+from rrm.domain import tiling
+from rrm.domain.autoscaling import Demand, History, Limits, Phase, Pool, SiteRoom, SupplyNode, Work, lifetimes
+from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
+from rrm.farm import estimates, preloading
+from rrm.farm.models import Job, JobShare, Lease, Node, Resource, Session
+
+_FOR_EVER = timedelta(days=36500)
+_LATELY = timedelta(hours=1)
+_PHASES = {
+    NodeState.REQUESTED: Phase.STARTING,
+    NodeState.SUBMITTED: Phase.STARTING,
+    NodeState.IDLE: Phase.IDLE,
+    NodeState.BUSY: Phase.BUSY,
+    NodeState.BOOKED: Phase.BUSY,
+    NodeState.DRAINING: Phase.LEAVING,
+    NodeState.STOPPING: Phase.LEAVING,
+}
+
+
+def survey(resources: Sequence[Resource], now: datetime) -> list[Pool]:
+    """What is known of each of these resources, which have their placements with the sites."""
+    work, supply = _Work.of(now), _supply()
+    sessions, preloads, hit_rates = _sessions(), preloading.wanted(now), _hit_rates(now)
+    taken = _taken()
+    pools = []
+    for resource in resources:
+        held, models = preloads.get(resource.pk, (0, frozenset()))
+        demand = Demand(
+            work=work.of_resource(resource.pk),
+            sessions=sessions.get(resource.pk, 0),
+            models=models | work.models(resource.pk),
+            preloads=held,
+            hit_rate=hit_rates.get(resource.pk),
+            lease_seconds=settings.RRM.lease_target.total_seconds(),
+        )
+        nodes = [_supply_node(node, resource) for node in supply.get(resource.pk, ())]
+        pools.append(Pool(resource.pk, demand, nodes, _limits(resource, taken), _history(resource)))
+    return pools
+
+
+def _history(resource: Resource) -> History:
+    wanted = tuple((float(at), int(want)) for at, want in resource.demand_history)
+    return History(wanted, resource.up_since, resource.launch_failures, resource.retry_at)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The rendering that is still to be done, by resource."""
+
+    items: Mapping[str, Sequence[Work]]
+
+    @classmethod
+    def of(cls, now: datetime) -> _Work:
+        offered = {job.pk: job for job in _offered(now)}
+        costs = estimates.of({job.model_id: job.model.renderer for job in offered.values()})
+        waiting, running = _tiles_waiting(), _tiles_running(now)
+        items: dict[str, list[Work]] = {}
+        for job_id, site in waiting.keys() | running.keys():
+            if job := offered.get(job_id):
+                speed = costs.pixel_seconds(job.model_id)
+                samples = tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive)
+                tiles, age = running.get((job_id, site), (0, 0.0))
+                queued = waiting.get((job_id, site), 0)
+                seconds = samples * speed * queued + max(0.0, samples * speed * tiles - age)
+                sites = frozenset([site] if site else job.site_ids) or None
+                load = costs.load_seconds(job.model_id)
+                items.setdefault(job.resource_id, []).append(
+                    Work(seconds, queued + tiles, sites, str(job.model_id), load)
+                )
+        return cls(items)
+
+    def of_resource(self, resource: str) -> tuple[Work, ...]:
+        return tuple(self.items.get(resource, ()))
+
+    def models(self, resource: str) -> frozenset[str]:
+        return frozenset(item.model for item in self.items.get(resource, ()))
+
+
+def _offered(now: datetime) -> Iterable[Job]:
+    """Jobs with work that could be done: what nobody may load at present wants no node."""
+    jobs = Job.objects.filter(state__in=JOB_OFFERED).exclude(model__quarantined_until__gt=now)
+    return jobs.select_related("model")
+
+
+def _tiles_waiting() -> Mapping[tuple[UUID, str | None], int]:
+    """Tiles of each job that no node has, by the site whose share they are (None: any)."""
+    shares = JobShare.objects.filter(job__state__in=JOB_OFFERED, cursor__lt=F("stop")).order_by()
+    sums = shares.values_list("job", "site").annotate(tiles=Sum(F("stop") - F("cursor")))
+    return {(job, site): tiles for job, site, tiles in sums}
+
+
+def _tiles_running(now: datetime) -> Mapping[tuple[UUID, str | None], tuple[int, float]]:
+    """The same of those that nodes have, with the seconds that they have had them."""
+    active = Lease.objects.filter(state=LeaseState.ACTIVE, is_copy=False, job__state__in=JOB_OFFERED).order_by()
+    found: dict[tuple[UUID, str | None], tuple[int, float]] = {}
+    for job, site, start, stop, since in active.values_list("job", "share__site", "start", "stop", "created_at"):
+        tiles, age = found.get((job, site), (0, 0.0))
+        found[job, site] = (tiles + stop - start, age + max(0.0, (now - since).total_seconds()))
+    return found
+
+
+def _sessions() -> Mapping[str, int]:
+    """Sessions that have a shared node, or wait for one; those with a node of their own have what they need."""
+    opened = Session.objects.filter(state__in=SESSION_OPEN, opened_at__isnull=False, overrides={})
+    shared = opened.exclude(node__reserved_for__isnull=False).order_by()
+    return dict(shared.values_list("resource").annotate(Count("pk")))
+
+
+def _hit_rates(now: datetime) -> Mapping[str, float]:
+    """The part of the leases of present and recent jobs that found their model loaded."""
+    recent = Job.objects.filter(Q(state__in=JOB_OFFERED) | Q(finished_at__gt=now - _LATELY)).order_by()
+    sums = recent.values_list("resource").annotate(hits=Sum("warm_hits"), misses=Sum("loads"))
+    return {resource: hits / (hits + misses) for resource, hits, misses in sums if hits + misses}
+
+
+def _supply() -> Mapping[str, Sequence[Node]]:
+    # What a site out of reach was asked for may never come: others may be asked for it meanwhile.
+    unsure = Q(state__in=NODE_STARTING) & ~Q(site__problem="")
+    # What was started for one session comes and goes with it.
+    shared = Node.objects.filter(state__in=NODE_LIVE, reserved_for=None).exclude(unsure)
+    found: dict[str, list[Node]] = {}
+    for node in shared.prefetch_related("held__model"):
+        found.setdefault(node.resource_id, []).append(node)
+    return found
+
+
+def _supply_node(node: Node, resource: Resource) -> SupplyNode:
+    ending: dict[str, Any] = {}
+    if node.ends_at and node.started_at:
+        points = lifetimes.turning_points(node.started_at, node.ends_at, _start_time(resource))
+        ending = dict(zip(("replace_at", "retire_at"), points, strict=True))
+    return SupplyNode(
+        id=str(node.pk),
+        site=node.site_id,
+        phase=_PHASES[NodeState(node.state)],
+        idle_since=node.idle_since,
+        models=frozenset(str(held.model_id) for held in node.held.all()),
+        pinned=any(held.model.pinned for held in node.held.all()),
+        booked=node.state == NodeState.BOOKED,
+        **ending,
+    )
+
+
+def _taken() -> Mapping[str, int]:
+    """How many nodes of all resources each site has."""
+    return dict(Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site").annotate(Count("id")))
+
+
+def _limits(resource: Resource, taken: Mapping[str, int]) -> Limits:
+    sites = [place.site for place in resource.placements.all() if place.site.enabled and not place.site.problem]
+    room = Counter({site.pk: max(0, site.max_nodes - taken.get(site.pk, 0)) for site in sites})
+    return Limits(
+        min_nodes=resource.min_nodes,
+        max_nodes=resource.max_nodes,
+        sites=tuple(SiteRoom(site.pk, room[site.pk]) for site in sites),
+        standby=resource.standby,
+        enabled=resource.enabled,
+        idle_timeout=_idle_timeout(resource),
+        start_time=_start_time(resource),
+        drain_time=settings.RRM.drain_target,
+        period=settings.RRM.autoscale_period,
+        gives_way=_idle_timeout(resource) != _FOR_EVER,
+    )
+
+
+def _start_time(resource: Resource) -> timedelta | None:
+    return None if resource.start_seconds is None else timedelta(seconds=resource.start_seconds)
+
+
+def _idle_timeout(resource: Resource) -> timedelta | None:
+    """None lets the plan choose. Whether an external renderer is in use is not known: it stays unless that is set."""
+    if resource.idle_timeout is not None:
+        return timedelta(seconds=resource.idle_timeout)
+    return _FOR_EVER if resource.renderer == Resource.Renderer.EXTERNAL else None
