@@ -15,7 +15,7 @@ V = TypeVar("V")
 
 _LEAST_SECONDS = 0.2
 _MOST_SECONDS = 2.0
-_TIMES_ITS_COST = 20  # so that reading them anew takes a twentieth of the time at most
+_TIMES_ITS_COST = 50  # so that reading them anew takes a fiftieth of the time at most
 _FORGOTTEN_SECONDS = 60.0
 
 
