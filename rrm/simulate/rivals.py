@@ -1,0 +1,231 @@
+"""What others do: placement at arrival, and late binding by other rules; behind the same interface as ours."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+from bisect import bisect, insort
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from rrm.domain.scheduling import Policy
+from rrm.simulate.dispatch import Dispatcher, StreakBound, first_asked
+from rrm.simulate.farm import Farm, Job, Node
+
+_POINTS = 100  # of each node on the ring
+
+
+class Push:
+    """Placement at arrival: each lease goes to the queue of one node, which serves it in order."""
+
+    name = "push"
+    waits = False
+
+    def __init__(self) -> None:
+        self.stranded: list[Job] = []
+        """Leases that came while there was no node."""
+
+    def start(self, farm: Farm, chance: random.Random) -> None:
+        self.farm, self.chance = farm, chance
+
+    def submit(self, job: Job, leases: int) -> Iterable[Node]:
+        return [node for _ in range(leases) for node in self._put(job)]
+
+    def _put(self, job: Job) -> list[Node]:
+        nodes = list(self.farm.nodes.values())
+        if not nodes:
+            self.stranded.append(job)
+            return []
+        node = self.place(job, nodes)
+        node.queue.append(job)
+        return [node] if node.is_idle else []
+
+    def place(self, job: Job, nodes: list[Node]) -> Node:
+        """Which of the nodes gets it."""
+        raise NotImplementedError
+
+    def pick(self, node: Node) -> tuple[Job, str] | None:
+        return (node.queue.popleft(), self.name) if node.queue else None
+
+    def left(self, node: Node) -> Iterable[Node]:
+        homeless, node.queue = node.queue, deque[Job]()
+        return [woken for job in homeless for woken in self._put(job)]
+
+    def joined(self, node: Node) -> None:
+        homeless, self.stranded = self.stranded, []
+        for job in homeless:
+            self._put(job)
+
+
+class LeastLoaded(Push):
+    """The better of two nodes drawn at random: what most services have in front of them."""
+
+    name = "least loaded (P2C)"
+
+    def place(self, job: Job, nodes: list[Node]) -> Node:
+        return min(self.chance.choices(nodes, k=2), key=lambda node: node.outstanding)
+
+
+class ConsistentHash(Push):
+    """Each model has its node, by a ring of hashes; `slack` None, or how far above the mean a node may be filled."""
+
+    def __init__(self, slack: float | None = None) -> None:
+        super().__init__()
+        self.slack = slack
+        self.name = "consistent hash" if slack is None else f"consistent hash, bounded {slack:g}"
+        self._ring: list[tuple[int, int, Node]] = []
+
+    def joined(self, node: Node) -> None:
+        for point in range(_POINTS):
+            insort(self._ring, (_hash(f"{node.id}/{point}"), node.number, node))
+        super().joined(node)
+
+    def left(self, node: Node) -> Iterable[Node]:
+        self._ring = [entry for entry in self._ring if entry[2] is not node]
+        return super().left(node)
+
+    def place(self, job: Job, nodes: list[Node]) -> Node:
+        able = dict.fromkeys(nodes)
+        most = math.inf
+        if self.slack is not None:
+            most = math.ceil((1 + self.slack) * (sum(node.outstanding for node in nodes) + 1) / len(nodes))
+        return next(node for node in self._from(job.model) if node in able and node.outstanding < most)
+
+    def _from(self, model: str) -> Iterator[Node]:
+        begin = bisect(self._ring, (_hash(model), 0))
+        for entry in self._ring[begin:] + self._ring[:begin]:
+            yield entry[2]
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+class Score(Push):
+    """The best of all nodes by: 1 if it holds or will hold the model, less `beta` times its load beside the fullest."""
+
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+        self.name = f"score, warm - {beta:g} load"
+
+    def place(self, job: Job, nodes: list[Node]) -> Node:
+        mean = max(1.0, sum(node.outstanding for node in nodes) / len(nodes))
+
+        def score(node: Node) -> tuple[float, int, float]:
+            warm = job.model in node.held or any(other.model == job.model for other in node.queue)
+            return warm - self.beta * node.outstanding / mean, -node.outstanding, self.chance.random()
+
+        return max(nodes, key=score)
+
+
+class Shelf:
+    """Late binding by age: all jobs wait together, and a node that is free takes one by the rule of `next`."""
+
+    name = "shelf"
+
+    def __init__(self) -> None:
+        self.by_age: deque[Job] = deque()
+        self.by_model: dict[str, deque[Job]] = {}
+        self.waiting = 0
+
+    @property
+    def waits(self) -> bool:
+        return self.waiting > 0
+
+    def start(self, farm: Farm, chance: random.Random) -> None:
+        self.farm = farm
+
+    def submit(self, job: Job, leases: int) -> Iterable[Node]:
+        self.waiting += leases
+        queue = self.by_model.setdefault(job.model, deque())
+        if leases == job.order.leases:
+            self.by_age.append(job)
+            queue.append(job)
+        else:  # it came back, and is the oldest of those that can be
+            self.by_age.appendleft(job)
+            queue.appendleft(job)
+        return first_asked(self.farm, job.model)
+
+    def pick(self, node: Node) -> tuple[Job, str] | None:
+        job = self.next(node) if self.waiting else None
+        if job is None:
+            return None
+        self.waiting -= 1
+        return job, self.name
+
+    def next(self, node: Node) -> Job | None:
+        raise NotImplementedError
+
+    def warmest(self, node: Node) -> Job | None:
+        """The oldest job of a model that the node holds."""
+        queues = (self.by_model[model] for model in node.held if model in self.by_model)
+        found = [job for queue in queues if (job := _first(queue)) is not None]
+        return min(found, key=lambda job: (job.order.at, job.id), default=None)
+
+    def oldest(self) -> Job | None:
+        return _first(self.by_age)
+
+    def left(self, node: Node) -> Iterable[Node]:
+        return self.farm.spare()
+
+    def joined(self, node: Node) -> None:
+        pass
+
+
+def _first(queue: deque[Job]) -> Job | None:
+    """The first job that has work which nobody claimed; those without are let go."""
+    while queue and not queue[0].unclaimed:
+        queue.popleft()
+    return queue[0] if queue else None
+
+
+class Exhaustive(Shelf):
+    """A node takes the oldest job of a model it holds, however long; without any, the oldest of all."""
+
+    name = "exhaustive: warm, else any"
+
+    def next(self, node: Node) -> Job | None:
+        return self.warmest(node) or self.oldest()
+
+
+class Delay(Shelf):
+    """Jobs in order of age. One whose model others hold is passed over until it has waited `factor` load times."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+        self.name = f"delay scheduling D={factor:g}L" if factor else "warm node if free, else any"
+
+    def next(self, node: Node) -> Job | None:
+        first = self.oldest()
+        if first is None:
+            return None
+        waited = self.farm.now - first.order.at
+        is_due = waited >= self.factor * self.farm.loads[first.model] or not self.farm.is_held(first.model)
+        return first if is_due else self.warmest(node)
+
+
+def cost_only() -> StreakBound:
+    """A node loads whatever is worth it, warm work or not, and age counts for nothing."""
+    return StreakBound(Policy(streak_limit=0, streak_loads=0.0, age_factor=math.inf), "cost only, no streak")
+
+
+RIVALS: dict[str, Callable[[], Dispatcher]] = {
+    "least": LeastLoaded,
+    "hash": ConsistentHash,
+    "bounded": lambda: ConsistentHash(0.25),
+    "score1": lambda: Score(1.0),
+    "score.25": lambda: Score(0.25),
+    "any": lambda: Delay(0.0),
+    "exhaustive": Exhaustive,
+    "delay": lambda: Delay(1.0),
+    "cost": cost_only,
+}
+OURS: dict[str, Callable[[], Dispatcher]] = {
+    "k4": lambda: StreakBound(Policy(streak_limit=4)),
+    "k16": StreakBound,
+    "k32": lambda: StreakBound(Policy(streak_limit=32, age_factor=4.0)),
+}
+ALL = RIVALS | OURS
