@@ -206,7 +206,7 @@ def test_a_node_that_waits_gets_work_as_soon_as_there_is_some(
     shared_farm: Farm, waiting_node: tuple[Node, Caller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "_KEEP_ALIVE_SECONDS", 0.0)
-    monkeypatch.setattr(waiting, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(lobby, "_LOOK_SECONDS", 0.1)
 
     async def story() -> None:
         async with asked(waiting_node[1], "POST", "node-agent/lease", WAIT, Content_Type="application/json") as call:
@@ -224,7 +224,7 @@ def test_a_node_that_waits_gets_work_as_soon_as_there_is_some(
 def test_new_work_rings_the_bell_of_waiting_nodes(
     shared_farm: Farm, waiting_node: tuple[Node, Caller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_LOOK_SECONDS", 15.0)
+    monkeypatch.setattr(lobby, "_LOOK_SECONDS", 15.0)
 
     async def story() -> None:
         async with asked(waiting_node[1], "POST", "node-agent/lease", WAIT, Content_Type="application/json") as call:
