@@ -102,5 +102,5 @@ def test_rival_schedulers_give_out_everything_once_and_keep_to_all_limits(enviro
     booking, saturation = figures["booking"], figures["saturation"]
     assert (figures["double_bookings"], booking["inconsistencies"], saturation["inconsistencies"]) == (0, 0, 0)
     assert booking["booked"] == 1
-    assert (saturation["sessions"], saturation["nodes_started"]) == (0, 6)
+    assert (saturation["sessions"], saturation["nodes_started"]) == (0, 12)
     assert figures["cap_breaches"] == 0
