@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
 
-from rrm.api.v2 import waiting
+from rrm.api.v2 import lobby, waiting
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.farm import leases, nodes
 from rrm.farm.models import Job, Lease, Node

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -16,51 +16,12 @@ from pytest_django import DjangoAssertNumQueries
 
 from rrm.domain.states import JobState, NodeState
 from rrm.farm import tokens
-from rrm.farm.models import Block, Event, Job, Lease, Node, Quota, RenderModel, Resource, Site, Token
+from rrm.farm.models import Block, Event, Job, Lease, Node, RenderModel, Resource, Site
+from tests.integration.admin.forms import act, filled, listed
 from tests.integration.farm.conftest import Farm
 
 VALLEY = {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 2000}
 LISTS = ["site", "resource", "rendermodel", "node", "block", "job", "lease", "event", "token", "quota"]
-
-
-@pytest.fixture
-def farm(db: None) -> Farm:
-    """A farm with a busy node, a job under way and a token, so that every list has a row."""
-    farm = Farm()
-    farm.submit(name="Aurora")
-    node = farm.node()
-    farm.deliver(node, farm.lease(node))
-    farm.lease(node)
-    tokens.issue(farm.owner, "laptop", ["read"])
-    until = timezone.now() + timedelta(hours=5)
-    Block.objects.create(site=farm.site, hostname="n1", renderer="mandelbrot", reason="it failed", until=until)
-    return farm
-
-
-@pytest.fixture
-def operator(client: Client, farm: Farm) -> Client:
-    client.force_login(User.objects.create_superuser("operator"))
-    return client
-
-
-def listed(noun: str) -> str:
-    return reverse(f"admin:farm_{noun}_changelist")
-
-
-def filled(client: Client, address: str) -> dict[str, Any]:
-    """What a browser would send back of a form that nobody touched."""
-    form = client.get(address).context["adminform"].form
-    values = {name: form[name].value() for name in form.fields}
-    return {name: value for name, value in values.items() if value is not None and value is not False}
-
-
-def act(client: Client, noun: str, action: str, *rows: Any, **more: Any) -> Any:
-    """Carry out an action of a list, through the page that asks first."""
-    chosen = {"action": action, "_selected_action": [str(row.pk) for row in rows], **more}
-    asked = client.post(listed(noun), {**chosen, "index": "0"})
-    assert asked.status_code == 200, "the action must ask first"
-    assert all(str(row.pk) in asked.text for row in rows)
-    return client.post(listed(noun), {**chosen, "confirmed": "yes"}, follow=True)
 
 
 @pytest.mark.parametrize("noun", LISTS)
@@ -339,57 +300,6 @@ def test_bad_parameters_of_a_model_are_named(operator: Client) -> None:
     response = operator.post(reverse("admin:farm_rendermodel_add"), form)
 
     assert response.context["adminform"].form.errors["params"] == ["params.radius: Must be greater than 0."]
-
-
-def test_a_quota_is_set_and_shown_with_what_is_used(operator: Client, farm: Farm) -> None:
-    Quota.objects.update(charged_seconds=100)
-    address = reverse("admin:farm_quota_change", args=[Quota.objects.get().pk])
-    changed = {**filled(operator, address), "weight": "2", "max_queued_pixels": "8192"}
-    assert operator.post(address, changed).status_code == 302
-    quota = Quota.objects.get()
-    assert (quota.weight, quota.max_queued_pixels, quota.max_nodes) == (2, 8192, None)
-    assert quota.charged_seconds == 200, "another weight leaves a person in their round"
-    assert "4,096 of 8,192" in operator.get(listed("quota")).text
-
-
-def test_a_person_without_a_quota_is_given_one(operator: Client, farm: Farm) -> None:
-    bob = User.objects.create_user("bob")
-    answer = operator.post(reverse("admin:farm_quota_add"), {"owner": bob.pk, "weight": "1", "max_nodes": "3"})
-    assert answer.status_code == 302
-    assert Quota.objects.get(owner=bob).max_nodes == 3
-
-
-def test_the_secret_of_a_token_is_shown_once(operator: Client, farm: Farm) -> None:
-    form = {"user": farm.owner.pk, "name": "portal", "scopes": ["read", "render"]}
-
-    response = operator.post(reverse("admin:farm_token_add"), form)
-
-    found = re.search(r"rrm_[\w-]{43}", response.text)
-    assert found
-    token = tokens.authenticate(found[0])
-    assert token
-    assert (token.name, token.user, token.scopes) == ("portal", farm.owner, ["read", "render"])
-    assert "no-store" in response["Cache-Control"]
-    for address in (listed("token"), reverse("admin:farm_token_change", args=[token.pk]), "/admin/"):
-        assert found[0] not in operator.get(address).text
-
-
-def test_a_token_is_revoked_by_deleting_it(operator: Client, farm: Farm) -> None:
-    token, secret = tokens.issue(farm.owner, "lost", ["read"])
-
-    operator.post(reverse("admin:farm_token_delete", args=[token.pk]), {"post": "yes"})
-
-    assert tokens.authenticate(secret) is None
-
-
-def test_only_a_superuser_issues_tokens(client: Client, farm: Farm) -> None:
-    clerk = User.objects.create_user("clerk", is_staff=True)
-    clerk.user_permissions.set(Permission.objects.filter(content_type__app_label="farm"))
-    client.force_login(clerk)
-
-    assert client.get(listed("token")).status_code == 200
-    assert client.get(reverse("admin:farm_token_add")).status_code == 403
-    assert not Token.objects.filter(user=clerk).exists()
 
 
 def test_staff_without_permissions_see_nothing(client: Client, farm: Farm) -> None:
