@@ -25,7 +25,7 @@ def failed(resource_id: str, reason: str, now: datetime) -> None:
     """A node of the resource never checked in: the next one waits, each time longer."""
     with transaction.atomic():
         resource = Resource.objects.select_for_update().get(pk=resource_id)
-        history = autoscaling.History((), None, resource.launch_failures, resource.retry_at)
+        history = autoscaling.History(launch_failures=resource.launch_failures, retry_at=resource.retry_at)
         after = autoscaling.launch_failed(history, now)
         Resource.objects.filter(pk=resource_id).update(
             launch_failures=after.launch_failures, retry_at=after.retry_at, reason=reason[:500]

@@ -54,7 +54,7 @@ def survey(resources: Sequence[Resource], now: datetime) -> list[Pool]:
 
 def _history(resource: Resource) -> History:
     wanted = tuple((float(at), int(want)) for at, want in resource.demand_history)
-    return History(wanted, resource.up_since, resource.launch_failures, resource.retry_at)
+    return History(wanted, resource.up_since, resource.surplus_since, resource.launch_failures, resource.retry_at)
 
 
 @dataclass(frozen=True, slots=True)

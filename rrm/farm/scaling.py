@@ -97,6 +97,7 @@ def _keep(planned: Planned, now: datetime) -> None:
     Resource.objects.filter(pk=resource.pk).update(
         demand_history=[list(entry) for entry in made.history.wanted],
         up_since=made.history.up_since,
+        surplus_since=made.history.surplus_since,
         last_plan=shown(planned, now),
     )
     if (made.launch or made.leaving) and known != made.reason:

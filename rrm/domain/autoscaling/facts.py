@@ -110,7 +110,9 @@ class Limits:
     @property
     def window(self) -> timedelta:
         """How long a want is remembered; a resource that lets idle nodes go sooner forgets sooner."""
-        return DOWN_WINDOW if self.idle_timeout is None else min(DOWN_WINDOW, self.idle_timeout)
+        if self.idle_timeout is not None:
+            return min(DOWN_WINDOW, self.idle_timeout)
+        return max(DOWN_WINDOW, self.idle_limit)
 
     @property
     def patience(self) -> timedelta:
@@ -124,6 +126,8 @@ class History:
 
     wanted: tuple[Wanted, ...] = ()
     up_since: datetime | None = None
+    surplus_since: datetime | None = None
+    """Since when more nodes exist than were wanted at any time of the window."""
     launch_failures: int = 0
     retry_at: datetime | None = None
 

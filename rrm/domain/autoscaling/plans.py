@@ -38,7 +38,8 @@ def plan(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history: 
     lacking = farm.want > farm.have + len(launch)
     up_since = (now if launch else farm.up_since) if lacking else None
     reckoning = _reckoning(farm, blocked, until)
-    made = Plan(farm.want, farm.have, launch, drain, "", replace(history, wanted=farm.wanted, up_since=up_since))
+    later = replace(history, wanted=farm.wanted, up_since=up_since, surplus_since=farm.surplus_since)
+    made = Plan(farm.want, farm.have, launch, drain, "", later)
     made = replace(made, retire=_retired(farm, drain), reckoning=reckoning)
     return replace(made, reason=sentences.reason(made, limits))
 
@@ -56,6 +57,7 @@ class Weighed:
     want: int
     wanted: tuple[Wanted, ...]
     up_since: datetime | None
+    surplus_since: datetime | None
     now: datetime
 
     @property
@@ -74,6 +76,11 @@ class Weighed:
     @property
     def lacks(self) -> bool:
         return self.want > self.have and beyond_tolerance(self.want, self.have)
+
+    @property
+    def surplus(self) -> int:
+        """How many nodes exist beyond what was wanted at any time of the window."""
+        return max(self.have - self.peak, 0) if beyond_tolerance(self.peak, self.have) else 0
 
     @property
     def places(self) -> int:
@@ -96,8 +103,12 @@ def weigh(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history:
     for_work = wants.nodes_for_work(models, needs, limits)
     want = wants.want(for_work, demand, limits)
     wanted = wants.remembered(history.wanted, want, now, limits.window if limits.enabled else timedelta())
-    farm = Weighed(supply, limits, demand, models, needs, for_work, want, wanted, None, now)
-    return replace(farm, up_since=history.up_since or now) if farm.lacks else farm
+    farm = Weighed(supply, limits, demand, models, needs, for_work, want, wanted, None, None, now)
+    return replace(
+        farm,
+        up_since=(history.up_since or now) if farm.lacks else None,
+        surplus_since=(history.surplus_since or now) if farm.surplus else None,
+    )
 
 
 def stays(node: SupplyNode, now: datetime) -> bool:
@@ -143,14 +154,25 @@ def _swaps(farm: Weighed) -> int:
 def _drained(farm: Weighed, swaps: int) -> tuple[str, ...]:
     """The idle nodes to let go: those that must, and of those beyond the recent want the ones idle for long enough."""
     must = max(farm.have - farm.limits.max_nodes, swaps) if farm.limits.enabled else farm.have
-    may = farm.have - farm.peak if beyond_tolerance(farm.peak, farm.have) else 0
     counts, chosen = farm.counts, list[str]()
     for node in by_loss(farm):
-        expired = node.idle_since is not None and farm.now - node.idle_since >= farm.limits.idle_limit
-        if not is_needed(node, farm.needs, counts) and (len(chosen) < must or (expired and len(chosen) < may)):
+        expired = node.idle_since is not None and farm.now - node.idle_since >= _idle_limit(farm)
+        if not is_needed(node, farm.needs, counts) and (len(chosen) < must or (expired and len(chosen) < farm.surplus)):
             chosen.append(node.id)
             counts[node.site] -= 1
     return tuple(chosen)
+
+
+def _idle_limit(farm: Weighed) -> timedelta:
+    """For how long a node has to be idle before it goes.
+
+    A little work that comes now and then to one of many nodes would keep them all. So once there were too many for the
+    whole window it is enough that a node has nothing to do at present, unless the resource names a time-out.
+    """
+    lasted = farm.now - farm.surplus_since if farm.surplus_since else timedelta()
+    if farm.limits.idle_timeout is None and lasted >= farm.limits.window:
+        return UP_PERIODS * farm.limits.period
+    return farm.limits.idle_limit
 
 
 def is_needed(node: SupplyNode, needs: Sequence[Need], counts: Counter[str]) -> bool:

@@ -83,7 +83,7 @@ def _down(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
     if made.have > made.want:
         yield (
             f"At most {reckoning.peak} were wanted during the last {limits.window.total_seconds():.0f} s; beyond that, "
-            f"nodes idle for {limits.idle_limit.total_seconds():.0f} s are let go."
+            f"nodes idle for {limits.idle_limit.total_seconds():.0f} s are let go, sooner once it has lasted as long."
         )
 
 

@@ -123,6 +123,7 @@ class Resource(models.Model):
     launch_failures = models.PositiveIntegerField(default=0, editable=False)
     retry_at = models.DateTimeField(null=True, blank=True, editable=False)
     up_since = models.DateTimeField(null=True, blank=True, editable=False)
+    surplus_since = models.DateTimeField(null=True, blank=True, editable=False)
     demand_history = models.JSONField(default=list, blank=True, editable=False)
     last_plan = models.JSONField(default=dict, blank=True, editable=False)
     start_seconds = models.FloatField(null=True, blank=True, editable=False)

@@ -44,6 +44,16 @@ def test_slow_starters_are_kept_twice_their_start_time() -> None:
     assert decide(Demand(), [idle("a", since=NOW - seconds(800))], slow).drain == ("a",)
 
 
+def test_what_was_too_many_for_long_goes_though_each_has_some_work_now_and_then() -> None:
+    supply = [idle("a", since=NOW - seconds(40)), idle("b", since=NOW - seconds(20)), *nodes(2)]
+    young, old = (History(surplus_since=NOW - seconds(age)) for age in (599, 600))
+    assert decide(work(2), supply, history=young).drain == ()
+    assert decide(work(2), supply, history=old).drain == ("a",)
+    assert decide(work(2), supply, replace(HERE, idle_timeout=seconds(60)), old).drain == ()
+    assert decide(work(4), supply, history=old).history.surplus_since is None
+    assert decide(work(2), supply).history.surplus_since == NOW
+
+
 def test_an_idle_timeout_of_the_resource_wins() -> None:
     brief = replace(HERE, idle_timeout=seconds(20), start_time=seconds(400))
     wanted = History(wanted=((NOW.timestamp(), 1),))
