@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -201,12 +202,18 @@ def how_many_wait(resource: str) -> int:
     return _numbers.get(resource, wakeups.WORK.rung_at)
 
 
-def position(session: Session) -> int | None:
-    """The place of a session in the queue, 1 for the one that is served next; None when it does not wait."""
-    if session.state != SessionState.PENDING or session.opened_at is None:
-        return None
-    before = Q(opened_at__lt=session.opened_at) | Q(opened_at=session.opened_at, pk__lt=session.pk)
-    return _waiting(session.resource_id).filter(before).count() + 1
+def positions(sessions: Iterable[Session]) -> dict[UUID, int]:
+    """The place in its resource's queue of each of these that waits, 1 for the one that is served next."""
+    waiting = [session for session in sessions if session.state == SessionState.PENDING and session.opened_at]
+    if not waiting:
+        return {}
+    queued = Session.objects.filter(state=SessionState.PENDING, opened_at__isnull=False).order_by("opened_at", "id")
+    ahead: Counter[str] = Counter()
+    found: dict[UUID, int] = {}
+    for id, resource in queued.filter(resource__in={row.resource_id for row in waiting}).values_list("pk", "resource"):
+        ahead[resource] += 1
+        found[id] = ahead[resource]
+    return {session.pk: found[session.pk] for session in waiting if session.pk in found}
 
 
 def _take_free(session: Session, now: datetime) -> bool:

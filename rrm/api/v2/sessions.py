@@ -108,10 +108,15 @@ def session_of(request: Request, id: UUID) -> Session:
 
 
 def bodies(rows: Sequence[Session], request: Request) -> list[dict[str, Any]]:
-    return [_body(row, request) for row in rows]
+    places = booking.positions(rows)
+    return [_body(row, places.get(row.pk), request) for row in rows]
 
 
-def _body(row: Session, request: Request) -> dict[str, Any]:
+def body_of(row: Session, request: Request) -> dict[str, Any]:
+    return bodies([row], request)[0]
+
+
+def _body(row: Session, position: int | None, request: Request) -> dict[str, Any]:
     url = request.build_absolute_uri(f"{at('session', row.pk)}proxy/")
     return {
         "id": str(row.pk),
@@ -119,7 +124,7 @@ def _body(row: Session, request: Request) -> dict[str, Any]:
         "owner": row.owner.get_username(),
         "state": str(row.state),
         "reason": row.reason,
-        "position": booking.position(row),
+        "position": position,
         "resource": row.resource_id,
         "node": str(row.node_id) if row.node_id else None,
         "site": row.node.site_id if row.node else None,
@@ -202,7 +207,7 @@ class Sessions(ListView):
         session = booking.book(access(request).user, wish, timezone.now())
         ready = session.state == SessionState.READY
         headers = {"Location": at("session", session.pk), **({} if ready else {"Retry-After": "1"})}
-        return Response(_body(session, request), status=201 if ready else 202, headers=headers)
+        return Response(body_of(session, request), status=201 if ready else 202, headers=headers)
 
 
 class SessionDetail(ApiView):
@@ -211,7 +216,7 @@ class SessionDetail(ApiView):
     @extend_schema(operation_id="session_retrieve", responses=SessionSerializer)
     def get(self, request: Request, id: UUID) -> Response:
         """Show a session."""
-        return Response(_body(session_of(request, id), request))
+        return Response(body_of(session_of(request, id), request))
 
     @extend_schema(operation_id="session_delete", responses={204: None, 409: _CONFLICT})
     def delete(self, request: Request, id: UUID) -> Response:
@@ -231,7 +236,7 @@ class SessionKeepalive(ApiView):
         refuse_fields(request)
         session = session_of(request, id)
         sessions.keepalive(session)
-        return Response(_body(session, request))
+        return Response(body_of(session, request))
 
 
 class SessionExtend(ApiView):
@@ -244,7 +249,7 @@ class SessionExtend(ApiView):
         """Move the end of a session later, as far as the limits allow."""
         session, by = session_of(request, id), valid(ExtensionSerializer(data=request.data))
         sessions.extend(session, timedelta(seconds=by["seconds"]), access(request).user.get_username())
-        return Response(_body(session, request))
+        return Response(body_of(session, request))
 
 
 class SessionLog(ApiView):

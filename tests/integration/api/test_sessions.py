@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from rrm.farm.models import Event, Resource
 from tests import factories as make
@@ -58,6 +60,19 @@ def test_who_waits_sees_the_queue_become_shorter(farm: Farm, ada: Caller) -> Non
     ada.delete(f"session/{first['id']}/")
     assert ada.get(f"session/{second['id']}/").json()["position"] == 1
     assert ada.get(f"session/{first['id']}/").json()["position"] is None
+
+
+def test_places_in_the_queue_take_the_same_number_of_queries_however_many_wait(farm: Farm, ada: Caller) -> None:
+    Resource.objects.update(max_nodes=5)
+    ada.post("session/", {"max_wait": 600})
+    with CaptureQueriesContext(connection) as few:
+        ada.get("session/")
+    for _ in range(3):
+        ada.post("session/", {"max_wait": 600})
+    with CaptureQueriesContext(connection) as many:
+        listed = ada.get("session/").json()["results"]
+    assert sorted(row["position"] for row in listed) == [1, 2, 3, 4]
+    assert len(many) == len(few)
 
 
 def test_a_refusal_says_why_which_place_and_when(farm: Farm, ada: Caller) -> None:
