@@ -13,7 +13,7 @@ from django.utils import timezone
 from rrm.domain import reasons, tiling
 from rrm.domain.facts import RANK
 from rrm.domain.states import JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
-from rrm.farm import estimates, fairness, quotas
+from rrm.farm import estimates, fairness, quarantine, quotas
 from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
 
 
@@ -104,7 +104,7 @@ class _Farm:
             holder_seconds=line.seconds.get(job.model_id, 0.0) / max(len(holders), 1),
             load_seconds=self.costs.load_seconds(job.model_id),
             quarantined_until=job.model.quarantined_until,
-            could_not_load=job.model.load_failures,
+            could_not_load=quarantine.tried(job.model.load_failures, self.now),
             nodes_at_limit=self._nodes_at_limit(job.owner_id),
             more_urgent=more_urgent,
             before=before,

@@ -205,7 +205,7 @@ WAIT = [b'{"wait": true, "cores": 2}']
 def test_a_node_that_waits_gets_work_as_soon_as_there_is_some(
     shared_farm: Farm, waiting_node: tuple[Node, Caller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_KEEP_ALIVE_SECONDS", 0.0)
+    monkeypatch.setattr(waiting, "_KEEP_ALIVE_SECONDS", 0.05)
     monkeypatch.setattr(lobby, "_LOOK_SECONDS", 0.1)
 
     async def story() -> None:

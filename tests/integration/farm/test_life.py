@@ -43,7 +43,7 @@ from rrm.farm import (
 from rrm.farm.models import Block, Job, Lease, Node, RenderModel, Resource, Session, Site
 from tests.integration.farm.conftest import VIEW, Farm
 
-EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "6"))
 STEPS = 5
 MOST_NODES, MOST_JOBS, MOST_SESSIONS = 6, 5, 2
 SEED = st.integers(0, 2**32 - 1)
