@@ -88,7 +88,7 @@ def steps() -> list[Step]:
         pytest_step("integration-postgresql", "tests/integration", postgresql=True, measured=False),
         pytest_step("browser", "tests/browser", measured=False),
         pytest_step("unit", "tests/unit"),
-        pytest_step("acceptance", "tests/acceptance", "-tests/acceptance/test_kill.py", alone=True),
+        pytest_step("acceptance", "tests/acceptance", "-tests/acceptance/test_kill.py", alone=True, measured=False),
         pytest_step("kill", "tests/acceptance/test_kill.py", alone=True, measured=False),
     ]
 
