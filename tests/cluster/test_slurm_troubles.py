@@ -132,7 +132,7 @@ def test_a_scheduler_that_forgot_everything_and_counts_anew_confuses_nobody(tmp_
         assert look(launcher, held).liveness is Liveness.UNKNOWN
         comes_to(launcher, running, Liveness.GONE)
         comes_to(launcher, held, Liveness.GONE, 40)
-        comes_to(launcher, later, Liveness.RUNNING, 40)
+        comes_to(launcher, later, Liveness.RUNNING, 90)
         launcher.stop(later, GRACE)
 
 
