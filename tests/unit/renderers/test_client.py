@@ -54,7 +54,7 @@ def test_registration_gives_the_intervals_and_a_token_for_later_calls(manager: M
     with connected(manager.url) as client:
         registration = client.register(ABOUT)
         assert (registration.heartbeat, registration.lease_wait, registration.give_up) == (0.1, 0.05, 5.0)
-        assert client.heartbeat([], [], 1) == {"command": "run", "revoked": []}
+        assert client.heartbeat([], [], 1) == {"command": "run", "revoked": [], "pinned": []}
         assert manager.bodies("register") == [ABOUT]
 
 

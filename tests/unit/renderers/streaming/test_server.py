@@ -93,7 +93,8 @@ def test_a_camera_is_shown_coarsely_first_and_then_in_full(side: Side) -> None:
         frames = [frame for frame in watcher.until_final(7) if frame.camera == 7]
 
     assert [frame.step for frame in frames] == sorted({frame.step for frame in frames}, reverse=True)
-    assert (frames[0].step, frames[-1].step) == (8, 1)
+    assert frames[0].step in (4, 8)  # by how fast the last one was
+    assert frames[-1].step == 1
     assert [frame.final for frame in frames] == [False] * (len(frames) - 1) + [True]
     for frame in frames:
         assert (frame.width, frame.height, frame.max_iter, frame.type) == (320, 200, 2000, "image/jpeg")
