@@ -3,6 +3,9 @@
 python -m rrm.simulate --nodes 16 --models 64 --load 60 --seconds 20 --rho .3,.5,.7 --policies all
 python -m rrm.simulate --nodes lab=8,cluster=40 --trace orders.csv --load 45
 python -m rrm.simulate --arrivals diurnal --jobs 40000 --seconds 60 --scale 0:40 --boot 90 --queue-wait 120 --rho .3
+
+Orders have time (seconds), model and seconds, and may have leases, owner and priority; a CSV file begins with a line of
+these names.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rrm.domain.scheduling import Policy
-from rrm.simulate import plots, tables
+from rrm.simulate import plots, tables, typed
 from rrm.simulate.arrivals import read_trace
 from rrm.simulate.dispatch import Dispatcher, StreakBound
 from rrm.simulate.engine import Scenario, Simulation
@@ -25,7 +28,13 @@ from rrm.simulate.workload import ARRIVALS, Workload, of_trace
 
 
 def main(arguments: list[str] | None = None) -> None:
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        given.loads = typed.loads(given.loads) if given.loads else {}
+        given.orders = read_trace(given.trace) if given.trace else None
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     if given.scale is not None:
         _scaled(given)
     else:
@@ -37,23 +46,25 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m rrm.simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     farm = parser.add_argument_group("the farm")
-    farm.add_argument("--nodes", default="16", type=_nodes, help="how many, or by site: lab=8,cluster=40")
-    farm.add_argument("--capacity", type=int, default=2, help="models that a node holds")
-    farm.add_argument("--load", type=float, default=60.0, help="seconds that a model takes to load")
+    farm.add_argument("--nodes", default="16", type=typed.nodes, help="how many, or by site: lab=8,cluster=40")
+    farm.add_argument("--capacity", type=typed.count, default=2, help="models that a node holds")
+    farm.add_argument("--load", type=typed.least(0), default=60.0, help="seconds that a model takes to load")
     farm.add_argument("--loads", type=Path, help='of single models: a JSON file {"model": seconds}')
-    farm.add_argument("--mtbf", type=float, help="mean hours until a node breaks down")
+    farm.add_argument("--mtbf", type=typed.above_zero, help="mean hours until a node breaks down")
     scaled = parser.add_argument_group("nodes that come and go")
-    scaled.add_argument("--scale", metavar="LEAST:MOST", help="let the autoscaler decide how many nodes there are")
+    scaled.add_argument(
+        "--scale", type=typed.scale, metavar="LEAST:MOST", help="let the autoscaler decide how many nodes there are"
+    )
     scaled.add_argument("--boot", type=float, default=30.0, help="seconds from the start of a node to its check-in")
     scaled.add_argument("--queue-wait", type=float, default=0.0, help="mean seconds in the cluster's queue before")
     scaled.add_argument("--launch-failures", type=float, default=0.0, help="part of the starts that fail")
     scaled.add_argument("--drain", type=float, default=300.0, help="seconds in which queued work is to be done")
     _demand_options(parser.add_argument_group("the demand"))
     policy = parser.add_argument_group("the policy")
-    policy.add_argument("--policies", default="k16", help=f"all, or some of {', '.join(ALL)}")
-    policy.add_argument("--streak", type=int, help="a streak limit of your own, beside those of --policies")
+    policy.add_argument("--policies", type=typed.policies, default="k16", help=f"all, or some of {', '.join(ALL)}")
+    policy.add_argument("--streak", type=typed.count, help="a streak limit of your own, beside those of --policies")
     policy.add_argument("--age", type=float, default=2.0, help="and its age limit in load times")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each case")
+    parser.add_argument("--seeds", type=typed.count, default=3, help="runs of each case")
     parser.add_argument("--json", type=Path, help="also write every figure to this file")
     parser.add_argument("--plot", type=Path, help="also draw them (needs matplotlib)")
     return parser
@@ -61,22 +72,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demand_options(demand: argparse._ArgumentGroup) -> None:
     usual = Workload()
-    demand.add_argument("--trace", type=Path, help="orders: CSV or JSON lines of time, model, seconds, owner, priority")
-    demand.add_argument("--rho", default="0.3,0.5,0.7", help="loads of the farm if every lease hit")
-    demand.add_argument("--jobs", type=int, default=usual.jobs)
-    demand.add_argument("--leases", type=int, default=usual.leases, help="of a job")
-    demand.add_argument("--seconds", type=float, default=usual.seconds, help="mean length of a lease")
-    demand.add_argument("--models", type=int, default=usual.models)
+    demand.add_argument("--trace", type=Path, help="orders: a .csv file, or JSON lines, see above")
+    demand.add_argument("--rho", type=typed.rhos, default="0.3,0.5,0.7", help="loads of the farm if every lease hit")
+    demand.add_argument("--jobs", type=typed.count, default=usual.jobs)
+    demand.add_argument("--leases", type=typed.count, default=usual.leases, help="of a job")
+    demand.add_argument("--seconds", type=typed.above_zero, default=usual.seconds, help="mean length of a lease")
+    demand.add_argument("--models", type=typed.count, default=usual.models)
     demand.add_argument("--zipf", type=float, default=usual.zipf, help="how unequal models are; 0: alike")
     demand.add_argument("--arrivals", choices=ARRIVALS, default=usual.arrivals)
-    demand.add_argument("--owners", type=int, default=usual.owners)
-    demand.add_argument("--sessions", type=float, default=0.0, help="bookings of a node per hour, of ten minutes each")
-
-
-def _nodes(text: str) -> dict[str, int]:
-    """`8` or `lab=8,cluster=40`."""
-    parts = (part.rpartition("=") for part in text.split(","))
-    return {site or "here": int(number) for site, _, number in parts}
+    demand.add_argument("--owners", type=typed.count, default=usual.owners)
+    demand.add_argument(
+        "--sessions", type=typed.least(0), default=0.0, help="bookings of a node per hour, of ten minutes each"
+    )
 
 
 def _workload(given: argparse.Namespace, rho: float) -> Workload:
@@ -98,8 +105,7 @@ def _workload(given: argparse.Namespace, rho: float) -> Workload:
 
 
 def _dispatchers(given: argparse.Namespace) -> list[Any]:
-    names = list(ALL) if given.policies == "all" else given.policies.split(",")
-    made: list[Any] = [ALL[name] for name in names]
+    made: list[Any] = [ALL[name] for name in given.policies]
     if given.streak is not None:
         made.append(lambda: StreakBound(Policy(streak_limit=given.streak, age_factor=given.age)))
     return made
@@ -107,11 +113,9 @@ def _dispatchers(given: argparse.Namespace) -> list[Any]:
 
 def _cases(given: argparse.Namespace) -> dict[float, list[Scenario]]:
     """By load, the runs of each policy; a trace is one case, of a load that is not known before."""
-    loads = json.loads(given.loads.read_text()) if given.loads else {}
-    if given.trace:
-        return {0.0: [of_trace(read_trace(given.trace), given.nodes, given.capacity, loads, given.load)]}
-    rhos = [float(rho) for rho in given.rho.split(",")]
-    return {rho: [_workload(given, rho).scenario(seed) for seed in range(given.seeds)] for rho in rhos}
+    if given.orders is not None:
+        return {0.0: [of_trace(given.orders, given.nodes, given.capacity, given.loads, given.load)]}
+    return {rho: [_workload(given, rho).scenario(seed) for seed in range(given.seeds)] for rho in given.rho}
 
 
 def _compared(given: argparse.Namespace) -> None:
@@ -137,8 +141,8 @@ def _run(scenario: Scenario, dispatcher: Dispatcher) -> Figures:
 
 def _scaled(given: argparse.Namespace) -> None:
     """A farm whose nodes come and go, until everything is done and the nodes had time to go."""
-    least, most = (int(part) for part in given.scale.split(":"))
-    rho = float(given.rho.split(",")[0])
+    least, most = given.scale
+    rho = given.rho[0]
     given.nodes = dict.fromkeys(given.nodes, most)
     scenario = replace(next(iter(_cases(given).values()))[0], nodes={})
     orders = list(scenario.orders)

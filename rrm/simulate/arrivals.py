@@ -114,30 +114,64 @@ def poisson(rate: float, popularity: Zipf, seconds: float, count: int, seed: int
 def read_trace(path: Path) -> list[Order]:
     """The orders of a CSV file with a head line, or of JSON lines; `time`, `model` and `seconds` are needed.
 
-    `leases`, `owner` and `priority` may be given. Raises ValueError that names the line.
+    `leases`, `owner` and `priority` may be given. Raises OSError, or ValueError that names the order.
     """
     text = path.read_text()
-    rows: Iterable[dict[str, Any]]
     if path.suffix == ".csv":
-        rows = csv.DictReader(text.splitlines())
+        found = [_order(row, number) for number, row in enumerate(csv.DictReader(text.splitlines()), start=1)]
     else:
-        rows = (json.loads(line) for line in text.splitlines() if line.strip())
-    found = [_order(row, number) for number, row in enumerate(rows, start=1)]
+        lines = (line for line in text.splitlines() if line.strip())
+        found = [_order(_row(line, number), number) for number, line in enumerate(lines, start=1)]
+    if not found:
+        raise ValueError(f"{path} has no orders.")
     return sorted(found, key=lambda order: order.at)
 
 
-def _order(row: dict[str, Any], number: int) -> Order:
+def _row(line: str, number: int) -> dict[str, Any]:
     try:
-        order = Order(
-            at=float(row["time"]),
-            model=str(row["model"]),
-            seconds=float(row["seconds"]),
-            leases=int(row.get("leases") or 1),
-            owner=str(row.get("owner") or "anyone"),
-            priority=str(row.get("priority") or "normal"),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"Order {number} of the trace: {error!r}.") from None
-    if order.seconds < 0 or order.leases < 1 or order.priority not in PRIORITIES:
-        raise ValueError(f"Order {number} of the trace: {order}.")
-    return order
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, dict):
+        raise ValueError(f"Order {number} of the trace is not a JSON object (CSV files are called .csv).")
+    return row
+
+
+def _order(row: dict[str, Any], number: int) -> Order:
+    problem = f"Order {number} of the trace"
+    for name in ("time", "model", "seconds"):
+        if row.get(name) in (None, ""):
+            raise ValueError(f"{problem} has no {name}.")
+    priority = str(row.get("priority") or "normal")
+    if priority not in PRIORITIES:
+        raise ValueError(f"{problem}: priority {priority!r} is none of {', '.join(PRIORITIES)}.")
+    return Order(
+        at=_number(row, "time", problem),
+        model=str(row["model"]),
+        seconds=_number(row, "seconds", problem),
+        leases=_count(row, "leases", problem),
+        owner=str(row.get("owner") or "anyone"),
+        priority=priority,
+    )
+
+
+def _number(row: dict[str, Any], name: str, problem: str) -> float:
+    try:
+        number = float(row[name])
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(f"{problem}: {name} {row[name]!r} is not a number of seconds, 0 at least.")
+    return number
+
+
+def _count(row: dict[str, Any], name: str, problem: str) -> int:
+    if row.get(name) in (None, ""):
+        return 1
+    try:
+        number = int(row[name])
+    except (TypeError, ValueError, OverflowError):
+        number = 0
+    if number < 1:
+        raise ValueError(f"{problem}: {name} {row[name]!r} is not a whole number, 1 at least.")
+    return number

@@ -45,8 +45,21 @@ def test_a_trace_is_read_from_csv_and_from_json_lines(tmp_path: Path) -> None:
     assert read_trace(tmp_path / "t.jsonl") == [Order(1, "a", 3, leases=4)]
 
 
-@pytest.mark.parametrize("line", ["x,a,3,", "1,a,-3,", "1,a,3,soon"])
+@pytest.mark.parametrize("line", ["x,a,3,", "1,a,-3,", "1,a,nan,", "1,,3,", "1,a,3,soon"])
 def test_a_broken_trace_names_the_line(tmp_path: Path, line: str) -> None:
     (tmp_path / "t.csv").write_text(f"time,model,seconds,priority\n1,a,3,\n{line}\n")
     with pytest.raises(ValueError, match="Order 2 of the trace"):
+        read_trace(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"time": 1,', "1,a,3"])
+def test_what_is_no_json_object_names_the_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.jsonl").write_text(f'{{"time": 1, "model": "a", "seconds": 3}}\n{text}\n')
+    with pytest.raises(ValueError, match="Order 2 of the trace is not a JSON object"):
+        read_trace(tmp_path / "t.jsonl")
+
+
+def test_a_trace_without_orders_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("time,model,seconds\n")
+    with pytest.raises(ValueError, match="has no orders"):
         read_trace(tmp_path / "t.csv")

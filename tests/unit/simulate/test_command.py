@@ -33,3 +33,34 @@ def test_figures_are_drawn_against_the_load(tmp_path: Path) -> None:
     plot = tmp_path / "loads.png"
     main(["--rho", ".2,.4", "--jobs", "100", "--seeds", "1", "--policies", "all", "--streak", "8", "--plot", str(plot)])
     assert plot.stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--policies k16,magic", "there is no policy magic; there are"),
+        ("--nodes lab=x", "'x' is not a whole number above 0"),
+        ("--nodes -3", "not a whole number above 0"),
+        ("--rho 0", "0 is not above 0"),
+        ("--rho half", "'half' is not a number"),
+        ("--seconds inf", "'inf' is not a number"),
+        ("--load -1", "-1 is less than 0"),
+        ("--scale 5", "not a whole number above 0"),
+        ("--scale 5:2", "is not like 0:40"),
+        ("--seeds 0", "not a whole number above 0"),
+        ("--trace nowhere.csv", "No such file"),
+        ("--loads nowhere.json", "No such file"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    option, _, value = words.partition(" ")
+    with pytest.raises(SystemExit):
+        main([f"{option}={value}"])
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_loads_that_are_no_numbers_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "loads.json").write_text('{"a": "long"}')
+    with pytest.raises(SystemExit):
+        main(["--loads", str(tmp_path / "loads.json")])
+    assert 'is not like {"model": seconds}' in capsys.readouterr().err
