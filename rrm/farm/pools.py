@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from django.db.models import Count, F, Q, Sum
 from rrm.domain import tiling
 from rrm.domain.autoscaling import Demand, History, Limits, Phase, Pool, SiteRoom, SupplyNode, Work, lifetimes
 from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
-from rrm.farm import estimates, preloading
+from rrm.farm import estimates, preloading, quotas
 from rrm.farm.models import Job, JobShare, Lease, Node, Resource, Session
 
 _FOR_EVER = timedelta(days=36500)
@@ -68,8 +68,9 @@ class _Work:
         offered = {job.pk: job for job in _offered(now)}
         costs = estimates.of({job.model_id: job.model.renderer for job in offered.values()})
         waiting, running = _tiles_waiting(), _tiles_running(now)
+        allowances = _Allowances.of({job.owner_id for job in offered.values()})
         items: dict[str, list[Work]] = {}
-        for job_id, site in waiting.keys() | running.keys():
+        for job_id, site in sorted(waiting.keys() | running.keys(), key=lambda key: (str(key[0]), key[1] or "")):
             if job := offered.get(job_id):
                 speed = costs.pixel_seconds(job.model_id)
                 samples = tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive)
@@ -78,9 +79,8 @@ class _Work:
                 seconds = samples * speed * queued + max(0.0, samples * speed * tiles - age)
                 sites = frozenset([site] if site else job.site_ids) or None
                 load = costs.load_seconds(job.model_id)
-                items.setdefault(job.resource_id, []).append(
-                    Work(seconds, queued + tiles, sites, str(job.model_id), load)
-                )
+                seconds, ranges = allowances.take(job, sites, seconds, queued + tiles)
+                items.setdefault(job.resource_id, []).append(Work(seconds, ranges, sites, str(job.model_id), load))
         return cls(items)
 
     def of_resource(self, resource: str) -> tuple[Work, ...]:
@@ -88,6 +88,32 @@ class _Work:
 
     def models(self, resource: str) -> frozenset[str]:
         return frozenset(item.model for item in self.items.get(resource, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Allowances:
+    """What the nodes that owners may have can do within the drain time; more work of theirs wants no further node.
+
+    Each resource and choice of sites has its own: which of them has room is not known here.
+    """
+
+    limits: Mapping[int, int]
+    left: dict[tuple[int, str, frozenset[str] | None], tuple[float, int]]
+
+    @classmethod
+    def of(cls, owners: Collection[int]) -> _Allowances:
+        return cls(quotas.limited(owners), {})
+
+    def take(self, job: Job, sites: frozenset[str] | None, seconds: float, ranges: int) -> tuple[float, int]:
+        """As much of the work as wants nodes: seconds, and ranges."""
+        most = self.limits.get(job.owner_id)
+        if most is None:
+            return seconds, ranges
+        key = (job.owner_id, job.resource_id, sites)
+        time, nodes = self.left.get(key, (most * settings.RRM.drain_target.total_seconds(), most))
+        taken = min(seconds, time), min(ranges, nodes)
+        self.left[key] = (time - taken[0], nodes - taken[1])
+        return taken
 
 
 def _offered(now: datetime) -> Iterable[Job]:

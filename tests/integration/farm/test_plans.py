@@ -13,8 +13,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from rrm.domain.states import NodeState
-from rrm.farm import decisions, nodes, notices, patience, scaling
-from rrm.farm.models import Event, Node, Resource, ResourceSite, Site
+from rrm.farm import decisions, nodes, notices, patience, quotas, scaling
+from rrm.farm.models import Estimate, Event, Node, RenderModel, Resource, ResourceSite, Site
 from rrm.farm.specs import tailored
 from tests import factories as make
 from tests.integration.farm.conftest import Farm
@@ -52,6 +52,22 @@ def test_the_plan_for_programs_has_everything(farm: Farm) -> None:
 def test_a_resource_that_is_not_there_is_said(farm: Farm) -> None:
     with pytest.raises(CommandError, match="no resource 'nowhere'"):
         told("--resource", "nowhere")
+
+
+def test_a_resource_is_named_in_any_case(farm: Farm) -> None:
+    assert list(json.loads(told("--json", "--resource", "Mandelbrot"))) == ["mandelbrot"]
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+def test_work_wants_no_more_nodes_than_its_owner_may_have(farm: Farm, limit: int) -> None:
+    for _ in range(3):
+        farm.submit(width=1024, height=1024)
+    Estimate.objects.update_or_create(
+        model=RenderModel.objects.get(), hardware="", defaults={"pixel_seconds": 0.001, "measured_at": timezone.now()}
+    )
+    assert scaling.plan(farm.resource, timezone.now()).want > 2
+    quotas.change(farm.owner, {"max_nodes": limit})
+    assert scaling.plan(farm.resource, timezone.now()).want == limit
 
 
 def test_an_idle_node_of_one_resource_makes_place_for_the_work_of_another(farm: Farm) -> None:

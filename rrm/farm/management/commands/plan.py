@@ -26,8 +26,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         now, wanted = timezone.now(), options["resource"]
-        if wanted and not Resource.objects.filter(pk=wanted.lower()).exists():
-            raise CommandError(f"There is no resource {wanted!r}.")
+        if wanted is not None and not Resource.objects.filter(pk=(wanted := wanted.lower())).exists():
+            raise CommandError(f"There is no resource {options['resource']!r}.")
         planned = [each for each in scaling.plans(now) if wanted in (None, each.resource.pk)]
         if options["json"]:
             bodies = {each.resource.pk: _body(each, scaling.shown(each, now)) for each in planned}
