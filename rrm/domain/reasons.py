@@ -80,7 +80,9 @@ def _at_limit(case: Waiting) -> str:
     used, most = case.nodes_at_limit
     if not most:
         return "Its owner may have no node at present; an operator sets the quota."
-    return f"{_nodes(used)} of at most {most} {_be(used)} at work for its owner: it waits for one of them."
+    if used == 1:
+        return "1 node is at work for its owner, who may have no more: it waits for that one."
+    return f"{_nodes(used)} of at most {most} are at work for its owner: it waits for one of them."
 
 
 def _quarantined(case: Waiting) -> str:

@@ -60,7 +60,7 @@ def _check(model: RenderModel, resource: Resource, count: int, until: datetime, 
     elif not resource.enabled:
         errors["resource"] = ["It is disabled."]
     if count > resource.max_nodes:
-        errors["nodes"] = [f"{resource.pk} may have {resource.max_nodes} nodes at most."]
+        errors["nodes"] = [f"{resource.pk} may have at most {resource.max_nodes}."]
     if not now < until <= now + LONGEST:
         errors["until"] = [f"Must be within the next {LONGEST.days} days."]
     if errors:
@@ -75,7 +75,7 @@ def withdraw(owner: User, model: RenderModel, resource: str, now: datetime, *, i
     if known is None:
         raise NotFound(f"Nobody wants the model to be held by {resource}.")
     if known.owner_id != owner.pk and not is_operator:
-        raise Forbidden("Somebody else wants it, too.")
+        raise Forbidden(f"It is the order of {known.owner.get_username()}, who withdraws it, or an operator does.")
     known.delete()
 
 
@@ -110,7 +110,9 @@ def _reason(order: Preload, holding: int, loading: int, starting: int) -> str:
         return f"{holding} of {order.nodes} hold it, {loading} load it."
     if starting:
         return f"{holding} of {order.nodes} hold it, {loading} load it; nodes that are starting follow."
-    return f"{holding} of {order.nodes} hold it, {loading} load it; the next nodes that are free follow."
+    told = f"{holding} of {order.nodes} hold it, {loading} load it"
+    is_there = Node.objects.filter(resource=order.resource_id, state__in=NODE_WORKING).exists()
+    return f"{told}; {'the next nodes that are free follow' if is_there else 'a node is to be started for it'}."
 
 
 def wanted(now: datetime) -> Mapping[str, tuple[int, frozenset[str]]]:

@@ -38,7 +38,7 @@ def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
 
 @dataclass
 class _Supply:
-    """What a resource has: enabled sites with room for nodes, what is wrong with them, and its nodes."""
+    """What a resource has: sites where nodes may run or do, what is wrong with them, and its nodes."""
 
     sites: set[str] = field(default_factory=set)
     problems: dict[str, str] = field(default_factory=dict)
@@ -104,7 +104,7 @@ class _Farm:
             holder_seconds=line.seconds.get(job.model_id, 0.0) / max(len(holders), 1),
             load_seconds=self.costs.load_seconds(job.model_id),
             quarantined_until=job.model.quarantined_until,
-            could_not_load=quarantine.tried(job.model.load_failures, self.now),
+            could_not_load=sorted(set(quarantine.tried(job.model.load_failures, self.now))),
             nodes_at_limit=self._nodes_at_limit(job.owner_id),
             more_urgent=more_urgent,
             before=before,
@@ -146,6 +146,8 @@ def _supply(resources: set[str]) -> Mapping[str, _Supply]:
     live = Node.objects.filter(resource__in=resources, state__in=NODE_STARTING | NODE_WORKING)
     for node, resource, site, state in live.values_list("pk", "resource", "site", "state"):
         supply[resource].nodes[node] = (site, state)
+        if state in (NodeState.IDLE, NodeState.BUSY):  # they go on though their site was disabled meanwhile
+            supply[resource].sites.add(site)
     held = HeldModel.objects.filter(node__resource__in=resources, node__state__in=NODE_WORKING)
     for node, model, resource in held.values_list("node", "model", "node__resource"):
         supply[resource].holders.setdefault(model, set()).add(node)

@@ -35,6 +35,11 @@ def test_an_order_is_accepted_with_what_there_is_of_it(farm: Farm, operator: Cal
     assert not Preload.objects.exists()
 
 
+def test_without_any_node_one_is_to_be_started(farm: Farm, operator: Caller) -> None:
+    answer = operator.post(f"model/{make.render_model().pk}/preload", {"resource": "mandelbrot"})
+    assert answer.json()["reason"] == "0 of 1 hold it, 0 load it; a node is to be started for it."
+
+
 def test_twice_is_the_same_as_once(farm: Farm, operator: Caller) -> None:
     model = make.render_model()
     for count in (1, 3, 2):

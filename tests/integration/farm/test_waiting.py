@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from rrm.farm import estimates, jobs, quotas, snapshot, waiting
-from rrm.farm.models import HeldModel, Job, RenderModel, Resource
+from rrm.farm.models import HeldModel, Job, RenderModel, Resource, Site
 from tests.integration.farm.conftest import VIEW, Farm
 
 
@@ -35,7 +35,7 @@ def test_a_job_of_an_owner_with_all_their_nodes_waits_for_one(farm: Farm) -> Non
     farm.submit(width=256, height=256)
     farm.lease(farm.node())
     farm.node()
-    assert reason(farm.submit()) == "1 node of at most 1 is at work for its owner: it waits for one of them."
+    assert reason(farm.submit()) == "1 node is at work for its owner, who may have no more: it waits for that one."
 
 
 def test_a_job_waits_for_a_holder_that_is_free_sooner_than_another_could_load(farm: Farm) -> None:
@@ -50,10 +50,20 @@ def test_a_job_waits_for_a_holder_that_is_free_sooner_than_another_could_load(fa
     assert farm.ask(other)["lease"] is None
 
 
+def test_a_node_goes_on_at_a_site_that_was_disabled(farm: Farm) -> None:
+    node = farm.node()
+    job = farm.submit()
+    Site.objects.update(enabled=False)
+    assert reason(job) == "A node of mandelbrot is free and takes it up next."
+    assert farm.lease(node)["job"] == str(job.pk)
+
+
 def test_a_job_whose_model_is_quarantined_says_so(farm: Farm) -> None:
     farm.node()
     job = farm.submit()
-    RenderModel.objects.update(quarantined_until=timezone.now() + timedelta(minutes=15), load_failures=["n1"])
+    now = timezone.now()
+    failed = [["n1", now.timestamp()], ["n0", (now - timedelta(days=1)).timestamp()]]
+    RenderModel.objects.update(quarantined_until=now + timedelta(minutes=15), load_failures=failed)
     assert reason(job) == "Nodes could not load its model (n1); it is tried again in 15 min."
 
 
