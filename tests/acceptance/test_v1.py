@@ -79,7 +79,8 @@ def program(stack: Stack, tmp_path: Path, record: Path) -> Iterator[FirstRrm]:
         yield first
 
 
-def reserve(program: FirstRrm) -> str:
+def reserve(program: FirstRrm, client: Client) -> str:
+    client.until(client.live_nodes, lambda nodes: len(nodes) < 2, 30)  # the site has room for two
     configuration = program.configuration
     answer = program.call("POST", "session/", owner="bbpvizuser", configuration_id=configuration)
     assert answer.status_code == 201, answer.text
@@ -88,7 +89,7 @@ def reserve(program: FirstRrm) -> str:
 
 
 def test_a_renderer_is_opened_used_and_ended(program: FirstRrm, client: Client, record: Path) -> None:
-    id = reserve(program)
+    id = reserve(program, client)
     answer = program.call("PUT", "session/open", params="demo", environment="COLOUR=red,SIZE=1")
     assert answer.status_code == 200, answer.text
     assert answer.json()["message"] == "Process started"
@@ -111,8 +112,8 @@ def test_a_renderer_is_opened_used_and_ended(program: FirstRrm, client: Client, 
     client.until(lambda: [pid for pid in pids(record) if not is_gone(pid)], lambda left: not left, 5)
 
 
-def test_one_that_is_killed_is_told_as_cancelled_once(program: FirstRrm, record: Path) -> None:
-    reserve(program)
+def test_one_that_is_killed_is_told_as_cancelled_once(program: FirstRrm, client: Client, record: Path) -> None:
+    reserve(program, client)
     assert program.call("PUT", "session/schedule", params="demo").status_code == 200
     program.until(5)
     os.kill(pids(record)[0], 9)
@@ -137,7 +138,7 @@ def session_node(client: Client, session: str) -> str:
 def test_one_that_an_operator_drains_serves_its_user_to_the_end_and_leaves_nothing(
     program: FirstRrm, client: Client, record: Path
 ) -> None:
-    id = reserve(program)
+    id = reserve(program, client)
     assert program.call("PUT", "session/open", params="demo").status_code == 200
     program.until(5)
     node = client.get(f"node/{session_node(client, id)}/")
@@ -158,10 +159,11 @@ def test_one_that_an_operator_drains_serves_its_user_to_the_end_and_leaves_nothi
 def test_one_that_an_operator_drains_before_it_answers_has_failed_with_the_reason_and_may_be_opened_again(
     program: FirstRrm, client: Client, record: Path
 ) -> None:
-    id = reserve(program)
+    id = reserve(program, client)
     assert program.call("PUT", "session/open", params="demo", environment="WAIT=60").status_code == 200
     assert program.call("GET", "session/status").json()["code"] == 4
     node = own_node(client, id)
+    client.until(record.exists, bool, 20)  # it has begun, and not answered
     client.call("POST", f"node/{node['id']}/drain")
     program.until(7)
     assert "leaving: SIGTERM" in program.call("GET", "session/err").json()["contents"]
@@ -184,7 +186,7 @@ def is_over(client: Client, node: str, record: Path) -> None:
 
 
 def test_one_that_does_not_answer_is_busy_and_then_runs_again(program: FirstRrm, client: Client, record: Path) -> None:
-    reserve(program)
+    reserve(program, client)
     assert program.call("PUT", "session/open", params="demo").status_code == 200
     program.until(5)
     pid = pids(record)[0]
@@ -198,8 +200,7 @@ def test_one_that_does_not_answer_is_busy_and_then_runs_again(program: FirstRrm,
 
 
 def test_one_that_cannot_start_fails_and_says_why(program: FirstRrm, client: Client) -> None:
-    client.until(client.live_nodes, lambda nodes: len(nodes) < 2, 30)  # the site has room for two
-    reserve(program)
+    reserve(program, client)
     # 400 where the end of the process was seen before the answer was given
     assert program.call("PUT", "session/open", params="demo too many words").status_code in {200, 400}
     program.until(7)
@@ -209,7 +210,7 @@ def test_one_that_cannot_start_fails_and_says_why(program: FirstRrm, client: Cli
 
 def test_our_own_renderer_is_looked_at_through_version_1(program: FirstRrm, client: Client) -> None:
     program.configuration = "mandelbrot"
-    reserve(program)
+    reserve(program, client)
     assert program.call("PUT", "session/schedule").status_code == 200
     program.until(5, 60)
     assert program.call("GET", "session/registry").status_code == 200
