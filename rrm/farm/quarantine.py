@@ -90,8 +90,10 @@ def succeeded(model: RenderModel) -> None:
 def lift(model: RenderModel, actor: str) -> None:
     """Let nodes load the model again. Twice is the same as once."""
     with transaction.atomic():
+        # Jobs before the model, as whoever delivers locks them, and in one order.
+        waiting = list(waiting_for(model).select_for_update(no_key=True).order_by("pk"))
         if _clear(model):
-            for job in waiting_for(model):
+            for job in waiting:
                 said = {"level": "info", "message": f"The model may be loaded again (said {actor})."}
                 record(job, "log", said, actor=actor)
         wakeups.announce_work()

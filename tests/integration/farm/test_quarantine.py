@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState, NodeState
@@ -144,6 +145,18 @@ def test_an_operator_lifts_a_quarantine(farm: Farm) -> None:
 
     assert farm.ask(farm.node())["lease"] is not None
     assert job.events.filter(actor="olga").count() == 1
+
+
+def test_lifting_a_quarantine_locks_jobs_before_the_model_as_deliveries_do(farm: Farm) -> None:
+    farm.submit()
+    three_failures(farm)
+
+    with CaptureQueriesContext(connection) as queries:
+        quarantine.lift(model(), "olga")
+
+    said = [query["sql"] for query in queries]
+    jobs = next(at for at, sql in enumerate(said) if 'FROM "farm_job"' in sql)
+    assert jobs < next(at for at, sql in enumerate(said) if sql.startswith('UPDATE "farm_rendermodel"'))
 
 
 def test_a_failed_load_of_a_lease_that_was_taken_back_counts_for_nothing(farm: Farm) -> None:
