@@ -57,9 +57,10 @@ def complete(node: Node, lease_id: UUID, body: BinaryIO) -> dict[str, Any]:
         raise
     except (StateConflict, IntegrityError, FileNotFoundError, ObjectDoesNotExist):
         # Taken back, taken already (a copy of this upload was faster), or deleted with its job.
-        if not Lease.objects.filter(pk=lease.pk, state=LeaseState.DONE).exists():
-            kept.unlink(missing_ok=True)
-            raise StaleLease("The range was taken back while its results were on the way.") from None
+        if Lease.objects.filter(pk=lease.pk, state=LeaseState.DONE).exists():
+            return {"command": reports.command_for(node)}
+        kept.unlink(missing_ok=True)
+        raise StaleLease("The range was taken back while its results were on the way.") from None
     fairness.charge(lease, node.cores)
     jobs.finish_if_done(lease.job)
     blaming.settle(lease, timezone.now())

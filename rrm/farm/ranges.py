@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -16,6 +17,7 @@ from rrm.farm import wakeups
 from rrm.farm.models import Job, JobShare, Lease, Node
 from rrm.farm.transitions import advance
 
+_SETTLED = timedelta(seconds=5)
 FASTER = "another node was faster with the same tiles"
 
 
@@ -95,6 +97,13 @@ def give_back_all(node: Node, reason: str) -> None:
     for lease in held.order_by("job", "created_at"):  # jobs are locked in the same order everywhere
         with contextlib.suppress(StateConflict):
             give_back(lease, reason)
+
+
+def release_forgotten(now: datetime) -> None:
+    """Release the nodes that lost their last two leases at the same moment: neither loss saw that it was the last."""
+    at_work = Lease.objects.filter(node=OuterRef("pk"), state=LeaseState.ACTIVE)
+    for node in Node.objects.filter(~Exists(at_work), state=NodeState.BUSY, state_since__lt=now - _SETTLED):
+        release(node)
 
 
 def release(node: Node) -> None:

@@ -341,6 +341,21 @@ def test_rivals_never_share_a_tile(shared_farm: Farm) -> None:
     assert [tile for start, stop in done for tile in range(start, stop)] == list(range(120))
 
 
+def test_a_busy_node_that_has_nothing_any_more_is_freed_by_the_repair_loop(farm: Farm) -> None:
+    farm.submit()
+    node = farm.node()
+    farm.lease(node)
+    Lease.objects.update(state=LeaseState.RETURNED)  # as two that end at once leave it
+    now = timezone.now()
+
+    reconciling.reconcile(now)
+    node.refresh_from_db()
+    assert node.state == NodeState.BUSY  # it may be about to be freed
+    reconciling.reconcile(now + timedelta(seconds=6))
+    node.refresh_from_db()
+    assert node.state == NodeState.IDLE
+
+
 def test_a_node_that_ends_soon_gets_no_work(farm: Farm) -> None:
     farm.submit()
     node, now = farm.node(), timezone.now()
