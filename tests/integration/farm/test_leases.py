@@ -18,7 +18,7 @@ from PIL import Image
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import NotFound, StateConflict, TooMany
-from rrm.farm import composing, estimates, jobs, market, nodes, reports, waiting
+from rrm.farm import composing, estimates, jobs, market, nodes, ranges, reconciling, reports, waiting
 from rrm.farm.models import Event, Job, Lease, Node, Quota, Resource, Site
 from rrm.results import bundle
 from tests.integration.farm.conftest import VIEW, Farm
@@ -345,7 +345,7 @@ def test_a_busy_node_that_has_nothing_any_more_is_freed_by_the_repair_loop(farm:
     farm.submit()
     node = farm.node()
     farm.lease(node)
-    Lease.objects.update(state=LeaseState.RETURNED)  # as two that end at once leave it
+    ranges.give_back(Lease.objects.get(), "as two that end at once leave it")
     now = timezone.now()
 
     reconciling.reconcile(now)
