@@ -186,8 +186,9 @@ def _judged(audit: Figures) -> Figures:
 
 def _booked() -> float:
     """The part of all tiles that was given out."""
-    held = Lease.objects.filter(state__in=[LeaseState.ACTIVE, LeaseState.DONE]).aggregate(n=Sum(F("stop") - F("start")))
-    return round(float(held["n"] or 0) / float(Job.objects.aggregate(n=Sum("tiles"))["n"]), 5)
+    held = Lease.objects.filter(state__in=[LeaseState.ACTIVE, LeaseState.DONE], is_copy=False)
+    given = held.aggregate(n=Sum(F("stop") - F("start")))["n"] or 0
+    return round(float(given) / float(Job.objects.aggregate(n=Sum("tiles"))["n"]), 5)
 
 
 def _quotas_exceeded() -> int:
