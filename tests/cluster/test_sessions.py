@@ -72,7 +72,7 @@ def at_host(host: SshHost) -> set[int]:
 
 def connections(client: Client) -> int:
     """Established connections to the session sides of the nodes, whoever made them."""
-    ports = {f"{int(node['address'].rpartition(':')[2]):04X}" for node in nodes(client)}
+    ports = {f"{int(node['address'].rpartition(':')[2]):04X}" for node in nodes(client) if node["address"]}
     lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
     return sum(fields[2].rpartition(":")[2] in ports and fields[3] == "01" for fields in lines)
 
