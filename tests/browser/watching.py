@@ -22,6 +22,9 @@ _POLL_SECONDS = 0.05
 Pixels = NDArray[np.uint8]
 
 
+_LEFT = "WebSocket is closed before the connection is established"  # says the browser when a page is left that connects
+
+
 class Watcher:
     """What a page must not do: complain, or talk to another host."""
 
@@ -33,7 +36,7 @@ class Watcher:
         page.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        if message.type in ("error", "warning") and _LEFT not in message.text:
             self.faults.append(f"console: {message.text} {message.location['url']}")
 
     def _request(self, request: Request) -> None:
