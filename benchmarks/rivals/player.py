@@ -30,7 +30,7 @@ from django.utils import timezone
 from benchmarks.rivals import ground
 from rrm.domain.states import JOB_OFFERED, LeaseState
 from rrm.errors import NoCapacity, StateConflict
-from rrm.farm import booking, deliveries, jobs, leases, nodes, wakeups
+from rrm.farm import booking, deliveries, jobs, leases, nodes, tokens, wakeups
 from rrm.farm.models import JobShare, Lease, Node, Resource, Session
 
 Figures = dict[str, Any]
@@ -77,7 +77,8 @@ class Taker:
 
     def _ask(self, hand: Hand) -> None:
         asked = time.perf_counter()
-        node = Node.objects.select_related("site").get(pk=hand.id)
+        node = tokens.calling(pk=hand.id)
+        assert node is not None
         report = {"leases": hand.leases, "models": sorted(hand.models), "cores": node.cores}
         lease = leases.next_lease(node, report, timezone.now())["lease"]
         if lease:
@@ -88,7 +89,8 @@ class Taker:
 
     def _deliver(self, hand: Hand) -> None:
         """Record results of the oldest range in hand, as an upload of them does once they are on disk."""
-        node = Node.objects.select_related("site").get(pk=hand.id)
+        node = tokens.calling(pk=hand.id)
+        assert node is not None
         lease = Lease.objects.select_related("job__model", "share").get(pk=hand.leases.pop(0))
         lease.node = node
         with contextlib.suppress(StateConflict):  # a second node was faster

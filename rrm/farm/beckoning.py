@@ -7,12 +7,12 @@ asks as any node does, so a wrong call costs a question, and one that is missed 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from uuid import UUID
 
 from rrm.domain.states import NodeState, SessionState
-from rrm.farm import booking, market
+from rrm.farm import booking, market, reports
 from rrm.farm.models import Node, Session
 
 _COLUMNS = ("resource_id", "site_id", "state", "streak", "streak_since", "ends_at", "reserved_for", "address")
@@ -36,14 +36,14 @@ def _in_session(nodes: Iterable[Node], waiting: Mapping[UUID, str | None]) -> se
     return {node for node, session in ready if waiting[node] == str(session)}
 
 
-def _with_work(idle: Iterable[Node], now: datetime) -> Iterator[UUID]:
-    since, rehearsals = time.monotonic(), {}
+def _with_work(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
+    since, rehearsals, held = time.monotonic(), {}, reports.held_by(idle)
     for node in idle:
         place = (node.resource_id, node.site_id)
         if place not in rehearsals:
             rehearsals[place] = market.Rehearsal(market.of(node, since))
         rehearsal = rehearsals[place]
-        if rehearsal.takes(node, now):
+        if rehearsal.takes(node, held.get(node.pk, ()), now):
             yield node.pk
 
 

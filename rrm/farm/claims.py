@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from rrm.domain import scheduling, tiling
 from rrm.domain.states import JobState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import loading, quotas
+from rrm.farm import loading, quotas, statements
 from rrm.farm.market import Market, OpenJob, OpenShare
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import advance
@@ -27,13 +27,9 @@ from rrm.farm.transitions import advance
 _LEASES_PER_AGE = 5  # a lease grows to this part of the time that its job has taken
 _LONGEST_TARGET = 5  # times RRM_LEASE_SECONDS
 _BYTES_PER_PIXEL = 12  # of a bundle at most: RGB, counts and smooth values that do not compress, and a preview
-_USE_RESOLUTION = timedelta(seconds=2)  # of HeldModel.last_used
+_USE_RESOLUTION = timedelta(seconds=10)  # of HeldModel.last_used
 # Relative to where the cursor is by now: rivals at one share wait for each other, and none of them in vain.
 _STEP = "UPDATE farm_jobshare SET cursor = cursor + %s WHERE id = %s AND cursor + %s <= stop RETURNING cursor"
-_FIELDS = Lease._meta.concrete_fields
-_COLUMNS = ", ".join(f'"{field.column}"' for field in _FIELDS)
-_VALUES = ", ".join(["%s"] * len(_FIELDS))
-_GIVE = f"INSERT INTO farm_lease ({_COLUMNS}) SELECT {_VALUES} FROM farm_job WHERE id = %s AND state = %s"  # noqa: S608
 
 
 class Known(Protocol):
@@ -68,7 +64,7 @@ def take(market: Market, claim: Claim, now: datetime) -> Lease:
         lease = _give(claim, _step(claim.share, size), size, now)
         _begin_node(claim, now)
     job.is_running = True
-    market.taken(node, job, claim.share, range(lease.start, lease.stop), now)
+    market.taken(node, job, claim.share, range(lease.start, lease.stop), now, is_new=claim.held is None)
     return lease
 
 
@@ -128,23 +124,22 @@ def _give(claim: Claim, start: int, size: int, now: datetime) -> Lease:
         created_at=now,
         deadline=now + settings.RRM.lease_minimum,
     )
-    values = [field.get_db_prep_save(field.pre_save(lease, add=True), connection) for field in _FIELDS]
-    with connection.cursor() as cursor:
-        cursor.execute(_GIVE, [*values, Job._meta.pk.get_db_prep_save(lease.job_id, connection), JobState.RUNNING])
-        if cursor.rowcount != 1:
-            raise StateConflict(f"Job {lease.job_id} is no longer offered.")
+    source = "farm_job WHERE id = %s AND state = %s"
+    if not statements.insert(lease, source, [statements.key(Job, lease.job_id), JobState.RUNNING]):
+        raise StateConflict(f"Job {lease.job_id} is no longer offered.")
     return lease
 
 
 def _begin_node(claim: Claim, now: datetime) -> None:
     """Make the node BUSY with a model that it will hold from now on."""
     node, held, choice = claim.node, claim.held, claim.choice
-    streak: dict[str, Any] = {"streak": choice.streak, "streak_since": choice.streak_since}
+    news: dict[str, Any] = {"streak": choice.streak, "streak_since": choice.streak_since, "last_heartbeat": now}
     if node.state == NodeState.IDLE:
-        advance(node, NodeState.BUSY, idle_since=None, **streak)
-    elif not Node.objects.filter(pk=node.pk, state=NodeState.BUSY).update(**streak):
+        advance(node, NodeState.BUSY, idle_since=None, **news)
+    elif not statements.update(Node, {"pk": node.pk, "state": NodeState.BUSY}, news):
         raise StateConflict(f"Node {node.name} no longer takes work.")
+    node.last_heartbeat = now
     if held is None:
         loading.begin(node, claim.job.row.model_id, claim.job.row.load_seconds, now)
     elif now - held.last_used > _USE_RESOLUTION:
-        HeldModel.objects.filter(node=node, model=claim.job.row.model_id).update(last_used=now)
+        statements.update(HeldModel, {"node": node.pk, "model": claim.job.row.model_id}, {"last_used": now})

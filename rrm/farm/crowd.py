@@ -1,117 +1,126 @@
-"""The crowd: the nodes of a resource that take work, and who of them holds which model."""
+"""The crowd: how many nodes of a resource take work at each site, and how many of them hold which model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Count, Max, Q
 
-from rrm.domain.facts import Holders, NodeFacts
+from rrm.domain.facts import FreeNodes, Holders
 from rrm.domain.states import NODE_WORKING, NodeState
 from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Node, ResourceSite
 
+_Counts = dict[tuple[str, str], dict[str, tuple[int, float]]]
 
-class Member(NamedTuple):
-    """A node that takes work: columns by their names."""
+
+class Taker(NamedTuple):
+    """A node that renders for jobs: columns by their names."""
 
     pk: UUID
     name: str
     site: str
-    state: str
-    idle_since: datetime | None
-    reserved_for: UUID | None
-
-    @property
-    def takes_ranges(self) -> bool:
-        """As `Node.takes_ranges`."""
-        return self.state != NodeState.BOOKED and self.reserved_for is None
 
 
-@dataclass(slots=True)
+@dataclass
 class Crowd:
-    """As it was a moment ago, with what this process has given out since."""
+    """As it was a moment ago, with what this process has given out since. What it knows grows with models and sites,
+    not with nodes."""
 
     resource: str
-    members: Mapping[UUID, Member]
-    models: dict[UUID, dict[str, datetime]]
-    """What each node holds or is loading, and when that was used last."""
+    nodes: Mapping[str, int]
+    """How many work at each site."""
     ranks: Mapping[str, int]
     """The place of each site in the resource's order of preference."""
-    holders: Holders
-    _counts: dict[tuple[str, str], dict[str, tuple[int, float]]]
+    free: Mapping[str, FreeNodes]
+    """The idle nodes of each site."""
+    counts: _Counts
     """What `holders` goes by."""
-    _served: dict[str, datetime] = field(default_factory=dict)
+    served: dict[str, datetime]
     """When a node was last given work on each model."""
+    holders: Holders = field(init=False)
 
     def __post_init__(self) -> None:
-        for held in self.models.values():
-            for model, last_used in held.items():
-                self._served[model] = max(last_used, self._served.get(model, last_used))
+        self.holders = Holders(self.counts, {self.resource: self.free})
 
     def at(self, *sites: str | None) -> int:
         """How many of the nodes are at these sites; None stands for all."""
         if not sites or None in sites:
-            return len(self.members)
-        return sum(member.site in sites for member in self.members.values())
+            return sum(self.nodes.values())
+        return sum(self.nodes.get(site, 0) for site in sites if site)
 
     def rank(self, site: str) -> int:
         return self.ranks.get(site, len(self.ranks))
 
     def served_at(self, model: str) -> datetime | None:
         """When a node was last given work on the model; None if nobody holds it."""
-        return self._served.get(model)
+        return self.served.get(model)
 
-    def began(self, node: Node, model: str, now: datetime) -> None:
-        """The node was given work on the model: from now on it counts as one that holds it."""
-        mine = self.models.setdefault(node.pk, {})
-        if model not in mine:
-            at = self._counts.setdefault((self.resource, model), {})
-            count, soonest = at.get(node.site_id, (0, _busy_seconds(NodeState.BUSY)))
+    def began(self, node: Node, model: str, now: datetime, *, is_new: bool) -> None:
+        """The node was given work on the model, which is new to it: from now on it counts as one that holds it."""
+        if is_new:
+            at = self.counts.setdefault((self.resource, model), {})
+            count, soonest = at.get(node.site_id, (0, _busy_seconds(is_idle=False)))
             at[node.site_id] = (count + 1, soonest)
-        mine[model] = now
-        self._served[model] = now
+        self.served[model] = now
+
+    def refused(self, names: Collection[str], sites: Collection[str]) -> frozenset[UUID]:
+        """The nodes of these names, if others could take their place at these sites (empty: anywhere)."""
+        if not names:
+            return frozenset()
+        able = [taker for taker in self._takers if not sites or taker.site in sites]
+        found = frozenset(taker.pk for taker in able if taker.name in names)
+        return found if len(found) < len(able) else frozenset()
+
+    @cached_property
+    def _takers(self) -> list[Taker]:
+        """Read when something has failed."""
+        takers = Node.objects.filter(
+            resource=self.resource, state__in=NODE_WORKING - {NodeState.BOOKED}, reserved_for=None
+        )
+        return [Taker._make(row) for row in takers.order_by().values_list(*Taker._fields)]
 
 
 def _read(resource: str) -> Crowd:
-    rows = Node.objects.filter(resource=resource, state__in=NODE_WORKING).order_by()
-    members = {row[0]: Member._make(row) for row in rows.values_list(*Member._fields)}
-    models: dict[UUID, dict[str, datetime]] = {}
-    held = HeldModel.objects.filter(node__resource=resource, node__state__in=NODE_WORKING).order_by()
-    for node, model, last_used in held.values_list("node", "model", "last_used"):
-        models.setdefault(node, {})[str(model)] = last_used
     places = ResourceSite.objects.filter(resource=resource).values_list("site", flat=True)
-    crowd = Crowd(resource, members, models, {site: rank for rank, site in enumerate(places)}, Holders({}), {})
-    found = Holders.of(_facts(crowd, member) for member in members.values())
-    crowd._counts.update({key: dict(sites) for key, sites in found.by_model.items()})
-    crowd.holders = Holders(crowd._counts, found.free)
-    return crowd
+    ranks = {site: rank for rank, site in enumerate(places)}
+    working = Node.objects.filter(resource=resource, state__in=NODE_WORKING).order_by()
+    facts = {"all": Count("pk"), "idle": Count("pk", filter=Q(state=NodeState.IDLE)), "since": Max("idle_since")}
+    nodes, free = {}, {}
+    for site, count, idle, since in working.values_list("site").annotate(**facts):
+        nodes[site] = count
+        if idle:
+            free[site] = FreeNodes(ranks.get(site, len(ranks)), idle, since)
+    counts, served = _held(resource)
+    return Crowd(resource, nodes, ranks, free, counts, served)
 
 
-def _facts(crowd: Crowd, member: Member) -> NodeFacts:
-    held = crowd.models.get(member.pk, {})
-    return NodeFacts(
-        id=str(member.pk),
-        resource=crowd.resource,
-        site=member.site,
-        held=frozenset(held),
-        busy_seconds=_busy_seconds(member.state),
-        rank=crowd.rank(member.site),
-        free_since=member.idle_since,
-    )
+def _held(resource: str) -> tuple[_Counts, dict[str, datetime]]:
+    """Who holds or is loading what, and when that was used last."""
+    held = HeldModel.objects.filter(node__resource=resource, node__state__in=NODE_WORKING).order_by()
+    facts = {"all": Count("pk"), "idle": Count("pk", filter=Q(node__state=NodeState.IDLE)), "used": Max("last_used")}
+    counts: _Counts = {}
+    served: dict[str, datetime] = {}
+    for id, site, count, idle, used in held.values_list("model", "node__site").annotate(**facts):
+        model = str(id)
+        counts.setdefault((resource, model), {})[site] = (count, _busy_seconds(is_idle=idle > 0))
+        served[model] = max(used, served.get(model, used))
+    return counts, served
 
 
-def _busy_seconds(state: str) -> float:
-    return 0.0 if state == NodeState.IDLE else settings.RRM.lease_target.total_seconds()
+def _busy_seconds(*, is_idle: bool) -> float:
+    return 0.0 if is_idle else settings.RRM.lease_target.total_seconds()
 
 
 _crowds: Kept[str, Crowd] = Kept(_read)
 
 
-def of(resource: str, since: float = 0.0) -> Crowd:
-    """The crowd of a resource, as it was lately and not before the monotonic instant `since`."""
-    return _crowds.get(resource, since)
+def of(resource: str, *, young: bool = False) -> Crowd:
+    """The crowd of a resource, as it was lately."""
+    return _crowds.get(resource, young=young)

@@ -16,6 +16,8 @@ V = TypeVar("V")
 _LEAST_SECONDS = 0.2
 _MOST_SECONDS = 2.0
 _TIMES_ITS_COST = 50  # so that reading them anew takes a fiftieth of the time at most
+_YOUNG_SECONDS = 0.1
+_YOUNG_TIMES_ITS_COST = 10
 _FORGOTTEN_SECONDS = 60.0
 
 
@@ -29,6 +31,10 @@ class _Entry(Generic[V]):
     def lasts_until(self) -> float:
         return self.begun + min(max(_LEAST_SECONDS, _TIMES_ITS_COST * self.cost), _MOST_SECONDS)
 
+    @property
+    def young_until(self) -> float:
+        return self.begun + min(max(_YOUNG_SECONDS, _YOUNG_TIMES_ITS_COST * self.cost), _MOST_SECONDS)
+
 
 class Kept(Generic[K, V]):
     """What `read` finds for a key. Inside a transaction nothing is kept: others do not see what it sees."""
@@ -38,20 +44,22 @@ class Kept(Generic[K, V]):
         self._entries: dict[K, _Entry[V]] = {}
         self._locks: dict[K, threading.Lock] = {}
 
-    def get(self, key: K, since: float = 0.0) -> V:
-        """What was read lately, and not before `since`, a monotonic instant."""
+    def get(self, key: K, since: float = 0.0, *, young: bool = False) -> V:
+        """What was read lately, and not before `since`, a monotonic instant; `young` is a tenth of a second ago."""
         if transaction.get_connection().in_atomic_block:
             return self._read(key)
-        entry = self._good(key, since)
+        entry = self._good(key, since, young=young)
         if entry is None:
             # Who waits for the lock takes what was read meanwhile, if that was begun late enough.
             with self._locks.setdefault(key, threading.Lock()):
-                entry = self._good(key, since) or self._renew(key)
+                entry = self._good(key, since, young=young) or self._renew(key)
         return entry.value
 
-    def _good(self, key: K, since: float) -> _Entry[V] | None:
+    def _good(self, key: K, since: float, *, young: bool) -> _Entry[V] | None:
         entry = self._entries.get(key)
-        return entry if entry and since <= entry.begun and time.monotonic() < entry.lasts_until else None
+        if entry is None or entry.begun < since:
+            return None
+        return entry if time.monotonic() < (entry.young_until if young else entry.lasts_until) else None
 
     def _renew(self, key: K) -> _Entry[V]:
         begun = time.monotonic()

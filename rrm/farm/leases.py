@@ -5,11 +5,10 @@ A node asks, `domain.scheduling` picks a job from the `market`, and `claims` mak
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -31,19 +30,22 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
     but to load the model to preload, if there is one. `node` is as it was just read.
     """
     in_hand = reports.active_leases(node)
-    reports.alive(node, report, in_hand, now)
+    reports.keep(report, in_hand, now)
     held = reports.holds(node, report, now)
     command = reports.command_for(node)
     if command != "run":
+        reports.note_life(node, report, now)
         return {"command": command, "lease": None, "retry_after": 0, "session": None}
     if lost := in_hand.keys() - set(report.get("leases", ())):
         lease = Lease.objects.filter(pk=min(lost), state=LeaseState.ACTIVE).first()
     elif booking.serve(node, now):
+        reports.note_life(node, report, now)
         return {"command": command, "lease": None, "retry_after": 1, "session": booking.session_of(node)}
     else:
         lease = _claim(node, held, len(in_hand), now) if len(in_hand) < market.AHEAD else None
         if lease is None and not in_hand:
             lease = copies.claim(node, now)
+    reports.note_life(node, report, now)
     preload = None if lease or in_hand else preloading.next_for(node, report, now)
     offer = _offer(lease) if lease else None
     return {
@@ -57,20 +59,38 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
 
 def _claim(node: Node, held: Mapping[str, reports.Held], in_hand: int, now: datetime) -> Lease | None:
     """A new lease for `node`, or None when nothing is worth giving. Rivals make it choose again, a few times."""
-    asked, since = time.monotonic(), 0.0
+    since = 0.0
     for _ in range(_TRIES):
-        offered = market.of(node, since)
-        works_for = _owners(node) if in_hand and offered.full else frozenset()
-        choice = offered.choose(offered.asking(node, held, in_hand, works_for), now)
-        if since < asked and (choice is None or not choice.warm):
-            since = asked  # nobody waits, or loads a model, for what was true a moment ago
-            continue
+        offered, choice = _choose(node, held, in_hand, now, since)
         if choice is None:
             return None
-        with contextlib.suppress(StateConflict):
+        try:
             return claims.take(offered, _taking(offered, node, choice, held), now)
-        since = time.monotonic()
+        except StateConflict:
+            node.refresh_from_db(fields=["state", "last_heartbeat"])
+            since = time.monotonic()
     return None
+
+
+def _choose(
+    node: Node, held: Mapping[str, reports.Held], in_hand: int, now: datetime, since: float
+) -> tuple[market.Market, scheduling.Choice | None]:
+    """What is best for `node`. Nobody loads a model, and still less waits, for what was true a moment ago."""
+    asked = time.monotonic()
+    best = partial(_best, node, held, in_hand, now)
+    choice = best(offered := market.of(node, since))
+    if choice is not None and not choice.warm:
+        choice = best(offered := market.of(node, since, young=True))
+    if choice is None:
+        choice = best(offered := market.of(node, asked))
+    return offered, choice
+
+
+def _best(
+    node: Node, held: Mapping[str, reports.Held], in_hand: int, now: datetime, offered: market.Market
+) -> scheduling.Choice | None:
+    works_for = _owners(node) if in_hand and offered.full else frozenset()
+    return offered.choose(offered.asking(node, held, in_hand, works_for), now)
 
 
 def _owners(node: Node) -> frozenset[str]:

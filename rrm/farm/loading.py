@@ -31,11 +31,14 @@ def begin(node: Node, model: UUID, load_seconds: float | None, now: datetime) ->
 
     Raises StateConflict when its site has as many loads as it may have.
     """
-    if HeldModel.objects.filter(node=node, model_id=model).update(last_used=now):
-        return
-    _take_place(node, load_seconds, now)
-    fresh = {"loaded_at": now, "last_used": now, "loading": counts(load_seconds)}
-    HeldModel.objects.get_or_create(node=node, model_id=model, defaults=fresh)
+    if node.site.max_parallel_loads is not None and counts(load_seconds):
+        if HeldModel.objects.filter(node=node, model_id=model).update(last_used=now):
+            return
+        _take_place(node, load_seconds, now)
+    fresh = HeldModel(node=node, model_id=model, loaded_at=now, last_used=now, loading=counts(load_seconds))
+    HeldModel.objects.bulk_create(
+        [fresh], update_conflicts=True, unique_fields=["node", "model"], update_fields=["last_used"]
+    )
 
 
 def order(node: Node, model: RenderModel, now: datetime) -> bool:

@@ -1,7 +1,8 @@
 """The market of a site: which tiles its nodes may take, and what one decision goes by.
 
 Threads share it for a moment (`Kept`): a range that turns out to be taken by somebody else is a StateConflict, and then
-it is read anew. So it is when it has nothing for a node, or only what the node would have to load.
+it is read anew. So it is when it has nothing for a node. A node that would have to load a model goes by what was read a
+tenth of a second ago at most.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from rrm.farm.models import JobShare, Node, Site
 
 AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
 _CANDIDATES = 2000
-_CROWD_SECONDS = 0.1  # facts of nodes are no older than this where a node would wait, or load a model
 
 
 @dataclass(slots=True)
@@ -143,12 +143,12 @@ class Market:
         with self._lock:
             return scheduling.choose(asking, self._queues, self.crowd.holders, now, rounds=self.rounds, full=self.full)
 
-    def taken(self, node: Node, job: OpenJob, share: OpenShare, tiles: range, now: datetime) -> None:
-        """The tiles are the node's now: whoever chooses next goes by that."""
+    def taken(self, node: Node, job: OpenJob, share: OpenShare, tiles: range, now: datetime, *, is_new: bool) -> None:
+        """The tiles are the node's now, to which the model is new or not: whoever chooses next goes by that."""
         id = str(job.row.id)
         with self._lock:
             share.cursor = max(share.cursor, tiles.stop)
-            self.crowd.began(node, str(job.row.model_id), now)
+            self.crowd.began(node, str(job.row.model_id), now, is_new=is_new)
             if id not in self._queues:
                 return
             if any(other.left > 0 for other in job.shares):
@@ -192,9 +192,9 @@ class Rehearsal:
         self._left = {id: sum(share.left for share in job.shares) for id, job in market.jobs.items()}
         self._queues = Queues(self._facts[id] for id, left in self._left.items() if left > 0)
 
-    def takes(self, node: Node, now: datetime) -> bool:
-        """Whether there is something left that an idle node would take."""
-        asking = self._market.asking(node, self._market.crowd.models.get(node.pk, ()))
+    def takes(self, node: Node, held: Collection[str], now: datetime) -> bool:
+        """Whether there is something left that an idle node would take that holds these models."""
+        asking = self._market.asking(node, held)
         choice = scheduling.choose(
             asking, self._queues, self._market.crowd.holders, now, rounds=self._market.rounds, full=self._market.full
         )
@@ -206,12 +206,15 @@ class Rehearsal:
         return True
 
 
-def of(node: Node, since: float = 0.0) -> Market:
-    """The market that the node takes from, as it was lately and not before the monotonic instant `since`."""
-    if since:
-        crowd.of(node.resource_id, since - _CROWD_SECONDS)
+def of(node: Node, since: float = 0.0, *, young: bool = False) -> Market:
+    """The market that the node takes from, as it was lately and not before the monotonic instant `since`.
+
+    `young`: as it was a tenth of a second ago at most; if reading it takes long, ten times as long.
+    """
+    if since or young:
+        crowd.of(node.resource_id, young=True)
     # What was read before the bell rang may lack what it was rung for.
-    return _markets.get((node.resource_id, node.site_id), max(since, wakeups.WORK.rung_at))
+    return _markets.get((node.resource_id, node.site_id), max(since, wakeups.WORK.rung_at), young=young)
 
 
 def _read(place: tuple[str, str]) -> Market:
@@ -255,15 +258,4 @@ def _share(row: tuple[Any, ...], job: Columns, known: Crowd, now: datetime) -> O
     id, site, cursor, stop, at_most, failed_on = row
     sites = [site] if site else job.site_ids
     unable = quarantine.tried(job.load_failures, now) if job.load_failures else []
-    return OpenShare(
-        id, site, cursor, stop, at_most, _refused(failed_on, sites, known) | _refused(unable, sites, known)
-    )
-
-
-def _refused(failed_on: list[str], sites: list[str], known: Crowd) -> frozenset[UUID]:
-    """A node that failed on tiles leaves them to one that has not, as long as there is one."""
-    if not failed_on:
-        return frozenset()
-    able = [member for member in known.members.values() if member.takes_ranges and (not sites or member.site in sites)]
-    refused = frozenset(member.pk for member in able if member.name in failed_on)
-    return refused if len(refused) < len(able) else frozenset()
+    return OpenShare(id, site, cursor, stop, at_most, known.refused(failed_on, sites) | known.refused(unable, sites))

@@ -16,7 +16,7 @@ from django.utils import timezone
 from rrm.domain import addresses
 from rrm.domain.states import NODE_CHECKED_IN, NODE_STARTING, NODE_WORKING, LeaseState, NodeState
 from rrm.errors import Unauthorised
-from rrm.farm import blaming, estimates, loading, patience, ranges, tokens, wakeups
+from rrm.farm import blaming, estimates, loading, patience, ranges, statements, tokens, wakeups
 from rrm.farm.models import HeldModel, Lease, Node, RenderModel, Resource, Site
 from rrm.farm.nodes import LEFT, ask_site, explain
 from rrm.farm.transitions import advance
@@ -26,7 +26,6 @@ _SMOOTHING = 0.3
 _LONGEST_LOAD = 86400.0
 _WORTH_NOTING = 0.1
 _MOST_CORES = 4096
-_RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to ask need not cost a write each time
 
 
 class Held(NamedTuple):
@@ -41,7 +40,17 @@ class Held(NamedTuple):
     loaded_at: datetime
 
 
-_OF_HELD = ("model", "last_used", "pixel_seconds", "load_seconds", "model__load_seconds", "loading", "loaded_at")
+_HELD = (
+    "SELECT held.model_id, held.last_used, held.pixel_seconds, held.load_seconds, model.load_seconds, held.loading,"
+    " held.loaded_at, model.digest FROM farm_heldmodel held JOIN farm_rendermodel model ON model.id = held.model_id"
+    " WHERE held.node_id = %s"
+)
+_HELD_FIELDS = (
+    *statements.fields_of(HeldModel, "model", "last_used", "pixel_seconds", "load_seconds"),
+    *statements.fields_of(RenderModel, "load_seconds"),
+    *statements.fields_of(HeldModel, "loading", "loaded_at"),
+    *statements.fields_of(RenderModel, "digest"),
+)
 
 
 def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +132,8 @@ def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None
     if problem is not None and node.state in NODE_WORKING:
         explain(node, f"{UNANSWERED}: {problem}" if problem else "")
     now, active = now or timezone.now(), active_leases(node)
-    alive(node, report, active, now)
+    note_life(node, report, now)
+    keep(report, active, now)
     holds(node, report, now)
     listed = (str(lease) for lease in report.get("leases", ()))
     revoked = [lease for lease in listed if lease not in active]
@@ -137,30 +147,37 @@ def pinned(node: Node) -> list[str]:
 
 def active_leases(node: Node) -> dict[str, datetime]:
     """The ACTIVE leases of a node, with their deadlines."""
-    found = node.leases.filter(state=LeaseState.ACTIVE).values_list("pk", "deadline")
+    found = statements.select(Lease, ("pk", "deadline"), {"node": node.pk, "state": LeaseState.ACTIVE})
     return {str(lease): deadline for lease, deadline in found}
 
 
-def alive(node: Node, report: Mapping[str, Any], active: Mapping[str, datetime], now: datetime) -> None:
-    """Write down that the node lives, and keep those of its `active` leases that it works on. `node` was just read."""
+def keep(report: Mapping[str, Any], active: Mapping[str, datetime], now: datetime) -> None:
+    """Put off the deadlines of those `active` leases that the node says it works on."""
     listed = [str(lease) for lease in report.get("leases", ())]
-    _note_life(node, report, now)
     later = now + settings.RRM.lease_minimum
     # One by one: two rows locked together could wait for somebody who takes leases back in another order.
     for lease in sorted(active.keys() & listed):
-        if later - active[lease] > _RESOLUTION:
+        if later - active[lease] > _resolution():
             Lease.objects.filter(
                 pk=lease, state=LeaseState.ACTIVE, created_at__gt=now - settings.RRM.lease_longest
             ).update(deadline=later)
 
 
-def _note_life(node: Node, report: Mapping[str, Any], now: datetime) -> None:
-    """Write down that the node lives, and that it has used its launch token, unless that was done a moment ago."""
+def note_life(node: Node, report: Mapping[str, Any], now: datetime) -> None:
+    """Write down that the node lives, and that it has used its launch token, unless that was done a moment ago.
+
+    `node` was just read. A claim writes the same with what else it writes (`claims`).
+    """
     cores = _cores(report, node.cores)
     is_news = (cores, "") != (node.cores, node.launch_digest)
-    if is_news or node.last_heartbeat is None or abs(now - node.last_heartbeat) > _RESOLUTION:
-        node.cores = cores
-        Node.objects.filter(pk=node.pk).update(last_heartbeat=now, launch_digest="", cores=cores)
+    if is_news or node.last_heartbeat is None or abs(now - node.last_heartbeat) > _resolution():
+        node.cores, node.last_heartbeat = cores, now
+        statements.update(Node, {"pk": node.pk}, {"last_heartbeat": now, "launch_digest": "", "cores": cores})
+
+
+def _resolution() -> timedelta:
+    """Of signs of life: a node that asks more often than it would send a heartbeat does not cost a write each time."""
+    return settings.RRM.heartbeat
 
 
 def holds(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Held]:
@@ -169,6 +186,14 @@ def holds(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Hel
     if "models" in report:
         known = _note_models(node, known, report["models"], now)
     return {str(held.model): held for held in known.values()}
+
+
+def held_by(nodes: Iterable[Node]) -> dict[UUID, set[str]]:
+    """The ids of the models that each of these nodes holds or is loading."""
+    found: dict[UUID, set[str]] = {}
+    for node, model in HeldModel.objects.filter(node__in=nodes).values_list("node", "model"):
+        found.setdefault(node, set()).add(str(model))
+    return found
 
 
 def _note_models(node: Node, known: dict[str, Held], reported: Iterable[Any], now: datetime) -> dict[str, Held]:
@@ -195,7 +220,7 @@ def _is_coming(held: Held, now: datetime) -> bool:
 
 
 def _held_by(node: Node) -> dict[str, Held]:
-    rows = node.held.values_list(*_OF_HELD, "model__digest")
+    rows = statements.rows_of(_HELD, [statements.key(Node, node.pk)], _HELD_FIELDS)
     return {row[-1]: Held._make(row[:-1]) for row in rows}
 
 

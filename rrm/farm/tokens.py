@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import Q, QuerySet
@@ -16,7 +17,8 @@ from django.utils import timezone
 
 from rrm.domain.states import NODE_CHECKED_IN
 from rrm.errors import Invalid
-from rrm.farm.models import Node, Token
+from rrm.farm import statements
+from rrm.farm.models import Node, Site, Token
 
 SCOPES = ("read", "render", "operate")
 
@@ -64,7 +66,16 @@ def in_force() -> QuerySet[Token]:
 
 def node_of(secret: str) -> Node | None:
     """The node that was given `secret` when it checked in, with its site, as long as it is there."""
-    return Node.objects.select_related("site").filter(token_digest=digest_of(secret), state__in=NODE_CHECKED_IN).first()
+    node = calling(token_digest=digest_of(secret))
+    return node if node is not None and node.state in NODE_CHECKED_IN else None
+
+
+def calling(**where: Any) -> Node | None:
+    """The node whose columns have these values, with its site; None if there is none."""
+    node = statements.first(Node, **where)
+    if node is not None:
+        node.site = statements.get(Site, pk=node.site_id)
+    return node
 
 
 def is_secret(text: str) -> bool:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from rrm.domain.states import JOB_MOVES, LEASE_MOVES, NODE_MOVES, SESSION_MOVES
 from rrm.errors import StateConflict
-from rrm.farm import wakeups
+from rrm.farm import statements, wakeups
 from rrm.farm.models import Event, Job, Lease, Node, Quota, Session
 
 _MOVES: Mapping[type[Model], Mapping[Any, frozenset[Any]]] = {
@@ -37,12 +37,18 @@ def advance(
         raise StateConflict(f"{_noun(row)} {row.pk} is {origin}, which does not lead to {target}.")
     written = {"state": target, "state_since": timezone.now(), "reason": reason[:500], **changes}
     with _transaction():
-        if not type(row)._default_manager.filter(pk=row.pk, state=origin).update(**written):
+        if not _swap(row, origin, written):
             raise StateConflict(f"{_noun(row)} {row.pk} is no longer {origin}.")
         for field, value in written.items():
             setattr(row, field, value)
         if not isinstance(row, Lease):
             record(row, _noun(row), facts_of(row), actor=actor)
+
+
+def _swap(row: Job | Lease | Node | Session, origin: str, written: Mapping[str, Any]) -> int:
+    if any(hasattr(value, "resolve_expression") for value in written.values()):
+        return type(row)._default_manager.filter(pk=row.pk, state=origin).update(**written)
+    return statements.update(type(row), {"pk": row.pk, "state": origin}, written)
 
 
 def _transaction() -> AbstractContextManager[object]:
@@ -59,7 +65,7 @@ def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "
     job = subject if isinstance(subject, Job) else None
     with _transaction():
         seq = _next_seq(job, job_changes) if job else None
-        Event.objects.create(
+        event = Event(
             kind="state" if job and kind == "job" else kind,
             subject_type=_noun(subject),
             subject_id=str(subject.pk),
@@ -69,12 +75,13 @@ def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "
             actor=actor,
             data=data,
         )
+        statements.insert(event)
         transaction.on_commit(wakeups.announce_events, robust=True)
 
 
 def _next_seq(job: Job, changes: Mapping[str, Any]) -> int:
     Job.objects.filter(pk=job.pk).update(event_seq=F("event_seq") + 1, **changes)
-    return Job.objects.values_list("event_seq", flat=True).get(pk=job.pk)
+    return int(statements.select(Job, ("event_seq",), {"pk": job.pk})[0][0])
 
 
 def _noun(row: Model) -> str:

@@ -17,8 +17,8 @@ from django.utils import timezone
 from rrm.api.threads import in_database
 from rrm.api.v2 import lobby
 from rrm.api.views import release_connections
-from rrm.farm import leases
-from rrm.farm.models import Node
+from rrm.errors import NotFound
+from rrm.farm import leases, tokens
 
 logger = logging.getLogger(__name__)
 
@@ -80,5 +80,7 @@ async def _ask(node: UUID, report: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _next_lease(node: UUID, report: Mapping[str, Any]) -> dict[str, Any]:
-    row = Node.objects.select_related("site", "resource").get(pk=node)
+    row = tokens.calling(pk=node)
+    if row is None:
+        raise NotFound("There is no such node.")
     return leases.next_lease(row, report, timezone.now())
