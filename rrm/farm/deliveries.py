@@ -16,13 +16,12 @@ from uuid import UUID
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, transaction
-from django.db.models import F
 from django.utils import timezone
 
 from rrm.domain import tiling
 from rrm.domain.states import NODE_WORKING, JobState, LeaseState
 from rrm.errors import BadBundle, NotFound, StaleLease, StateConflict, TooLarge
-from rrm.farm import blaming, estimates, fairness, jobs, loading, quarantine, ranges, reports
+from rrm.farm import blaming, estimates, fairness, jobs, loading, quarantine, ranges, reports, statements
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import advance, iso, record
 from rrm.results.checks import Expected, check
@@ -108,15 +107,12 @@ def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
     with transaction.atomic():
         tiles = lease.stop - lease.start
         lease.render_ms, lease.finished_at = render_ms, now
-        counted: dict[str, Any] = {"warm_hits": F("warm_hits") + 1} if lease.warm else {"loads": F("loads") + 1}
-        record(lease.job, "tiles", _tiles_event(lease), tiles_done=F("tiles_done") + tiles, **counted)
+        counted = {"tiles_done": tiles, "warm_hits" if lease.warm else "loads": 1}
+        record(lease.job, "tiles", _tiles_event(lease), counted=counted)
         ranges.overtake(lease)
         advance(lease, LeaseState.DONE, finished_at=now, render_ms=render_ms, size_bytes=size)
-        Node.objects.filter(pk=node.pk).update(
-            tiles_done=F("tiles_done") + tiles,
-            busy_seconds=F("busy_seconds") + render_ms / 1000 / max(node.cores, 1),
-            last_heartbeat=now,
-        )
+        had = {"tiles_done": tiles, "busy_seconds": render_ms / 1000 / max(node.cores, 1)}
+        statements.update(Node, {"pk": node.pk}, {"last_heartbeat": now}, had)
         _learn_speed(lease, node, render_ms)
         quarantine.succeeded(lease.job.model)
         ranges.release(node)
@@ -148,12 +144,20 @@ def _learn_speed(lease: Lease, node: Node, render_ms: float) -> None:
     pixels = sum(grid.box(tile).pixels for tile in range(lease.start, lease.stop))
     samples = tiling.samples(pixels, job.supersample, adaptive=job.adaptive)
     measured = render_ms / 1000 / max(node.cores, 1) / samples
-    held, _ = HeldModel.objects.get_or_create(node=node, model_id=job.model_id)
-    known = held.pixel_seconds
-    held.pixel_seconds = measured if known is None else known + _SMOOTHING * (measured - known)
-    held.loading = False
-    held.save(update_fields=["pixel_seconds", "loading"])
-    estimates.learn_speed(job.model_id, node, measured, lease.finished_at or timezone.now())
+    now = lease.finished_at or timezone.now()
+    _note_speed(node, job.model_id, measured, now)
+    estimates.learn_speed(job.model_id, node, measured, now)
+
+
+def _note_speed(node: Node, model: UUID, measured: float, now: datetime) -> None:
+    which = {"node": node.pk, "model": model}
+    rows = statements.select(HeldModel, ("pixel_seconds",), which)
+    if not rows:
+        HeldModel.objects.get_or_create(node=node, model_id=model, defaults={"pixel_seconds": measured})
+        return
+    known = rows[0][0]
+    average = measured if known is None else known + _SMOOTHING * (measured - known)
+    statements.update(HeldModel, which, {"pixel_seconds": average, "loading": False, "last_used": now})
 
 
 def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, Any]:

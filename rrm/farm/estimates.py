@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
+from rrm.farm import statements
 from rrm.farm.models import Estimate, Node
 
 PRIOR_PIXEL_SECONDS = 1e-7
@@ -96,17 +97,18 @@ def learn_load(model: UUID, node: Node, seconds: float, now: datetime) -> None:
 
 def _learn(measure: _Measure, model: UUID, node: Node, seconds: float, now: datetime) -> None:
     """Two nodes that write at the same time lose one measurement, which does no harm."""
-    row = Estimate.objects.filter(model=model, hardware=node.hardware)
-    found = row.values_list(measure, "measured_at").first()
-    if found is None:
+    which = {"model": model, "hardware": node.hardware}
+    rows = statements.select(Estimate, (measure, "measured_at"), which)
+    if not rows:
         try:
             with transaction.atomic():
                 Estimate.objects.create(model_id=model, hardware=node.hardware, measured_at=now, **{measure: seconds})
         except IntegrityError:  # another one of its class was faster
             return
         return
-    known, at = found
+    known, at = rows[0]
     if known is None:
-        row.update(**{measure: seconds}, measured_at=now)
+        statements.update(Estimate, which, {measure: seconds, "measured_at": now})
     elif now - at > _OFTEN or abs(seconds - known) > _NEWS * known:
-        row.update(**{measure: known + _SMOOTHING * (seconds - known)}, measured_at=now)
+        average = known + _SMOOTHING * (seconds - known)
+        statements.update(Estimate, which, {measure: average, "measured_at": now})

@@ -14,13 +14,13 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models import F, Q, Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from rrm.domain import coloring, mandelbrot, orders, tiling
 from rrm.domain.states import JOB_FINAL, JOB_OFFERED, JobState, LeaseState
 from rrm.errors import IdempotencyMismatch, Invalid, NotFound, StateConflict
-from rrm.farm import catalog, colormaps, fairness, quotas, ranges, wakeups
+from rrm.farm import catalog, colormaps, fairness, quotas, ranges, statements, wakeups
 from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, RenderModel, Resource, Site
 from rrm.farm.transitions import advance, record
 from rrm.results.layout import JobFiles
@@ -275,7 +275,7 @@ def edit(job: Job, changes: Mapping[str, Any], actor: str) -> None:
     said = ", ".join(f"{field} is now {value!r}" for field, value in sorted(accepted.items()))
     with transaction.atomic():
         _refresh(job)
-        record(job, "log", {"level": "info", "message": f"{said} (changed by {actor})"}, actor=actor, **accepted)
+        record(job, "log", {"level": "info", "message": f"{said} (changed by {actor})"}, actor=actor, changes=accepted)
     _refresh(job)
 
 
@@ -301,10 +301,10 @@ def finish_if_done(job: Job) -> None:
 
     To be called after the commit of the last tile: two last tiles cannot see each other before.
     """
-    found = Job.objects.filter(pk=job.pk, state__in=JOB_OFFERED, tiles_done=F("tiles")).first()
-    if found is None:
+    found = statements.select(Job, ("state", "tiles", "tiles_done"), {"pk": job.pk})
+    if not any(state in JOB_OFFERED and tiles == done for state, tiles, done in found):
         return
-    job = found
+    job = Job.objects.get(pk=job.pk)
     try:
         with transaction.atomic():
             advance(job, JobState.COMPOSING)

@@ -17,6 +17,7 @@ from django.db.models import Field, Model
 
 M = TypeVar("M", bound=Model)
 _Convert = Callable[[Any], Any]
+_NOTHING: Mapping[str, float] = {}
 
 
 def insert(row: Model, source: str = "", facts: Sequence[Any] = ()) -> bool:
@@ -31,9 +32,28 @@ def insert(row: Model, source: str = "", facts: Sequence[Any] = ()) -> bool:
     return run(f"INSERT INTO {_table(model)} ({_stored_columns(model)}) {given}", [*values, *facts]) == 1
 
 
-def update(model: type[Model], where: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
-    """Set columns of the rows where others have these values; how many there were."""
-    return run(_update(model, tuple(where), tuple(changes)), [*_prepared(model, changes), *_prepared(model, where)])
+def update(
+    model: type[Model], where: Mapping[str, Any], changes: Mapping[str, Any], plus: Mapping[str, float] = _NOTHING
+) -> int:
+    """Set columns of the rows where others have these values, and add to some; how many rows there were."""
+    sql = _update(model, tuple(where), tuple(changes), tuple(plus))
+    return run(sql, [*_prepared(model, changes), *plus.values(), *_prepared(model, where)])
+
+
+def count_up(
+    model: type[Model],
+    column: str,
+    id: Any,
+    changes: Mapping[str, Any] = _NOTHING,
+    plus: Mapping[str, float] = _NOTHING,
+) -> int:
+    """`update` a row and add one to a column of it; what that has now. Raises ObjectDoesNotExist."""
+    where, fields = {"pk": id}, fields_of(model, column)
+    sql = f"{_update(model, tuple(where), tuple(changes), (column, *plus))} RETURNING {_quoted(fields[0])}"
+    rows = rows_of(sql, [*_prepared(model, changes), 1, *plus.values(), *_prepared(model, where)], fields)
+    if not rows:
+        raise ObjectDoesNotExist(f"No {model._meta.verbose_name} {id}.")
+    return int(rows[0][0])
 
 
 def get(model: type[M], **where: Any) -> M:
@@ -122,8 +142,11 @@ def _select(model: type[Model], names: tuple[str, ...], where: tuple[str, ...]) 
 
 
 @cache
-def _update(model: type[Model], where: tuple[str, ...], changed: tuple[str, ...]) -> str:
-    return f"UPDATE {_table(model)} SET {_equal(model, changed, ', ')} WHERE {_equal(model, where, ' AND ')}"  # noqa: S608
+def _update(model: type[Model], where: tuple[str, ...], changed: tuple[str, ...], counted: tuple[str, ...] = ()) -> str:
+    columns = [_quoted(_field(model, name)) for name in counted]
+    sums = ", ".join(f"{column} = {column} + %s" for column in columns)
+    changes = ", ".join(part for part in (_equal(model, changed, ", "), sums) if part)
+    return f"UPDATE {_table(model)} SET {changes} WHERE {_equal(model, where, ' AND ')}"  # noqa: S608
 
 
 def _equal(model: type[Model], names: tuple[str, ...], between: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Model
+from django.db.models import Model
 from django.utils import timezone
 
 from rrm.domain.states import JOB_MOVES, LEASE_MOVES, NODE_MOVES, SESSION_MOVES
@@ -22,6 +22,8 @@ _MOVES: Mapping[type[Model], Mapping[Any, frozenset[Any]]] = {
     Node: NODE_MOVES,
     Session: SESSION_MOVES,
 }
+
+_NOTHING: Mapping[str, Any] = {}
 
 
 def advance(
@@ -56,15 +58,25 @@ def _transaction() -> AbstractContextManager[object]:
     return nullcontext() if transaction.get_connection().in_atomic_block else transaction.atomic()
 
 
-def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "", **job_changes: Any) -> None:
-    """Write one event about `subject`, with changes of its row if it is a job, and announce it after commit.
+def record(
+    subject: Model,
+    kind: str,
+    data: Mapping[str, Any],
+    *,
+    actor: str = "",
+    changes: Mapping[str, Any] = _NOTHING,
+    counted: Mapping[str, int] = _NOTHING,
+) -> None:
+    """Write one event about `subject`, and announce it after commit.
+
+    If it is a job, its row takes `changes`, and columns of it are `counted` up, in the same statement.
 
     Events of a job carry its own gapless sequence: the job's row stays locked until commit, so sequence order is
     commit order and a stream that resumes after number n misses nothing.
     """
     job = subject if isinstance(subject, Job) else None
     with _transaction():
-        seq = _next_seq(job, job_changes) if job else None
+        seq = statements.count_up(Job, "event_seq", job.pk, changes, counted) if job else None
         event = Event(
             kind="state" if job and kind == "job" else kind,
             subject_type=_noun(subject),
@@ -77,11 +89,6 @@ def record(subject: Model, kind: str, data: Mapping[str, Any], *, actor: str = "
         )
         statements.insert(event)
         transaction.on_commit(wakeups.announce_events, robust=True)
-
-
-def _next_seq(job: Job, changes: Mapping[str, Any]) -> int:
-    Job.objects.filter(pk=job.pk).update(event_seq=F("event_seq") + 1, **changes)
-    return int(statements.select(Job, ("event_seq",), {"pk": job.pk})[0][0])
 
 
 def _noun(row: Model) -> str:

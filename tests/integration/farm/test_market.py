@@ -14,8 +14,8 @@ from rrm.domain.states import JobState
 from rrm.errors import StateConflict
 from rrm.farm import beckoning, claims, jobs, market, nodes
 from rrm.farm.kept import Kept
-from rrm.farm.models import Estimate, HeldModel, Job, JobShare, Lease, Node, Quota, Resource
-from tests.integration.farm.conftest import Farm
+from rrm.farm.models import Estimate, HeldModel, Job, JobShare, Lease, Node, Quota, Resource, Site
+from tests.integration.farm.conftest import VIEW, Farm
 from tests.integration.farm.people import SOON, book
 
 
@@ -84,6 +84,21 @@ def test_a_job_that_was_cancelled_meanwhile_gives_nothing(shared_farm: Farm) -> 
 
     assert list(Lease.objects.values_list("pk", flat=True).filter(state="ACTIVE")) == []
     assert JobShare.objects.filter(start=0).order_by("pk")[0].cursor == first["stop"]
+
+
+def test_a_node_that_may_not_load_after_all_takes_what_it_holds(shared_farm: Farm) -> None:
+    site = Site.objects.get()
+    site.max_parallel_loads = 1
+    site.save()
+    held = shared_farm.submit(width=1024, height=1024)
+    first, second = shared_farm.node(cores=1), shared_farm.node(cores=1)
+    shared_farm.deliver(first, shared_farm.lease(first))
+    urgent = shared_farm.submit(params={**VIEW, "max_iter": 99}, priority="urgent")
+    market.of(first, young=True)
+    # Another process has a node load that the market of this one knows nothing of.
+    HeldModel.objects.create(node=second, model=urgent.model, loading=True, loaded_at=timezone.now())
+
+    assert shared_farm.lease(first)["job"] == str(held.pk)
 
 
 def test_a_claim_of_a_node_at_work_takes_few_statements(shared_farm: Farm) -> None:
