@@ -133,8 +133,12 @@ class Holders:
 
     def among(self, job: JobFacts) -> tuple[int, float]:
         """How many nodes hold the job's model where it may run, and when the first of them is free (0 if none)."""
-        sites = self.by_model.get((job.resource, job.model), {})
+        sites = self.by_model.get((job.resource, job.model))
+        if not sites:
+            return 0, 0.0
         able = [facts for site, facts in sites.items() if job.sites is None or site in job.sites]
+        if len(able) == 1:
+            return able[0]
         return sum(count for count, _ in able), min((soonest for _, soonest in able), default=0.0)
 
 

@@ -75,14 +75,14 @@ class Holding:
         else:
             heapq.heappush(self.free, (node.free_at, node.number, node))
 
-    def soonest(self) -> float:
-        """When the first of them is expected to be free; in the past if one is."""
+    def seconds_from(self, now: float) -> float:
+        """Until the first of them is expected to be free; 0 if one is, or should be."""
         if self.idle:
             return 0.0
         while True:
             at, _, node = self.free[0]
             if node.free_at == at and node in self.nodes:
-                return at
+                return at - now if at > now else 0.0
             heapq.heappop(self.free)
 
 
@@ -187,10 +187,8 @@ class HeldBy(Mapping[tuple[str, str], Mapping[str, tuple[int, float]]]):
 
     def __getitem__(self, key: tuple[str, str]) -> Mapping[str, tuple[int, float]]:
         now = self._farm.now
-        return {
-            site: (len(holding.nodes), max(0.0, holding.soonest() - now))
-            for site, holding in self._farm.holding[key[1]].items()
-        }
+        sites = self._farm.holding[key[1]].items()
+        return {site: (len(holding.nodes), holding.seconds_from(now)) for site, holding in sites}
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return ((RESOURCE, model) for model in self._farm.holding)
