@@ -44,7 +44,7 @@ class NodeFacts:
     rank: int = 0
     """The place of its site in the resource's order of preference; 0 is the first."""
     free_since: datetime | None = None
-    """Since when it is idle; None: long since, if it is."""
+    """Since when it is idle; None: long since, if it is. Of a node that asks None: it was at work until now."""
 
 
 class Kind(NamedTuple):
@@ -85,6 +85,8 @@ class JobFacts:
     """When a node was last given a lease of its model; None: never, or `Queues` keep count."""
     is_loadable: bool = True
     """False while its model is quarantined: only nodes that hold it run it."""
+    is_begun: bool = False
+    """Whether a node ever turned to it; `Queues` keep count of their own claims."""
 
     @property
     def kind(self) -> Kind:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from rrm.domain.facts import RANK, JobFacts, Kind, NodeFacts
 
@@ -58,6 +59,11 @@ class _Lane:
     def head(self) -> Entry | None:
         return self.entries[self.first] if self.jobs else None
 
+    def begin(self, job_id: str) -> None:
+        """A node turns to the job."""
+        if not self.jobs[job_id].is_begun:
+            self.jobs[job_id] = replace(self.jobs[job_id], is_begun=True)
+
     def remove(self, job_id: str) -> JobFacts:
         """The job is not to be found any more; entries are let go once enough of them are of such jobs."""
         job = self.jobs.pop(job_id)
@@ -80,8 +86,7 @@ class _Lane:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(NamedTuple):
     """What one decision goes by: the node that asks, the rounds of owners, and the owners at their limit of nodes."""
 
     node: NodeFacts
@@ -144,9 +149,17 @@ class QueuesOfClass:
                 return
             if model not in seen:
                 seen.add(model)
-                queue = self.queue(model, asking)
+                queue = self._queue_of(turn, model, asking)
                 if queue is not None:
                     yield queue
+
+    def _queue_of(self, turn: Turn, model: str, asking: Asking) -> Queue | None:
+        """As `queue`; the turn is that of the first of its lanes."""
+        lanes = self.lanes[model]
+        if len(lanes) > 1 or asking.suits is not None:
+            return self.queue(model, asking)
+        [lane] = lanes.values()
+        return Queue(lane.jobs[turn[3]], turn, lane.seconds, self.served.get(model))
 
     def replace_head(self, kind: Kind, model: str, old: Entry | None, new: Entry | None) -> None:
         """Note that another job is now the first of a lane."""
@@ -217,6 +230,8 @@ class Queues:
         taken = min(seconds, place.remaining)
         place.lane.seconds -= taken
         place.remaining -= taken
+        if not job.is_begun and place.remaining > 0:
+            place.lane.begin(job.id)
         if now is not None:
             place.queues.served[job.model] = now
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from rrm.domain.facts import Holders, JobFacts
 from rrm.simulate.arrivals import Order
 
 RESOURCE = "farm"
@@ -177,6 +178,23 @@ class Farm:
             node = next(iter(with_room or full), None)
             if node is not None:
                 yield node
+
+
+@dataclass(frozen=True, slots=True)
+class FarmHolders(Holders):
+    """Who holds what in the farm, found when it is asked for."""
+
+    farm: Farm = field(kw_only=True)
+
+    def among(self, job: JobFacts) -> tuple[int, float]:
+        """As that of any holders, without a look at sites where there is one."""
+        sites = self.farm.holding.get(job.model)
+        if sites is None:
+            return 0, 0.0
+        if len(sites) > 1 or job.sites is not None:
+            return Holders.among(self, job)
+        [holding] = sites.values()
+        return len(holding.nodes), holding.seconds_from(self.farm.now)
 
 
 class HeldBy(Mapping[tuple[str, str], Mapping[str, tuple[int, float]]]):
