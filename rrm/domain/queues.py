@@ -147,19 +147,17 @@ class QueuesOfClass:
         for turn, model in in_turn[0] if len(in_turn) == 1 else heapq.merge(*in_turn):
             if before is not None and turn > before:
                 return
-            if model not in seen:
-                seen.add(model)
-                queue = self._queue_of(turn, model, asking)
-                if queue is not None:
-                    yield queue
-
-    def _queue_of(self, turn: Turn, model: str, asking: Asking) -> Queue | None:
-        """As `queue`; the turn is that of the first of its lanes."""
-        lanes = self.lanes[model]
-        if len(lanes) > 1 or asking.suits is not None:
-            return self.queue(model, asking)
-        [lane] = lanes.values()
-        return Queue(lane.jobs[turn[3]], turn, lane.seconds, self.served.get(model))
+            if model in seen:
+                continue
+            seen.add(model)
+            lanes, queue = self.lanes[model], None
+            if len(lanes) == 1 and asking.suits is None:
+                [lane] = lanes.values()
+                queue = Queue(lane.jobs[turn[3]], turn, lane.seconds, self.served.get(model))
+            else:
+                queue = self.queue(model, asking)
+            if queue is not None:
+                yield queue
 
     def replace_head(self, kind: Kind, model: str, old: Entry | None, new: Entry | None) -> None:
         """Note that another job is now the first of a lane."""

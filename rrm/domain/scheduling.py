@@ -19,7 +19,7 @@ round jobs that would miss their deadline come first, then the oldest.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -138,20 +138,23 @@ class _Market(NamedTuple):
             return None
         if warm is not None and node.streak < self.policy.streak_limit:
             # In its streak a node does nothing for those behind.
-            light = next(self._loadable(waiting.cold(self.asking, warm.turn)), None)
-            return None if light is None else self._light(light, warm)
-        heavy = _Heavy(self, warm, warm is None and self._has_rested())
-        for queue in islice(self._loadable(waiting.cold(self.asking)), self.policy.heads):
+            return self._first_light(waiting, warm)
+        heavy, heads = _Heavy(self, warm, warm is None and self._has_rested()), self.policy.heads
+        for queue in islice(waiting.cold(self.asking), self.policy.looks):
+            if not queue.head.is_loadable or self.is_left_to_others(queue):
+                continue
             choice = self._light(queue, warm) if queue.head.is_light else heavy.look_at(queue)
-            if choice is not None:
-                return choice
+            heads -= 1
+            if choice is not None or not heads:
+                return choice or heavy.another
         return heavy.another
 
-    def _loadable(self, queues: Iterator[Queue]) -> Iterator[Queue]:
-        """Those among the first that this node may load."""
-        for queue in islice(queues, self.policy.looks):
+    def _first_light(self, waiting: QueuesOfClass, warm: Queue) -> Choice | None:
+        """What is as good as held and comes before `warm`."""
+        for queue in islice(waiting.cold(self.asking, warm.turn), self.policy.looks):
             if queue.head.is_loadable and not self.is_left_to_others(queue):
-                yield queue
+                return self._light(queue, warm)
+        return None
 
     def _has_rested(self) -> bool:
         since = self.asking.node.free_since
