@@ -139,7 +139,7 @@ class _Market(NamedTuple):
         if warm is not None and node.streak < self.policy.streak_limit:
             # In its streak a node does nothing for those behind.
             return self._first_light(waiting, warm)
-        heavy, heads = _Heavy(self, warm, warm is None and self._has_rested()), self.policy.heads
+        heavy, heads = self._heavy(warm), self.policy.heads
         for queue in islice(waiting.cold(self.asking), self.policy.looks):
             if not queue.head.is_loadable or self.is_left_to_others(queue):
                 continue
@@ -156,9 +156,15 @@ class _Market(NamedTuple):
                 return self._light(queue, warm)
         return None
 
-    def _has_rested(self) -> bool:
-        since = self.asking.node.free_since
-        return since is not None and (self.now - since).total_seconds() >= self.policy.rest_seconds
+    def _heavy(self, warm: Queue | None) -> _Heavy:
+        node, policy = self.asking.node, self.policy
+        if warm is None:
+            return _Heavy(self, None, math.inf, self._seconds_since(node.free_since, 0.0) >= policy.rest_seconds)
+        lasted = self._seconds_since(node.streak_since, math.inf)
+        return _Heavy(self, warm, lasted / policy.streak_loads if policy.streak_loads else math.inf, has_rested=False)
+
+    def _seconds_since(self, at: datetime | None, unknown: float) -> float:
+        return unknown if at is None else (self.now - at).total_seconds()
 
     def _light(self, queue: Queue, warm: Queue | None) -> Choice | None:
         head, node = queue.head, self.asking.node
@@ -192,6 +198,8 @@ class _Heavy:
 
     market: _Market
     warm: Queue | None
+    longest: float
+    """The seconds of the longest load that the streak is worth."""
     has_rested: bool
     """The node has nothing else to do, and had not a moment ago."""
     is_over: bool = False
@@ -219,14 +227,12 @@ class _Heavy:
         return choice if reason is Reason.AGED or queue.seconds >= self.share else None
 
     def _reason(self, queue: Queue, *, is_aged: bool) -> Reason | None:
-        head, market, warm = queue.head, self.market, self.warm
-        if warm is not None:
-            since = market.asking.node.streak_since
-            lasted = (market.now - since).total_seconds() if since is not None else math.inf
-            is_ahead = queue.turn[0] > warm.turn[0]  # the owner, by rounds: then the job has to be aged
-            if lasted < market.policy.streak_loads * head.load_seconds or (is_ahead and not is_aged):
-                return None
-        count, soonest = market.holders.among(head)
+        head, warm = queue.head, self.warm
+        if head.load_seconds > self.longest:
+            return None
+        if warm is not None and queue.turn[0] > warm.turn[0] and not is_aged:  # the owner is ahead, by rounds
+            return None
+        count, soonest = self.market.holders.among(head)
         if count == 0:
             return Reason.NO_HOLDER
         if is_aged:
