@@ -152,8 +152,11 @@ class _Market(NamedTuple):
     def _first_light(self, waiting: QueuesOfClass, warm: Queue) -> Choice | None:
         """What is as good as held and comes before `warm`."""
         for queue in islice(waiting.cold(self.asking, warm.turn), self.policy.looks):
-            if queue.head.is_loadable and not self.is_left_to_others(queue):
-                return self._light(queue, warm)
+            if not queue.head.is_loadable or self.is_left_to_others(queue):
+                continue
+            choice = self._light(queue, warm)
+            if choice is not None:
+                return choice
         return None
 
     def _heavy(self, warm: Queue | None) -> _Heavy:

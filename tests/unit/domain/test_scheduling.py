@@ -278,6 +278,19 @@ def test_a_node_that_has_rested_takes_an_aged_job_though_others_serve_its_model(
     assert decide(rested, [job("x", "a", age=2 * LOAD - 1, served_at=served)], busy("n2", "a")) is None
 
 
+def test_a_light_job_that_others_should_do_hides_no_other_light_one() -> None:
+    light = {"load_seconds": 0.0}
+    jobs = [
+        job("refused", "b", age=9, refused=frozenset({"n1"}), **light),
+        job("young", "b", age=1, **light),
+        job("next", "c", age=8, **light),
+        job("warm", "a", age=5),
+    ]
+    choice = decide(node("n1", "a", streak=3), jobs)
+    assert choice is not None
+    assert choice.job_id == "next"
+
+
 def test_a_node_turns_to_a_job_when_it_claims_a_part_of_it() -> None:
     waiting = job("x", "a", age=2 * LOAD)
     queues, holders = Queues([waiting]), Holders.of([busy("n2", "a")])
