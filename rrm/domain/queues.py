@@ -228,8 +228,7 @@ class Queues:
         taken = min(seconds, place.remaining)
         place.lane.seconds -= taken
         place.remaining -= taken
-        if not job.is_begun and place.remaining > 0:
-            place.lane.begin(job.id)
+        place.lane.begin(job.id)
         if now is not None:
             place.queues.served[job.model] = now
 
