@@ -9,6 +9,7 @@ look at the others.
 from __future__ import annotations
 
 import heapq
+import math
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -116,6 +117,8 @@ class QueuesOfClass:
     """The head of each lane of a kind: since when it waits, its id and model; oldest first."""
     served: dict[str, datetime] = field(default_factory=dict)
     """When a lease of a model that waits was last given."""
+    least_load: float = math.inf
+    """No job that waits has a shorter load, in seconds."""
 
     def queue(self, model: str, asking: Asking) -> Queue | None:
         """What the node may run of `model`."""
@@ -217,6 +220,7 @@ class Queues:
             insort(lane.entries, entry, lo=lane.first)
         lane.jobs[job.id] = job
         lane.seconds += job.remaining_seconds
+        queues.least_load = min(queues.least_load, job.load_seconds)
         self._places[job.id] = _Place(queues, lane, kind, job.remaining_seconds)
         self.exceptions += bool(job.refused)
         if before is None or entry < before:

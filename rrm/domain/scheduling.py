@@ -139,9 +139,11 @@ class _Market(NamedTuple):
         if warm is not None and node.streak < self.policy.streak_limit:
             # In its streak a node does nothing for those behind.
             return self._first_light(waiting, warm)
-        heavy, heads = self._heavy(warm), self.policy.heads
+        heavy, heads, may_be_left = self._heavy(warm), self.policy.heads, node.rank > 0
+        if heavy.longest < waiting.least_load:
+            return None
         for queue in islice(waiting.cold(self.asking), self.policy.looks):
-            if not queue.head.is_loadable or self.is_left_to_others(queue):
+            if not queue.head.is_loadable or (may_be_left and self.is_left_to_others(queue)):
                 continue
             choice = self._light(queue, warm) if queue.head.is_light else heavy.look_at(queue)
             heads -= 1
@@ -245,5 +247,9 @@ class _Heavy:
 
     def _is_aged(self, queue: Queue) -> bool:
         head, now = queue.head, self.market.now
-        since = head.created_at if self.has_rested and not head.is_begun else queue.waits_since
-        return (now - since).total_seconds() >= self.market.policy.age_factor * head.load_seconds
+        limit = self.market.policy.age_factor * head.load_seconds
+        if (now - head.created_at).total_seconds() < limit:
+            return False
+        if self.has_rested and not head.is_begun:
+            return True
+        return (now - queue.waits_since).total_seconds() >= limit
