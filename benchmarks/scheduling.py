@@ -2,8 +2,8 @@
 
 python -m benchmarks scheduling [--json FILE] [--plot FILE.png] [--quick] [--only PART …] [--seeds 3] [--leases 1000]
 
-The parts: points (the load), others (what else may differ), scale (10,000 nodes), day (the autoscaler). `python -m
-rrm.simulate` does the like for a farm of your own.
+The parts: points (the load), others (what else may differ), scale (10,000 nodes), day (the autoscaler; its figure goes
+beside the other, as FILE-day.png). `python -m rrm.simulate` does the like for a farm of your own.
 """
 
 from __future__ import annotations
