@@ -159,17 +159,19 @@ def machine() -> Figures:
     }
 
 
+def _draw(figures: dict[str, Any], target: Path) -> None:
+    from benchmarks.kernels import plot  # needs matplotlib
+
+    plot.draw(figures, target)
+
+
 def main() -> None:
     parser = _command.parser(__doc__, quick="smaller parts of the views and fewer repeats", plot=True)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     figures = measure(given.quick, 2 if given.quick else given.repeats)
-    _command.keep(figures, given)
     report.show(figures)
-    if given.plot:
-        from benchmarks.kernels import plot
-
-        plot.draw(figures, given.plot)
+    _command.keep(figures, given, _draw)
 
 
 if __name__ == "__main__":

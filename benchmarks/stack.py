@@ -185,6 +185,12 @@ def measure(options: Options, parts: list[str]) -> Figures:
     return figures
 
 
+def _draw(figures: dict[str, Any], target: Path) -> None:
+    from benchmarks.whole import plot  # needs matplotlib
+
+    plot.draw(figures, target)
+
+
 def main() -> None:
     parser = _command.parser(__doc__, quick="fewer repeats and a smaller wide view", plot=True)
     parser.add_argument("--repeats", type=int, default=5)
@@ -193,12 +199,8 @@ def main() -> None:
     given = parser.parse_args()
     options = Options(1 if given.quick else given.repeats, given.viewers, given.quick)
     figures = measure(options, given.only)
-    _command.keep(figures, given)
     report.show(figures)
-    if given.plot:
-        from benchmarks.whole import plot
-
-        plot.draw(figures, given.plot)
+    _command.keep(figures, given, _draw)
 
 
 if __name__ == "__main__":
