@@ -5,7 +5,6 @@ python -m benchmarks.compose [--json FILE] [--side 4096] [--repeats 5] [--thread
 
 from __future__ import annotations
 
-import argparse
 import io
 import itertools
 import json
@@ -23,6 +22,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks import _command
 from rrm.domain.tiling import TileGrid
 from rrm.results import png
 from rrm.results.bundle import tile_png
@@ -180,8 +180,7 @@ def _check_ms(ranges: tuple[RangeFile, ...], grid: TileGrid, kinds: tuple[str, .
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser = _command.parser(__doc__)
     parser.add_argument("--side", type=int, default=4096)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
@@ -189,8 +188,7 @@ def main() -> None:
     results = measure(options.side, options.repeats, options.threads)
     for name, value in results.items():
         print(f"{name:36} {value:9} {'' if '/' in name else 'ms'}")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    _command.keep(results, options)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ pixels differ after any change of rounding.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import threading
@@ -24,6 +22,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from benchmarks import _command
 from renderers.mandelbrot.deep import native
 from renderers.mandelbrot.deep.model import DeepModel, DeepView, Reference
 from renderers.mandelbrot.deep.orbit import whole_number
@@ -221,10 +220,7 @@ def draw(found: Figures, target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks deep", description=__doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_SIZE}² pixels, once, 100 of them checked")
+    parser = _command.parser(__doc__, quick=f"{QUICK_SIZE}² pixels, once, 100 of them checked", plot=True)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--pixels", type=int, default=2000, help="how many are checked against full precision")
@@ -234,10 +230,7 @@ def main() -> None:
         options = Options(QUICK_SIZE, 1, chosen.threads, min(100, chosen.pixels))
     found = figures_of(options)
     show(found)
-    if chosen.json:
-        chosen.json.write_text(json.dumps(found, indent=2))
-    if chosen.plot:
-        draw(found, chosen.plot)
+    _command.keep(found, chosen, draw)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ repeats the least counts. The wide picture is composed from strips by a process 
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _command
 from benchmarks.encoders import wide
 from benchmarks.encoders.tiles import WAYS, Scene, full_color
 from benchmarks.kernel import machine
@@ -85,18 +84,12 @@ def draw(figures: Figures, target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write every figure to this file")
-    parser.add_argument("--plot", type=Path, help="also draw the figures (needs matplotlib)")
-    parser.add_argument("--quick", action="store_true", help="fewer tiles and a smaller wide picture")
+    parser = _command.parser(__doc__, quick="fewer tiles and a smaller wide picture", plot=True)
     parser.add_argument("--repeats", type=int, default=7)
     given = parser.parse_args()
     figures = measure(given.quick, 2 if given.quick else given.repeats)
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=1) + "\n")
     show(figures)
-    if given.plot:
-        draw(figures, given.plot)
+    _command.keep(figures, given, draw)
 
 
 if __name__ == "__main__":

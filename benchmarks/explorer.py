@@ -8,8 +8,6 @@ until the frame is on the canvas: whatever is between, the page's own work too, 
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import statistics
 import tempfile
@@ -22,6 +20,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
+from benchmarks import _command
 from tests.acceptance.stack import Stack, running_rrm
 from tests.browser.exploring import CANVAS, VALLEY, book, middle, settled
 from tests.services import CHROMIUM_FLAGS, chromium
@@ -147,15 +146,12 @@ def measure(*, quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="a few seconds")
+    parser = _command.parser(__doc__, quick="a few seconds")
     options = parser.parse_args()
     results = measure(quick=options.quick)
     for name, value in results.items():
         print(f"{name:20}{value:8}")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    _command.keep(results, options)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ small server in another. Each pair of figures is taken in turns, so that what el
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import socket
 import statistics
@@ -20,12 +18,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import uvicorn
 from websockets.sync.client import ClientConnection, connect
+
+from benchmarks import _command
 
 BIG = 256 * 2**20
 _PIECE = bytes(2**18)
@@ -197,17 +196,14 @@ def show(found: Figures) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write every figure to this file")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the requests")
+    parser = _command.parser(__doc__, quick="a tenth of the requests")
     parser.add_argument("--requests", type=int, default=2000)
     options = parser.parse_args()
     count = options.requests // 10 if options.quick else options.requests
     with places() as (direct, through):
         found = latency(direct, through, count) | throughput(direct, through, 2 if options.quick else 5)
     show(found)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2))
+    _command.keep(found, options)
 
 
 if __name__ == "__main__":

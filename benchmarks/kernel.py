@@ -9,8 +9,6 @@ pixel-iterations per second of processor time, times the threads: other work on 
 
 from __future__ import annotations
 
-import argparse
-import json
 import platform
 import tempfile
 import time
@@ -20,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import deep
+from benchmarks import _command, deep
 from benchmarks.kernels import ours, report, rivals
 from benchmarks.kernels.limit import Probe
 from benchmarks.whole import inputs
@@ -161,21 +159,19 @@ def machine() -> Figures:
     }
 
 
+def _draw(figures: dict[str, Any], target: Path) -> None:
+    from benchmarks.kernels import plot  # needs matplotlib
+
+    plot.draw(figures, target)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write every figure to this file")
-    parser.add_argument("--plot", type=Path, help="also draw the figures (needs matplotlib)")
-    parser.add_argument("--quick", action="store_true", help="smaller parts of the views and fewer repeats")
+    parser = _command.parser(__doc__, quick="smaller parts of the views and fewer repeats", plot=True)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     figures = measure(given.quick, 2 if given.quick else given.repeats)
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=1) + "\n")
     report.show(figures)
-    if given.plot:
-        from benchmarks.kernels import plot
-
-        plot.draw(figures, given.plot)
+    _command.keep(figures, given, _draw)
 
 
 if __name__ == "__main__":

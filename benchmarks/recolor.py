@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _command
 from benchmarks.compose import MAX_ITER, TILE, Scene, bundle, draw
 from rrm.domain.coloring import parse
 from rrm.domain.tiling import TileGrid
@@ -81,9 +82,7 @@ def measure(sides: list[int]) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="one small size")
+    parser = _command.parser(__doc__, quick="one small size")
     parser.add_argument("--sides", default="4096,16384", help="of square pictures: multiples of 4096, or less")
     parser.add_argument("--paint", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -93,8 +92,7 @@ def main() -> None:
         return
     results = measure([1024] if options.quick else [int(side) for side in options.sides.split(",")])
     _print(results)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    _command.keep(results, options)
 
 
 def _print(results: dict[str, Any]) -> None:

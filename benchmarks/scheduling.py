@@ -2,14 +2,13 @@
 
 python -m benchmarks scheduling [--json FILE] [--plot FILE.png] [--quick] [--only PART …] [--seeds 3] [--leases 1000]
 
-The parts: points (the load), others (what else may differ), scale (10,000 nodes), day (the autoscaler). `python -m
-rrm.simulate` does the like for a farm of your own.
+The parts: points (the load), others (what else may differ), scale (10,000 nodes), day (the autoscaler; its figure goes
+beside the other, as FILE-day.png). `python -m rrm.simulate` does the like for a farm of your own.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _command
 from rrm.simulate import plots, tables
 from rrm.simulate.dispatch import StreakBound
 from rrm.simulate.engine import Simulation
@@ -106,20 +106,14 @@ def day(jobs: int) -> tuple[Figures, list[Turn]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write every figure to this file")
-    parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="also draw them; the day goes beside, as FILE-day"
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer orders, one run of each")
+    parser = _command.parser(__doc__, quick="fewer orders, one run of each", plot=True)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--leases", type=int, default=10_000_000, help="of the part scale")
     given = parser.parse_args()
     found = measure(given)
     print(f"\n{tables.LEGEND}")
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    _command.keep(found, given)
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:

@@ -8,15 +8,14 @@ the gateway and, in the same run, from a session side that stands alone. Frames 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _command
 from benchmarks.streaming import measure, own_side
 from tests.acceptance.stack import Client, running_rrm
 
@@ -72,9 +71,7 @@ def _median(seconds: list[float]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="a few seconds")
+    parser = _command.parser(__doc__, quick="a few seconds")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running_rrm(Path(folder)) as stack, stack.client() as client:
         client.call("PATCH", "resource/mandelbrot/", json={"min_nodes": 1, "max_nodes": 1})
@@ -87,8 +84,7 @@ def main() -> None:
     print(f"\n{'':28}{'gateway':>10}{'node':>10}")
     for name, value in results["gateway"].items():
         print(f"{name:28}{value:10}{results['node'][name]:10}")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    _command.keep(results, options)
 
 
 if __name__ == "__main__":

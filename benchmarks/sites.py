@@ -10,7 +10,6 @@ are medians, in milliseconds unless said otherwise.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -27,6 +26,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks import _command
 from deployment.minicluster.cluster import MiniCluster, running_cluster
 from deployment.minicluster.sshd import SshHost
 from rrm.launchers.base import Batch, Launcher, Liveness, NodeSpec
@@ -199,9 +199,7 @@ def show(found: Figures) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write every figure to this file")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the repeats")
+    parser = _command.parser(__doc__, quick="a tenth of the repeats")
     parser.add_argument("--repeats", type=int, default=200)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="rrm-bench-", dir="/var/tmp"))
@@ -216,8 +214,7 @@ def main() -> None:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(found)
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2))
+    _command.keep(found, options)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,6 @@ else the machine does meets both. Figures are medians; the JSON has every single
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import platform
 import statistics
@@ -23,6 +21,7 @@ from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 from typing import Any
 
+from benchmarks import _command
 from benchmarks.whole import bare, calls, inputs, report, through
 from benchmarks.whole.inputs import Input
 from benchmarks.whole.viewers import viewers
@@ -186,24 +185,22 @@ def measure(options: Options, parts: list[str]) -> Figures:
     return figures
 
 
+def _draw(figures: dict[str, Any], target: Path) -> None:
+    from benchmarks.whole import plot  # needs matplotlib
+
+    plot.draw(figures, target)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write every figure to this file")
-    parser.add_argument("--plot", type=Path, help="also draw the figures (needs matplotlib)")
-    parser.add_argument("--quick", action="store_true", help="fewer repeats and a smaller wide view")
+    parser = _command.parser(__doc__, quick="fewer repeats and a smaller wide view", plot=True)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--viewers", type=int, default=200)
     parser.add_argument("--only", nargs="+", default=["starts", *PARTS], choices=["starts", *PARTS])
     given = parser.parse_args()
     options = Options(1 if given.quick else given.repeats, given.viewers, given.quick)
     figures = measure(options, given.only)
-    if given.json:
-        given.json.write_text(json.dumps(figures, indent=1) + "\n")
     report.show(figures)
-    if given.plot:
-        from benchmarks.whole import plot
-
-        plot.draw(figures, given.plot)
+    _command.keep(figures, given, _draw)
 
 
 if __name__ == "__main__":

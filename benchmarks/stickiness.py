@@ -10,8 +10,6 @@ turn (least loaded: each node has one job at a time). Hit rates are told by the 
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import random
 import re
@@ -25,6 +23,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks import _command
 from tests.acceptance.stack import ROOT, Client, Stack, running_rrm
 
 MODELS = ROOT / "deployment" / "populate" / "embedded.yaml"
@@ -145,10 +144,7 @@ def _plot(figures: Figures, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--plot", type=Path, help="also draw them (needs matplotlib)")
-    parser.add_argument("--quick", action="store_true", help="fewer jobs and models, once")
+    parser = _command.parser(__doc__, quick="fewer jobs and models, once", plot=True)
     parser.add_argument("--jobs", type=int, default=160)
     parser.add_argument("--models", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=1)
@@ -156,10 +152,7 @@ def main() -> None:
     jobs, models = (40, 5) if options.quick else (options.jobs, options.models)
     figures = measure(jobs, models, 1 if options.quick else options.repeats)
     _show(figures)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2))
-    if options.plot:
-        _plot(figures, options.plot)
+    _command.keep(figures, options, _plot)
 
 
 if __name__ == "__main__":

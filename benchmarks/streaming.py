@@ -7,7 +7,6 @@ Without --url a session side of its own is started on this machine. Frames are 1
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -18,10 +17,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
+
+from benchmarks import _command
 
 SIZE = {"width": 1280, "height": 720}
 RADIUS = 0.005
@@ -158,9 +158,7 @@ def own_side() -> Iterator[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="a few seconds")
+    parser = _command.parser(__doc__, quick="a few seconds")
     parser.add_argument("--url", help="of a session's WebSocket")
     parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="for that one")
     options = parser.parse_args()
@@ -169,8 +167,7 @@ def main() -> None:
         results = asyncio.run(measure(url, headers, quick=options.quick))
     for name, value in results.items():
         print(f"{name:16}{value:10}")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    _command.keep(results, options)
 
 
 if __name__ == "__main__":

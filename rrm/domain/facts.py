@@ -44,7 +44,7 @@ class NodeFacts:
     rank: int = 0
     """The place of its site in the resource's order of preference; 0 is the first."""
     free_since: datetime | None = None
-    """Since when it is idle; None: long since, if it is."""
+    """Since when it is idle; None: long since, if it is. Of a node that asks None: it was at work until now."""
 
 
 class Kind(NamedTuple):
@@ -85,6 +85,8 @@ class JobFacts:
     """When a node was last given a lease of its model; None: never, or `Queues` keep count."""
     is_loadable: bool = True
     """False while its model is quarantined: only nodes that hold it run it."""
+    is_begun: bool = False
+    """Whether a node ever turned to it; `Queues` keep count of their own claims."""
 
     @property
     def kind(self) -> Kind:
@@ -133,8 +135,12 @@ class Holders:
 
     def among(self, job: JobFacts) -> tuple[int, float]:
         """How many nodes hold the job's model where it may run, and when the first of them is free (0 if none)."""
-        sites = self.by_model.get((job.resource, job.model), {})
+        sites = self.by_model.get((job.resource, job.model))
+        if not sites:
+            return 0, 0.0
         able = [facts for site, facts in sites.items() if job.sites is None or site in job.sites]
+        if len(able) == 1:
+            return able[0]
         return sum(count for count, _ in able), min((soonest for _, soonest in able), default=0.0)
 
 

@@ -9,10 +9,12 @@ look at the others.
 from __future__ import annotations
 
 import heapq
+import math
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from rrm.domain.facts import RANK, JobFacts, Kind, NodeFacts
 
@@ -37,8 +39,12 @@ class Queue:
     @property
     def waits_since(self) -> datetime:
         """Since when nobody does anything about it: what is served does not starve, however old it is."""
-        known = (self.served_at, self.head.served_at)
-        return max([self.head.created_at, *(at for at in known if at is not None)])
+        since, head = self.head.created_at, self.head
+        if self.served_at is not None and self.served_at > since:
+            since = self.served_at
+        if head.served_at is not None and head.served_at > since:
+            since = head.served_at
+        return since
 
 
 @dataclass(slots=True)
@@ -52,18 +58,27 @@ class _Lane:
 
     @property
     def head(self) -> Entry | None:
+        return self.entries[self.first] if self.jobs else None
+
+    def begin(self, job_id: str) -> None:
+        """A node turns to the job."""
+        if not self.jobs[job_id].is_begun:
+            self.jobs[job_id] = replace(self.jobs[job_id], is_begun=True)
+
+    def remove(self, job_id: str) -> JobFacts:
+        """The job is not to be found any more; entries are let go once enough of them are of such jobs."""
+        job = self.jobs.pop(job_id)
         while self.first < len(self.entries) and self.entries[self.first][1] not in self.jobs:
             self.first += 1
         if self.first > _TRIMMED and 2 * self.first > len(self.entries):
             del self.entries[: self.first]
             self.first = 0
-        return self.entries[self.first] if self.jobs else None
+        return job
 
     def next_for(self, asking: Asking) -> Entry | None:
         """The oldest job that has nothing against the node; nearly always the head."""
-        head = self.head
-        suits = asking.suits
-        if head is None or suits is None or suits(self.jobs[head[1]]):
+        head, suits = self.head, asking.suits
+        if suits is None or head is None or suits(self.jobs[head[1]]):
             return head
         for at in range(self.first + 1, len(self.entries)):
             job = self.jobs.get(self.entries[at][1])
@@ -72,8 +87,7 @@ class _Lane:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(NamedTuple):
     """What one decision goes by: the node that asks, the rounds of owners, and the owners at their limit of nodes."""
 
     node: NodeFacts
@@ -103,11 +117,16 @@ class QueuesOfClass:
     """The head of each lane of a kind: since when it waits, its id and model; oldest first."""
     served: dict[str, datetime] = field(default_factory=dict)
     """When a lease of a model that waits was last given."""
+    least_load: float = math.inf
+    """No job that waits has a shorter load, in seconds."""
 
     def queue(self, model: str, asking: Asking) -> Queue | None:
         """What the node may run of `model`."""
         found: Queue | None = None
-        for kind, lane in self.lanes.get(model, {}).items():
+        lanes = self.lanes.get(model)
+        if lanes is None:
+            return None
+        for kind, lane in lanes.items():
             entry = lane.next_for(asking) if asking.may_take(kind) else None
             if entry is None:
                 continue
@@ -127,14 +146,21 @@ class QueuesOfClass:
         """
         seen = set(asking.node.held)
         able = [kind for kind in self.heads if (before is None or kind.is_light) and asking.may_take(kind)]
-        for turn, model in heapq.merge(*(_in_turn(self.heads[kind], kind, asking) for kind in able)):
+        in_turn = [_in_turn(self.heads[kind], kind, asking) for kind in able]
+        for turn, model in in_turn[0] if len(in_turn) == 1 else heapq.merge(*in_turn):
             if before is not None and turn > before:
                 return
-            if model not in seen:
-                seen.add(model)
+            if model in seen:
+                continue
+            seen.add(model)
+            lanes, queue = self.lanes[model], None
+            if len(lanes) == 1 and asking.suits is None:
+                [lane] = lanes.values()
+                queue = Queue(lane.jobs[turn[3]], turn, lane.seconds, self.served.get(model))
+            else:
                 queue = self.queue(model, asking)
-                if queue is not None:
-                    yield queue
+            if queue is not None:
+                yield queue
 
     def replace_head(self, kind: Kind, model: str, old: Entry | None, new: Entry | None) -> None:
         """Note that another job is now the first of a lane."""
@@ -150,7 +176,8 @@ class QueuesOfClass:
 
 
 def _in_turn(heads: Iterable[tuple[datetime, str, str]], kind: Kind, asking: Asking) -> Iterator[tuple[Turn, str]]:
-    return ((asking.turn(kind, (at, id_)), model) for at, id_, model in heads)
+    first, second = asking.rounds.get(kind.owner, 0), not kind.pressed
+    return (((first, second, at, id_), model) for at, id_, model in heads)
 
 
 @dataclass(slots=True)
@@ -193,6 +220,7 @@ class Queues:
             insort(lane.entries, entry, lo=lane.first)
         lane.jobs[job.id] = job
         lane.seconds += job.remaining_seconds
+        queues.least_load = min(queues.least_load, job.load_seconds)
         self._places[job.id] = _Place(queues, lane, kind, job.remaining_seconds)
         self.exceptions += bool(job.refused)
         if before is None or entry < before:
@@ -204,6 +232,7 @@ class Queues:
         taken = min(seconds, place.remaining)
         place.lane.seconds -= taken
         place.remaining -= taken
+        place.lane.begin(job.id)
         if now is not None:
             place.queues.served[job.model] = now
 
@@ -213,7 +242,7 @@ class Queues:
         queues, lane, kind = place.queues, place.lane, place.kind
         before = lane.head
         lane.seconds -= place.remaining
-        self.exceptions -= bool(lane.jobs.pop(job.id).refused)
+        self.exceptions -= bool(lane.remove(job.id).refused)
         queues.replace_head(kind, job.model, before, lane.head)
         if not lane.jobs:
             lanes = queues.lanes[job.model]

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
-from operator import attrgetter
+from typing import NamedTuple
 
 from rrm.domain.facts import Holders, JobFacts, NodeFacts, is_in_time
 from rrm.domain.queues import Asking, Queue, Queues, QueuesOfClass
@@ -50,8 +50,12 @@ class Policy:
     """How many times the load at stake a streak lasts at least."""
     age_factor: float = 2.0
     """A job is aged once it has waited this many load times."""
+    rest_seconds: float = 1.0
+    """A node that had nothing to do for so long has time for a job that waits though its model is served."""
     heads: int = 24
-    """How many cold models to look at, those first whose turn is next."""
+    """How many cold models that the node may load to look at, those first whose turn is next."""
+    looks: int = 240
+    """How many to look at in all, with those that it may not load or that are left to others."""
     soon_seconds: float = 2.0
     """Free nodes of sites that come first get what they can begin and end within this time."""
     spill_seconds: float = 3.0
@@ -99,9 +103,7 @@ def choose(
     asking = Asking(node, rounds or {}, full, suits)
     market = _Market(asking, holders, now, policy)
     for waiting in queues.classes(node.resource):
-        found = (waiting.queue(model, asking) for model in node.held)
-        mine = (queue for queue in found if queue is not None and not market.is_left_to_others(queue))
-        warm = min(mine, key=attrgetter("turn"), default=None)
+        warm = market.warm(waiting)
         cold = market.cold(waiting, warm)
         if cold is not None:
             return cold
@@ -110,8 +112,7 @@ def choose(
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Market:
+class _Market(NamedTuple):
     """One decision: who asks, who holds what, and the rules."""
 
     asking: Asking
@@ -119,22 +120,56 @@ class _Market:
     now: datetime
     policy: Policy
 
+    def warm(self, waiting: QueuesOfClass) -> Queue | None:
+        """The work whose turn is next of a model that the node holds."""
+        first: Queue | None = None
+        for model in self.asking.node.held:
+            queue = waiting.queue(model, self.asking)
+            if queue is None or self.is_left_to_others(queue):
+                continue
+            if first is None or queue.turn < first.turn:
+                first = queue
+        return first
+
     def cold(self, waiting: QueuesOfClass, warm: Queue | None) -> Choice | None:
         """The first job of a model that the node lacks that is worth the load now, rather than `warm`."""
         node = self.asking.node
         if not node.may_load:
             return None
-        is_used_up = warm is None or node.streak >= self.policy.streak_limit
-        # In its streak a node does nothing for those behind.
-        ahead = None if is_used_up or warm is None else warm.turn
-        heavy = _Heavy(self, warm, is_over=not is_used_up)
-        for queue in islice(waiting.cold(self.asking, ahead), self.policy.heads):
-            if not queue.head.is_loadable or self.is_left_to_others(queue):
+        if warm is not None and node.streak < self.policy.streak_limit:
+            # In its streak a node does nothing for those behind.
+            return self._first_light(waiting, warm)
+        heavy, heads, may_be_left = self._heavy(warm), self.policy.heads, node.rank > 0
+        if heavy.longest < waiting.least_load:
+            return None
+        for queue in islice(waiting.cold(self.asking), self.policy.looks):
+            if not queue.head.is_loadable or (may_be_left and self.is_left_to_others(queue)):
                 continue
             choice = self._light(queue, warm) if queue.head.is_light else heavy.look_at(queue)
+            heads -= 1
+            if choice is not None or not heads:
+                return choice or heavy.another
+        return heavy.another
+
+    def _first_light(self, waiting: QueuesOfClass, warm: Queue) -> Choice | None:
+        """What is as good as held and comes before `warm`."""
+        for queue in islice(waiting.cold(self.asking, warm.turn), self.policy.looks):
+            if not queue.head.is_loadable or self.is_left_to_others(queue):
+                continue
+            choice = self._light(queue, warm)
             if choice is not None:
                 return choice
-        return heavy.another
+        return None
+
+    def _heavy(self, warm: Queue | None) -> _Heavy:
+        node, policy = self.asking.node, self.policy
+        if warm is None:
+            return _Heavy(self, None, math.inf, self._seconds_since(node.free_since, 0.0) >= policy.rest_seconds)
+        lasted = self._seconds_since(node.streak_since, math.inf)
+        return _Heavy(self, warm, lasted / policy.streak_loads if policy.streak_loads else math.inf, has_rested=False)
+
+    def _seconds_since(self, at: datetime | None, unknown: float) -> float:
+        return unknown if at is None else (self.now - at).total_seconds()
 
     def _light(self, queue: Queue, warm: Queue | None) -> Choice | None:
         head, node = queue.head, self.asking.node
@@ -168,8 +203,12 @@ class _Heavy:
 
     market: _Market
     warm: Queue | None
-    is_over: bool
-    """Nothing is loaded now, or the next load is for an aged job, whenever that is: smaller ones would delay it."""
+    longest: float
+    """The seconds of the longest load that the streak is worth."""
+    has_rested: bool
+    """The node has nothing else to do, and had not a moment ago."""
+    is_over: bool = False
+    """The next load is for an aged job, whenever that is: smaller ones would delay it."""
     another: Choice | None = None
     """More nodes for a model that some hold: if none of the other models is without."""
     share: float = 0.0
@@ -193,14 +232,12 @@ class _Heavy:
         return choice if reason is Reason.AGED or queue.seconds >= self.share else None
 
     def _reason(self, queue: Queue, *, is_aged: bool) -> Reason | None:
-        head, market, warm = queue.head, self.market, self.warm
-        if warm is not None:
-            since = market.asking.node.streak_since
-            lasted = (market.now - since).total_seconds() if since is not None else math.inf
-            is_ahead = queue.turn[0] > warm.turn[0]  # the owner, by rounds: then the job has to be aged
-            if lasted < market.policy.streak_loads * head.load_seconds or (is_ahead and not is_aged):
-                return None
-        count, soonest = market.holders.among(head)
+        head, warm = queue.head, self.warm
+        if head.load_seconds > self.longest:
+            return None
+        if warm is not None and queue.turn[0] > warm.turn[0] and not is_aged:  # the owner is ahead, by rounds
+            return None
+        count, soonest = self.market.holders.among(head)
         if count == 0:
             return Reason.NO_HOLDER
         if is_aged:
@@ -209,5 +246,10 @@ class _Heavy:
         return Reason.BREAK_EVEN if soonest + ahead / count >= head.load_seconds else None
 
     def _is_aged(self, queue: Queue) -> bool:
-        waits = (self.market.now - queue.waits_since).total_seconds()
-        return waits >= self.market.policy.age_factor * queue.head.load_seconds
+        head, now = queue.head, self.market.now
+        limit = self.market.policy.age_factor * head.load_seconds
+        if (now - head.created_at).total_seconds() < limit:
+            return False
+        if self.has_rested and not head.is_begun:
+            return True
+        return (now - queue.waits_since).total_seconds() >= limit

@@ -87,21 +87,9 @@ def _demand_options(demand: argparse._ArgumentGroup) -> None:
 
 
 def _workload(given: argparse.Namespace, rho: float) -> Workload:
-    return Workload(
-        rho=rho,
-        jobs=given.jobs,
-        nodes=given.nodes,
-        capacity=given.capacity,
-        models=given.models,
-        zipf=given.zipf,
-        seconds=given.seconds,
-        load=given.load,
-        leases=given.leases,
-        arrivals=given.arrivals,
-        owners=given.owners,
-        sessions_per_hour=given.sessions,
-        node_mtbf=None if given.mtbf is None else given.mtbf * 3600,
-    )
+    same = {name: value for name, value in vars(given).items() if name in Workload.__slots__ and name != "rho"}
+    node_mtbf = None if given.mtbf is None else given.mtbf * 3600
+    return Workload(rho, **(same | {"sessions_per_hour": given.sessions, "node_mtbf": node_mtbf}))
 
 
 def _dispatchers(given: argparse.Namespace) -> list[Any]:

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from rrm.domain.facts import Holders, JobFacts, NodeFacts
+from rrm.domain.facts import JobFacts, NodeFacts
 from rrm.domain.fairness import Ledger
 from rrm.domain.queues import Queues
 from rrm.domain.scheduling import DEFAULTS, Policy, choose
-from rrm.simulate.farm import RESOURCE, Farm, HeldBy, Job, Node
+from rrm.simulate.farm import RESOURCE, Farm, FarmHolders, HeldBy, Job, Node
 
 EPOCH = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -78,7 +78,7 @@ class StreakBound:
 
     def start(self, farm: Farm, chance: random.Random) -> None:
         self.farm = farm
-        self.holders = Holders(HeldBy(farm))
+        self.holders = FarmHolders(HeldBy(farm), farm=farm)
 
     def submit(self, job: Job, leases: int) -> Iterable[Node]:
         known = self.jobs.get(job.id)
@@ -108,25 +108,34 @@ class StreakBound:
             remaining_seconds=job.unclaimed * order.estimate,
             load_seconds=self.farm.loads[order.model],
             lease_seconds=order.estimate,
+            is_begun=job.began is not None,
         )
 
     def pick(self, node: Node) -> tuple[Job, str] | None:
         if not self.jobs:
             return None
-        facts = NodeFacts(node.id, RESOURCE, node.site, node.models, node.streak, streak_since=node.streak_since)
+        facts = NodeFacts(
+            node.id,
+            RESOURCE,
+            node.site,
+            node.models,
+            node.streak,
+            streak_since=node.streak_since,
+            free_since=instant(node.idle_since) if node.is_idle else None,
+        )
         rounds = self.ledger if len(self.asking) > 1 else None
         now = instant(self.farm.now)
         choice = choose(facts, self.queues, self.holders, now, rounds=rounds, policy=self.policy)
         if choice is None:
             return None
         node.streak, node.streak_since = choice.streak, choice.streak_since
-        return self._claimed(choice.job_id), choice.reason
+        return self._claimed(choice.job_id, now), choice.reason
 
-    def _claimed(self, job_id: str) -> Job:
+    def _claimed(self, job_id: str, now: datetime) -> Job:
         job, known = self.jobs[job_id]
         owner = job.order.owner
         self.ledger.charge(owner, job.order.estimate)
-        self.queues.claim(known, job.order.estimate, instant(self.farm.now))
+        self.queues.claim(known, job.order.estimate, now)
         if job.unclaimed > 1:
             return job
         self.queues.remove(known)

@@ -79,8 +79,8 @@ class Simulation:
         for site, nodes in scenario.nodes.items():
             for _ in range(nodes):
                 self.join(site)
-        self._next_order()
-        self._next_visit()
+        self._next(self._orders, self._ordered)
+        self._next(self._visits, self._visited)
         if scaler is not None:
             scaler.start(self)
 
@@ -117,15 +117,15 @@ class Simulation:
         """Let something happen at an instant."""
         heapq.heappush(self._events, (when, next(self._order), act, what))
 
-    def _next_order(self, _: None = None) -> None:
-        order = next(self._orders, None)
-        if order is None:
+    def _next(self, source: Iterator[Order | Visit], act: Callable[..., None]) -> None:
+        coming = next(source, None)
+        if coming is None:
             self._coming -= 1
         else:
-            self.at(order.at, self._ordered, order)
+            self.at(coming.at, act, coming)
 
     def _ordered(self, order: Order) -> None:
-        self._next_order()
+        self._next(self._orders, self._ordered)
         job = Job(f"{next(self._numbers):010}", order, order.leases)
         self.jobs[job.id] = job
         self._offer(self.dispatcher.submit(job, order.leases))
@@ -236,15 +236,8 @@ class Simulation:
                 self.farm.rest(node)
             self._ask_later()
 
-    def _next_visit(self, _: None = None) -> None:
-        visit = next(self._visits, None)
-        if visit is None:
-            self._coming -= 1
-        else:
-            self.at(visit.at, self._visited, visit)
-
     def _visited(self, visit: Visit) -> None:
-        self._next_visit()
+        self._next(self._visits, self._visited)
         self.visits_open += 1
         idle = {node.id: node for node in self.idle_nodes()}
         best = booking.best([booking.Free(node.id, visit.model in node.held, len(node.held)) for node in idle.values()])

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from rrm.domain.facts import Holders, JobFacts
 from rrm.simulate.arrivals import Order
 
 RESOURCE = "farm"
@@ -75,14 +76,14 @@ class Holding:
         else:
             heapq.heappush(self.free, (node.free_at, node.number, node))
 
-    def soonest(self) -> float:
-        """When the first of them is expected to be free; in the past if one is."""
+    def seconds_from(self, now: float) -> float:
+        """Until the first of them is expected to be free; 0 if one is, or should be."""
         if self.idle:
             return 0.0
         while True:
             at, _, node = self.free[0]
             if node.free_at == at and node in self.nodes:
-                return at
+                return at - now if at > now else 0.0
             heapq.heappop(self.free)
 
 
@@ -179,6 +180,23 @@ class Farm:
                 yield node
 
 
+@dataclass(frozen=True, slots=True)
+class FarmHolders(Holders):
+    """Who holds what in the farm, found when it is asked for."""
+
+    farm: Farm = field(kw_only=True)
+
+    def among(self, job: JobFacts) -> tuple[int, float]:
+        """As that of any holders, without a look at sites where there is one."""
+        sites = self.farm.holding.get(job.model)
+        if sites is None:
+            return 0, 0.0
+        if len(sites) > 1 or job.sites is not None:
+            return Holders.among(self, job)
+        [holding] = sites.values()
+        return len(holding.nodes), holding.seconds_from(self.farm.now)
+
+
 class HeldBy(Mapping[tuple[str, str], Mapping[str, tuple[int, float]]]):
     """The farm as `scheduling.Holders` reads it, made when it is asked for."""
 
@@ -187,10 +205,8 @@ class HeldBy(Mapping[tuple[str, str], Mapping[str, tuple[int, float]]]):
 
     def __getitem__(self, key: tuple[str, str]) -> Mapping[str, tuple[int, float]]:
         now = self._farm.now
-        return {
-            site: (len(holding.nodes), max(0.0, holding.soonest() - now))
-            for site, holding in self._farm.holding[key[1]].items()
-        }
+        sites = self._farm.holding[key[1]].items()
+        return {site: (len(holding.nodes), holding.seconds_from(now)) for site, holding in sites}
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return ((RESOURCE, model) for model in self._farm.holding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from abc import ABC, abstractmethod
 from bisect import bisect, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from rrm.simulate.farm import Farm, Job, Node
 _POINTS = 100  # of each node on the ring
 
 
-class Push:
+class Push(ABC):
     """Placement at arrival: each lease goes to the queue of one node, which serves it in order."""
 
     name = "push"
@@ -41,9 +42,9 @@ class Push:
         node.queue.append(job)
         return [node] if node.is_idle else []
 
+    @abstractmethod
     def place(self, job: Job, nodes: list[Node]) -> Node:
         """Which of the nodes gets it."""
-        raise NotImplementedError
 
     def pick(self, node: Node) -> tuple[Job, str] | None:
         return (node.queue.popleft(), self.name) if node.queue else None
@@ -120,7 +121,7 @@ class Score(Push):
         return max(nodes, key=score)
 
 
-class Shelf:
+class Shelf(ABC):
     """Late binding by age: all jobs wait together, and a node that is free takes one by the rule of `next`."""
 
     name = "shelf"
@@ -155,8 +156,9 @@ class Shelf:
         self.waiting -= 1
         return job, self.name
 
+    @abstractmethod
     def next(self, node: Node) -> Job | None:
-        raise NotImplementedError
+        """Whose lease the node does; None if it is to wait. Something waits."""
 
     def warmest(self, node: Node) -> Job | None:
         """The oldest job of a model that the node holds."""
@@ -170,7 +172,7 @@ class Shelf:
     def left(self, node: Node) -> Iterable[Node]:
         return self.farm.spare()
 
-    def joined(self, node: Node) -> None:
+    def joined(self, node: Node) -> None:  # noqa: B027 - it asks by itself
         pass
 
 

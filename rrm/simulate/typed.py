@@ -9,25 +9,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rrm.simulate.rivals import ALL
+from rrm.typed import number
 
 
 def least(limit: float) -> Callable[[str], float]:
     """A finite number, `limit` at least."""
 
     def read(text: str) -> float:
-        number = _number(text)
-        if number < limit:
+        found = number(text)
+        if found < limit:
             raise ArgumentTypeError(f"{text} is less than {limit:g}")
-        return number
+        return found
 
     return read
 
 
 def above_zero(text: str) -> float:
-    number = _number(text)
-    if number <= 0:
+    found = number(text)
+    if found <= 0:
         raise ArgumentTypeError(f"{text} is not above 0")
-    return number
+    return found
 
 
 def count(text: str) -> int:
@@ -40,7 +41,7 @@ def count(text: str) -> int:
 def nodes(text: str) -> dict[str, int]:
     """`8` or `lab=8,cluster=40`."""
     parts = (part.rpartition("=") for part in text.split(","))
-    return {site or "here": count(number) for site, _, number in parts}
+    return {site or "here": count(many) for site, _, many in parts}
 
 
 def scale(text: str) -> tuple[int, int]:
@@ -75,13 +76,3 @@ def loads(path: Path) -> dict[str, float]:
     if any(not math.isfinite(value) or value < 0 for value in seconds.values()):
         raise ValueError(f"{path} has loads that are no lengths of time.")
     return seconds
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ArgumentTypeError(f"{text!r} is not a number")
-    return number

@@ -54,7 +54,7 @@ class KeptQueues(RuleBasedStateMachine):
         if job.id in self.now_left:
             left = self.now_left[job.id]
             self.kept.claim(job, left.remaining_seconds * part)
-            self.now_left[job.id] = replace(left, remaining_seconds=left.remaining_seconds * (1 - part))
+            self.now_left[job.id] = replace(left, remaining_seconds=left.remaining_seconds * (1 - part), is_begun=True)
 
     @rule(job=consumes(known))
     def remove(self, job: JobFacts) -> None:

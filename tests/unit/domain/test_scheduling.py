@@ -16,8 +16,9 @@ from rrm.domain.facts import Holders, JobFacts, NodeFacts, is_done_before, is_pr
 from rrm.domain.orders import POLICIES, PRIORITIES
 from rrm.domain.queues import Queues
 from rrm.domain.scheduling import Choice, Policy, Reason, choose
+from tests.unit.domain import offers
+from tests.unit.domain.offers import NOW
 
-NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 LOAD = 60.0
 LOADED = NOW + timedelta(seconds=LOAD)
 K = 16
@@ -253,6 +254,52 @@ def test_only_so_many_cold_models_are_looked_at() -> None:
     assert choose(node(), jobs, holders, NOW, policy=Policy(heads=2)) is not None
 
 
+@pytest.mark.parametrize("hidden", [{"is_loadable": False}, {"sites": frozenset({"near", "here"})}])
+def test_what_a_node_may_not_load_hides_nothing_behind_it(hidden: dict[str, Any]) -> None:
+    far = node("n1", rank=1)
+    near = node("n2", site="near", rank=0)
+    ahead = [job(f"x{at}", f"m{at}", age=2, load_seconds=1.5, remaining_seconds=0.1, **hidden) for at in range(60)]
+    jobs = [*ahead, job("last", "b", age=1, sites=frozenset({"here"}))]
+    choice = choose(far, jobs, Holders.of([near]), NOW)
+    assert choice is not None
+    assert choice.job_id == "last"
+    assert choose(far, jobs, Holders.of([near]), NOW, policy=Policy(looks=60)) is None
+
+
+def test_a_node_that_has_rested_takes_an_aged_job_though_others_serve_its_model() -> None:
+    served = NOW - timedelta(seconds=1)
+    jobs = [job("x", "a", age=2 * LOAD, served_at=served)]
+    rested = node(free_since=NOW - timedelta(seconds=1))
+    choice = decide(rested, jobs, busy("n2", "a"))
+    assert choice == Choice("x", "a", Reason.AGED, streak=0, streak_since=LOADED)
+    assert decide(node(), jobs, busy("n2", "a")) is None
+    assert decide(node(free_since=NOW), jobs, busy("n2", "a")) is None
+    assert decide(rested, [replace(jobs[0], is_begun=True)], busy("n2", "a")) is None
+    assert decide(rested, [job("x", "a", age=2 * LOAD - 1, served_at=served)], busy("n2", "a")) is None
+
+
+def test_a_light_job_that_others_should_do_hides_no_other_light_one() -> None:
+    light = {"load_seconds": 0.0}
+    jobs = [
+        job("refused", "b", age=9, refused=frozenset({"n1"}), **light),
+        job("young", "b", age=1, **light),
+        job("next", "c", age=8, **light),
+        job("warm", "a", age=5),
+    ]
+    choice = decide(node("n1", "a", streak=3), jobs)
+    assert choice is not None
+    assert choice.job_id == "next"
+
+
+def test_a_node_turns_to_a_job_when_it_claims_a_part_of_it() -> None:
+    waiting = job("x", "a", age=2 * LOAD)
+    queues, holders = Queues([waiting]), Holders.of([busy("n2", "a")])
+    rested = node(free_since=NOW - timedelta(seconds=1))
+    assert choose(rested, queues, holders, NOW) is not None
+    queues.claim(waiting, 1.0, NOW - timedelta(seconds=1))
+    assert choose(rested, queues, holders, NOW) is None
+
+
 @pytest.mark.parametrize(
     ("policy", "sites"), [("any", None), ("only", frozenset({"a", "b"})), ("split", frozenset({"b"}))]
 )
@@ -261,28 +308,8 @@ def test_the_policy_says_where_a_job_may_run(policy: str, sites: frozenset[str] 
     assert open_sites(policy, listed=["a", "b"], with_work=["b"]) == sites
 
 
-names = st.sampled_from("abcd")
-jobs_of_any_kind = st.builds(
-    JobFacts,
-    id=st.uuids().map(str),
-    resource=st.sampled_from(["mandelbrot", "other"]),
-    model=names,
-    owner=names,
-    priority=st.sampled_from(PRIORITIES),
-    created_at=st.floats(0, 1000).map(lambda age: NOW - timedelta(seconds=age)),
-    remaining_seconds=st.floats(0, 1000),
-    load_seconds=st.floats(0, 100),
-    sites=st.none() | st.frozensets(names),
-)
-nodes_of_any_kind = st.builds(
-    NodeFacts,
-    id=st.uuids().map(str),
-    resource=st.sampled_from(["mandelbrot", "other"]),
-    site=names,
-    held=st.frozensets(names),
-    streak=st.integers(0, 40),
-    busy_seconds=st.floats(0, 100),
-)
+jobs_of_any_kind = st.builds(JobFacts, **offers.JOB)
+nodes_of_any_kind = st.builds(NodeFacts, id=st.uuids().map(str), busy_seconds=st.floats(0, 100), **offers.NODE)
 
 
 @settings(max_examples=300)

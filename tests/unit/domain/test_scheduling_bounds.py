@@ -6,20 +6,19 @@ import heapq
 import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrm.domain.facts import RANK, Holders, JobFacts, NodeFacts, is_in_time, may_run
-from rrm.domain.orders import PRIORITIES
 from rrm.domain.queues import Queues
 from rrm.domain.scheduling import DEFAULTS, Choice, Reason, choose
+from tests.unit.domain import offers
+from tests.unit.domain.offers import NAMES, NOW, ago
 
-NOW = datetime(2030, 1, 1, tzinfo=UTC)
 K, LOADS, AGED = DEFAULTS.streak_limit, DEFAULTS.streak_loads, DEFAULTS.age_factor
-names = st.sampled_from("abcd")
 
 
 def job(id_: str, model: str, load: float, work: float, age: float = 0.0) -> JobFacts:
@@ -142,16 +141,9 @@ def any_job(model: str, **facts: Any) -> JobFacts:
 
 jobs_of_any_kind = st.builds(
     any_job,
-    id=st.uuids().map(str),
-    resource=st.sampled_from(["mandelbrot", "other"]),
-    model=names,
-    owner=names,
-    priority=st.sampled_from(PRIORITIES),
-    created_at=st.floats(0, 1000).map(lambda age: NOW - timedelta(seconds=age)),
-    remaining_seconds=st.floats(0, 1000),
-    load_seconds=st.floats(0, 100),
+    **offers.JOB,
     lease_seconds=st.floats(0, 5),
-    sites=st.none() | st.frozensets(names),
+    is_begun=st.booleans(),
     renderer=st.sampled_from(["mandelbrot", "external"]),
     refused=st.frozensets(st.sampled_from(["n1", "n2"])),
     deadline=st.none() | st.floats(0, 100).map(lambda left: NOW + timedelta(seconds=left)),
@@ -160,14 +152,12 @@ jobs_of_any_kind = st.builds(
 nodes_of_any_kind = st.builds(
     NodeFacts,
     id=st.sampled_from(["n1", "n2", "n3"]),
-    resource=st.sampled_from(["mandelbrot", "other"]),
-    site=names,
-    held=st.frozensets(names),
-    streak=st.integers(0, 40),
+    **offers.NODE,
     busy_seconds=st.sampled_from([0.0, 3.0]),
-    streak_since=st.none() | st.floats(0, 1000).map(lambda age: NOW - timedelta(seconds=age)),
+    streak_since=st.none() | ago(1000),
+    free_since=st.none() | ago(10),
     ends_at=st.none() | st.floats(0, 500).map(lambda left: NOW + timedelta(seconds=left)),
-    works_for=st.frozensets(names),
+    works_for=st.frozensets(NAMES),
     barred=st.frozensets(st.sampled_from(["mandelbrot", "external"])),
     may_load=st.booleans(),
     rank=st.integers(0, 2),
@@ -184,7 +174,7 @@ def _takes(node: NodeFacts, job: JobFacts, full: frozenset[str]) -> bool:
 @given(
     nodes=st.lists(nodes_of_any_kind, min_size=1, max_size=5),
     jobs=st.lists(jobs_of_any_kind, max_size=12),
-    full=st.frozensets(names),
+    full=st.frozensets(NAMES),
 )
 def test_no_node_gets_what_it_may_not_take(nodes: list[NodeFacts], jobs: list[JobFacts], full: frozenset[str]) -> None:
     choice = choose(nodes[0], jobs, Holders.of(nodes[1:]), NOW, full=full)
@@ -198,7 +188,7 @@ def test_no_node_gets_what_it_may_not_take(nodes: list[NodeFacts], jobs: list[Jo
 @given(
     nodes=st.lists(nodes_of_any_kind, min_size=1, max_size=5),
     jobs=st.lists(jobs_of_any_kind, max_size=12),
-    full=st.frozensets(names),
+    full=st.frozensets(NAMES),
 )
 def test_what_is_aged_is_never_left_to_an_idle_node(
     nodes: list[NodeFacts], jobs: list[JobFacts], full: frozenset[str]

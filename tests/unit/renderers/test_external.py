@@ -20,8 +20,8 @@ from renderers.client import ManagerClient
 from renderers.node import Identity
 from renderers.program import Program
 from tests.unit.renderers.manager_server import LAUNCH_TOKEN, Manager, serving
+from tests.unit.renderers.processes import ROOT, launched
 
-ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import json, os, signal, sys, time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -73,11 +73,7 @@ def node(
     command = [sys.executable, "-m", "renderers", "external", "--manager", manager.url, "--name", "rrm-x"]
     command += ["--hostname", "127.0.0.1", "--command", program, *options]
     errors = log.open("a") if log else None
-    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stderr=errors or subprocess.PIPE, text=True)
-    assert process.stdin is not None
-    process.stdin.write(LAUNCH_TOKEN + "\n")
-    process.stdin.close()
-    process.stdin = None
+    process = launched(command, errors=errors or subprocess.PIPE)
     try:
         yield process
     finally:

@@ -15,22 +15,14 @@ import pytest
 from renderers import __version__
 from renderers.mandelbrot.native import load
 from tests.unit.renderers.manager_server import LAUNCH_TOKEN, Manager, endless_lease, lease_document, serving
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.unit.renderers.processes import ROOT, launched
 
 
 @contextmanager
 def node(manager: Manager, *options: str, token: str = LAUNCH_TOKEN) -> Iterator["subprocess.Popen[str]"]:
     load()  # the code is kept, so that the process does not compile
     command = [sys.executable, "-m", "renderers", "mandelbrot", "--manager", manager.url, "--threads", "1", *options]
-    environment = os.environ | {"RRM_NODE_NAME": "rrm-from-environment"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdin is not None
-    process.stdin.write(token + "\n")
-    process.stdin.close()
-    process.stdin = None
+    process = launched(command, token, RRM_NODE_NAME="rrm-from-environment")
     try:
         yield process
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from rrm.client import Client, Progress, Refused, Unreachable
 from rrm.domain.coloring import METHODS
+from rrm.typed import number
 
 REFUSED, UNREACHABLE, NOT_COMPLETED, INTERRUPTED = 1, 3, 4, 130
 
@@ -48,8 +48,8 @@ class Command(BaseCommand):
         parser.add_argument("--tile", type=int, help="side of a tile in pixels (default 256; 512 for large images)")
         parser.add_argument("--palette")
         parser.add_argument("--method", choices=METHODS)
-        parser.add_argument("--offset", type=_number)
-        parser.add_argument("--scale", type=_number)
+        parser.add_argument("--offset", type=number)
+        parser.add_argument("--scale", type=number)
         parser.add_argument("--interior", metavar="#RRGGBB", help="colour of the inside")
         parser.add_argument(
             "--supersample", type=int, default=1, metavar="N", help="N x N samples for each pixel, up to 4"
@@ -228,16 +228,6 @@ def _size(text: str) -> tuple[int, int]:
     if not width.isdecimal() or not height.isdecimal():
         raise ArgumentTypeError(f"{text!r} is not a size like 1920x1080")
     return int(width), int(height)
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ArgumentTypeError(f"{text!r} is not a number")
-    return number
 
 
 def _json(text: str) -> Any:
