@@ -15,7 +15,17 @@ from rrm.domain.states import NodeState, SessionState
 from rrm.farm import booking, market, reports
 from rrm.farm.models import Node, Session
 
-_COLUMNS = ("resource_id", "site_id", "state", "streak", "streak_since", "ends_at", "reserved_for", "address")
+_COLUMNS = (
+    "resource_id",
+    "site_id",
+    "state",
+    "streak",
+    "streak_since",
+    "idle_since",
+    "ends_at",
+    "reserved_for",
+    "address",
+)
 
 
 def called(waiting: Mapping[UUID, str | None], now: datetime) -> set[UUID]:

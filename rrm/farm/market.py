@@ -136,6 +136,7 @@ class Market:
             works_for=works_for,
             rank=self.crowd.rank(node.site_id),
             may_load=self.may_load,
+            free_since=node.idle_since,
         )
 
     def choose(self, asking: NodeFacts, now: datetime) -> scheduling.Choice | None:
@@ -180,6 +181,7 @@ class Market:
             pressed=is_pressed(row.deadline, left, self.crowd.at(*bound_to), self.now),
             renderer=row.renderer,
             refused=frozenset(map(str, refused)),
+            is_begun=job.is_running,
         )
 
 
