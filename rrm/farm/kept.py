@@ -17,7 +17,7 @@ _LEAST_SECONDS = 0.2
 _MOST_SECONDS = 2.0
 _TIMES_ITS_COST = 50  # so that reading them anew takes a fiftieth of the time at most
 _YOUNG_SECONDS = 0.1
-_YOUNG_TIMES_ITS_COST = 10
+_YOUNG_TIMES_ITS_COST = 25
 _FORGOTTEN_SECONDS = 60.0
 
 

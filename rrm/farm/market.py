@@ -211,7 +211,7 @@ class Rehearsal:
 def of(node: Node, since: float = 0.0, *, young: bool = False) -> Market:
     """The market that the node takes from, as it was lately and not before the monotonic instant `since`.
 
-    `young`: as it was a tenth of a second ago at most; if reading it takes long, ten times as long.
+    `young`: as it was a tenth of a second ago at most; longer if reading it takes long.
     """
     if since or young:
         crowd.of(node.resource_id, young=True)
