@@ -138,7 +138,7 @@ def _open(session: Session, wish: Wish, now: datetime) -> Session:
             _wait(session)
             _start_own(session, wish.site)
         return session
-    waiting = _waiting(wish.resource.pk).exclude(pk=session.pk).count()
+    waiting = _waiting(wish.resource.pk).filter(overrides={}).exclude(pk=session.pk).count()
     if not waiting and _take_free(session, now):
         return session
     expected = booking.outlook(prospects(wish.resource, now), waiting, wish.max_wait.total_seconds(), now)
@@ -207,9 +207,10 @@ def positions(sessions: Iterable[Session]) -> dict[UUID, int]:
     waiting = [session for session in sessions if session.state == SessionState.PENDING and session.opened_at]
     if not waiting:
         return {}
-    queued = Session.objects.filter(state=SessionState.PENDING, opened_at__isnull=False).order_by("opened_at", "id")
+    pending = Session.objects.filter(state=SessionState.PENDING, opened_at__isnull=False)
+    queued = pending.filter(overrides={}).order_by("opened_at", "id")
     ahead: Counter[str] = Counter()
-    found: dict[UUID, int] = {}
+    found = {session.pk: 1 for session in waiting if session.overrides}  # nobody else gets the node that is theirs
     for id, resource in queued.filter(resource__in={row.resource_id for row in waiting}).values_list("pk", "resource"):
         ahead[resource] += 1
         found[id] = ahead[resource]

@@ -165,6 +165,15 @@ def test_a_node_that_was_started_for_one_session_serves_it_alone_and_leaves_with
     assert node.state == NodeState.STOPPING
 
 
+def test_who_waits_for_a_node_of_their_own_keeps_nobody_from_those_of_all(farm: Farm) -> None:
+    own = book(farm, SOON, overrides={"nb_cpus": 3})
+    farm.node(answers=True)
+    assert book(farm).state == SessionState.READY
+    shared = book(farm, SOON)
+    assert shared.state == SessionState.PENDING
+    assert booking.positions([own, shared]) == {own.pk: 1, shared.pk: 1}
+
+
 def test_the_node_of_a_wait_that_ends_is_stopped(farm: Farm) -> None:
     session = book(farm, SOON, overrides={"params": "--x"})
     sessions.end(session, "ada")
