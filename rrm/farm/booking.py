@@ -250,6 +250,8 @@ def _take(session: Session, node: Node, now: datetime, *, is_warm: bool) -> None
     if node.ends_at is not None:
         hard = min(hard, node.ends_at - MARGIN / 2)
     with transaction.atomic():
+        if not session._state.adding:
+            _lock(session)
         advance(node, NodeState.BOOKED, idle_since=None)
         if session._state.adding:
             _store(session)
@@ -265,6 +267,13 @@ def _take(session: Session, node: Node, now: datetime, *, is_warm: bool) -> None
             hard_expires_at=hard,
         )
         wakeups.announce_work()  # the node waits for work: it learns of its user now
+
+
+def _lock(session: Session) -> None:
+    """Before its node, as whoever ends the session does: otherwise each could wait for the other."""
+    waiting = Session.objects.select_for_update(no_key=True).filter(pk=session.pk, state=session.state)
+    if waiting.first() is None:
+        raise StateConflict(f"Session {session.pk} is no longer {session.state}.")
 
 
 def serve(node: Node, now: datetime) -> bool:

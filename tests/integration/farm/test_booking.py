@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,7 +15,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NodeState, SessionState
 from rrm.errors import NoCapacity, StateConflict, Suspended, TooMany
-from rrm.farm import booking, nodes, reports, scaling, sessions, wakeups
+from rrm.farm import booking, nodes, reports, scaling, sessions, transitions, wakeups
 from rrm.farm.booking import Wish
 from rrm.farm.models import Event, HeldModel, Node, RenderModel, Resource, Session, Site
 from tests.integration.farm.conftest import Farm
@@ -311,3 +314,52 @@ def test_two_who_want_the_last_node_at_the_same_moment_do_not_both_get_it(shared
         thread.join()
     assert sorted(outcomes) == ["READY"] * 3 + ["refused"] * 5
     assert Session.objects.count() == 3
+
+
+def test_a_wait_that_ends_as_its_node_comes_is_no_deadlock(shared_farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = book(shared_farm, SOON, overrides={"params": "--x"})
+    node = Node.objects.get(reserved_for=session.pk)
+    report = {"node": node.name, "hostname": "h", "version": "1", "cores": 1, "address": "127.0.0.1:5000"}
+    reports.register(nodes.launch_token(node.name), report)
+    both = threading.Barrier(2)
+    monkeypatch.setattr("rrm.farm.booking.advance", slowly(transitions.advance, both))
+    monkeypatch.setattr("rrm.farm.sessions.advance", slowly(transitions.advance, both))
+    outcomes = in_threads(
+        lambda: sessions.end(Session.objects.get(pk=session.pk), "ada"),
+        lambda: booking.serve(Node.objects.select_related("site", "resource").get(pk=node.pk), timezone.now()),
+    )
+    node.refresh_from_db()
+    session.refresh_from_db()
+    assert all(outcome in (None, True) or isinstance(outcome, StateConflict) for outcome in outcomes)
+    assert (session.state, node.state) in (("ENDED", "STOPPING"), ("READY", "BOOKED"))
+
+
+def slowly(advance: Callable[..., None], both: threading.Barrier) -> Callable[..., None]:
+    """The same, but that two who do it first wait for each other, if one does not keep the other from it."""
+
+    def do(*args: Any, **kwargs: Any) -> None:
+        advance(*args, **kwargs)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)
+
+    return do
+
+
+def in_threads(*deeds: Callable[[], object]) -> list[object]:
+    """What each came to: its answer, or what it raised."""
+    outcomes: list[object] = []
+
+    def run(deed: Callable[[], object]) -> None:
+        try:
+            outcomes.append(deed())
+        except Exception as error:
+            outcomes.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
