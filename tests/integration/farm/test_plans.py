@@ -13,7 +13,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from rrm.domain.states import NodeState
-from rrm.farm import decisions, loops, nodes, notices, patience, quotas, scaling
+from rrm.errors import NoCapacity
+from rrm.farm import booking, decisions, loops, nodes, notices, patience, quotas, scaling
 from rrm.farm.models import Estimate, Event, Loop, Node, RenderModel, Resource, ResourceSite, Site
 from rrm.farm.specs import tailored
 from tests import factories as make
@@ -192,3 +193,21 @@ def test_a_turn_that_is_taken_over_in_the_middle_leaves_the_rest_to_the_other(
     monkeypatch.setattr(nodes, "request_node", slowly)
     assert not loops.run("autoscale", scaling.autoscale)
     assert Node.objects.count() == 1
+
+
+def test_an_idle_node_makes_place_for_a_person_who_waits(farm: Farm) -> None:
+    Site.objects.update(max_nodes=1)
+    idle = farm.node()
+    other = make.resource(name="other", max_nodes=1)
+    ResourceSite.objects.create(resource=other, site=farm.site)
+    wish = booking.Wish(other, max_wait=timedelta(seconds=60))
+
+    session = booking.book(farm.owner, wish, timezone.now())
+
+    assert (session.state, session.reason) == ("PENDING", "Waits for the place of an idle node at here.")
+    scaling.autoscale(timezone.now())
+    idle.refresh_from_db()
+    assert idle.state == NodeState.DRAINING
+    Resource.objects.filter(pk="mandelbrot").update(min_nodes=1)
+    with pytest.raises(NoCapacity, match="no further node"):
+        booking.book(farm.owner, wish, timezone.now())
