@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from django.conf import settings
-from django.db.models import Count
+from django.db.models import Count, Min
 
 from rrm.domain import autoscaling, booking
-from rrm.domain.states import NODE_LIVE, NODE_STARTING, NodeState, SessionState
+from rrm.domain.states import NODE_LIVE, NODE_STARTING, LeaseState, NodeState, SessionState
 from rrm.farm import pools
-from rrm.farm.models import Node, Resource, Session, Site
+from rrm.farm.models import Lease, Node, Resource, Session, Site
 
 
 def of(resource: Resource, now: datetime) -> booking.Prospects:
@@ -26,12 +26,16 @@ def of(resource: Resource, now: datetime) -> booking.Prospects:
 
 
 def _coming(resource: Resource, live: Collection[Node], now: datetime) -> Iterator[booking.Place]:
+    active = Lease.objects.filter(state=LeaseState.ACTIVE, node__resource=resource).order_by()
+    begun = dict(active.values_list("node").annotate(Min("created_at")))
     for node in live:
         if node.state in NODE_STARTING and not node.site.problem:
             left = _start_seconds(resource, node.site) - (now - node.requested_at).total_seconds()
             yield booking.Place(max(1.0, left), "a node that is starting")
         elif node.state == NodeState.BUSY and node.address:
-            yield booking.Place(booking.BUSY_SECONDS, "a node that finishes what it renders")
+            # What has taken so long may take as long again.
+            age = (now - begun.get(node.pk, now)).total_seconds()
+            yield booking.Place(max(booking.BUSY_SECONDS, age), "a node that finishes what it renders")
 
 
 def _to_be_started(resource: Resource) -> Iterator[booking.Place]:

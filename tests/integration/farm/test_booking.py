@@ -17,7 +17,7 @@ from rrm.domain.states import NodeState, SessionState
 from rrm.errors import NoCapacity, StateConflict, Suspended, TooMany
 from rrm.farm import booking, nodes, reports, scaling, sessions, transitions, wakeups
 from rrm.farm.booking import Wish
-from rrm.farm.models import Event, HeldModel, Node, RenderModel, Resource, Session, Site
+from rrm.farm.models import Event, HeldModel, Lease, Node, RenderModel, Resource, Session, Site
 from tests.integration.farm.conftest import Farm
 from tests.integration.farm.people import SOON, book, later, now_is, told
 
@@ -69,6 +69,17 @@ def test_a_session_waits_only_for_what_comes_in_time(farm: Farm) -> None:
     later(0)
     assert now_is(session)[0] == "READY"
     assert session.node == node
+
+
+def test_what_a_node_has_rendered_for_long_is_taken_to_need_as_long_again(farm: Farm) -> None:
+    Resource.objects.update(max_nodes=1)
+    farm.resource.refresh_from_db()
+    farm.submit()
+    farm.lease(farm.node(answers=True))
+    Lease.objects.update(created_at=timezone.now() - timedelta(seconds=60))
+    with pytest.raises(NoCapacity, match="a node that finishes what it renders, in about 60 s, longer than the 30 s"):
+        book(farm, SOON)
+    assert book(farm, timedelta(seconds=90)).state == SessionState.PENDING
 
 
 def test_a_node_at_work_gets_no_more_leases_until_who_waits_has_been_served(farm: Farm) -> None:
