@@ -40,6 +40,7 @@ app.conf.update(
         "unacked_restore_interval": 2,
         "unacked_restore_throttle": 1,
         "socket_connect_timeout": 1,
+        "socket_timeout": 2,
         "max_retries": 0,
         "interval_start": 0,
     },

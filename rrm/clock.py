@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.beat import PersistentScheduler, ScheduleEntry
@@ -19,6 +20,8 @@ from django.db import close_old_connections
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 4
+_AHEAD = timedelta(seconds=1)  # of us: so little is no clock that was set
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Clock(PersistentScheduler):
@@ -30,6 +33,20 @@ class Clock(PersistentScheduler):
         super().setup_schedule()
         self._stand_in = StandIn(self.app.tasks)
         wakeups.stand_in(self._stand_in.carry_out)
+
+    def tick(self, *args: Any, **kwargs: Any) -> Any:
+        """One step of the schedule; how many seconds the next may wait."""
+        self._forget_the_future()
+        return super().tick(*args, **kwargs)
+
+    def _forget_the_future(self) -> None:
+        """What was last done at a time that has not come is due: the clock was set back, by an hour or a day."""
+        now = self.app.now()
+        ahead = [each for each in self.schedule.values() if each.last_run_at and each.last_run_at - now > _AHEAD]
+        for entry in ahead:
+            entry.last_run_at = _LONG_AGO
+        if ahead:
+            self._heap = None  # it is ordered by the clock as it was
 
     def _ensure_connected(self) -> Any:
         """A connection that is opened when something is sent: beat would wait here until there is a broker."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 BUSY_SECONDS = 2.0
-"""How long a node that renders a job's tiles takes to have none in hand: leases are about half a second each."""
+"""How long a node that renders tiles takes at least to have none in hand: leases are about half a second each."""
 UNKNOWN_START = {"local": 5.0, "ssh": 10.0, "slurm": 60.0}
 LEAST_PAUSE, LONGEST_PAUSE = 1, 300
 _JITTER = 0.2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,12 +18,12 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Q, QuerySet
 
-from rrm.domain import autoscaling, booking
-from rrm.domain.states import NODE_LIVE, NODE_STARTING, SESSION_OPEN, NodeState, SessionState
+from rrm.domain import booking
+from rrm.domain.states import NODE_LIVE, SESSION_OPEN, NodeState, SessionState
 from rrm.errors import NoCapacity, StateConflict, Suspended
-from rrm.farm import nodes, quotas, wakeups
+from rrm.farm import nodes, prospects, quotas, wakeups
 from rrm.farm.kept import Kept
 from rrm.farm.models import FarmSwitches, HeldModel, Node, RenderModel, Resource, Session, Site
 from rrm.farm.transitions import advance, facts_of, record
@@ -138,10 +138,10 @@ def _open(session: Session, wish: Wish, now: datetime) -> Session:
             _wait(session)
             _start_own(session, wish.site)
         return session
-    waiting = _waiting(wish.resource.pk).exclude(pk=session.pk).count()
+    waiting = _waiting(wish.resource.pk).filter(overrides={}).exclude(pk=session.pk).count()
     if not waiting and _take_free(session, now):
         return session
-    expected = booking.outlook(prospects(wish.resource, now), waiting, wish.max_wait.total_seconds(), now)
+    expected = booking.outlook(prospects.of(wish.resource, now), waiting, wish.max_wait.total_seconds(), now)
     if not expected.fits:
         pause = booking.retry_after(expected.seconds, _CHANCE)
         raise NoCapacity(
@@ -207,9 +207,10 @@ def positions(sessions: Iterable[Session]) -> dict[UUID, int]:
     waiting = [session for session in sessions if session.state == SessionState.PENDING and session.opened_at]
     if not waiting:
         return {}
-    queued = Session.objects.filter(state=SessionState.PENDING, opened_at__isnull=False).order_by("opened_at", "id")
+    pending = Session.objects.filter(state=SessionState.PENDING, opened_at__isnull=False)
+    queued = pending.filter(overrides={}).order_by("opened_at", "id")
     ahead: Counter[str] = Counter()
-    found: dict[UUID, int] = {}
+    found = {session.pk: 1 for session in waiting if session.overrides}  # nobody else gets the node that is theirs
     for id, resource in queued.filter(resource__in={row.resource_id for row in waiting}).values_list("pk", "resource"):
         ahead[resource] += 1
         found[id] = ahead[resource]
@@ -249,6 +250,8 @@ def _take(session: Session, node: Node, now: datetime, *, is_warm: bool) -> None
     if node.ends_at is not None:
         hard = min(hard, node.ends_at - MARGIN / 2)
     with transaction.atomic():
+        if not session._state.adding:
+            _lock(session)
         advance(node, NodeState.BOOKED, idle_since=None)
         if session._state.adding:
             _store(session)
@@ -264,6 +267,13 @@ def _take(session: Session, node: Node, now: datetime, *, is_warm: bool) -> None
             hard_expires_at=hard,
         )
         wakeups.announce_work()  # the node waits for work: it learns of its user now
+
+
+def _lock(session: Session) -> None:
+    """Before its node, as whoever ends the session does: otherwise each could wait for the other."""
+    waiting = Session.objects.select_for_update(no_key=True).filter(pk=session.pk, state=session.state)
+    if waiting.first() is None:
+        raise StateConflict(f"Session {session.pk} is no longer {session.state}.")
 
 
 def serve(node: Node, now: datetime) -> bool:
@@ -322,59 +332,3 @@ def settle(now: datetime) -> None:
     reserved = Node.objects.filter(reserved_for__isnull=False, state=NodeState.IDLE).select_related("site", "resource")
     for node in reserved:
         _serve_reserved(node, now)
-
-
-def prospects(resource: Resource, now: datetime) -> booking.Prospects:
-    """Where the resource's next renderers could come from."""
-    live = list(Node.objects.filter(resource=resource, state__in=NODE_LIVE, reserved_for=None).select_related("site"))
-    booked = Session.objects.filter(resource=resource, state=SessionState.READY)
-    ends = [instant for instant in booked.values_list("expires_at", flat=True) if instant is not None]
-    obstacle = _obstacle(resource, now)
-    places = [*_coming(resource, live, now), *([] if obstacle else _startable(resource))]
-    return booking.Prospects(places, ends, obstacle or "the limits allow no further node")
-
-
-def _coming(resource: Resource, live: Collection[Node], now: datetime) -> Iterator[booking.Place]:
-    for node in live:
-        if node.state in NODE_STARTING and not node.site.problem:
-            left = _start_seconds(resource, node.site) - (now - node.requested_at).total_seconds()
-            yield booking.Place(max(1.0, left), "a node that is starting")
-        elif node.state == NodeState.BUSY and node.address:
-            yield booking.Place(booking.BUSY_SECONDS, "a node that finishes what it renders")
-
-
-def _startable(resource: Resource) -> Iterator[booking.Place]:
-    """A place for each node that the limits of the resource and of its sites still allow."""
-    taken = Counter(dict(Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site").annotate(Count("pk"))))
-    left = resource.max_nodes - Node.objects.filter(state__in=NODE_LIVE, resource=resource).count()
-    for site in usable(resource):
-        for _ in range(min(left, site.max_nodes - taken[site.pk])):
-            left -= 1
-            yield booking.Place(_start_seconds(resource, site), f"a node to be started at {site.pk}")
-
-
-def usable(resource: Resource) -> list[Site]:
-    """Its sites that can be asked for a node, the preferred one first."""
-    return list(resource.sites.filter(enabled=True, problem="").order_by("placements__position"))
-
-
-def _start_seconds(resource: Resource, site: Site) -> float:
-    return resource.start_seconds or booking.UNKNOWN_START[site.kind]
-
-
-def _obstacle(resource: Resource, now: datetime) -> str:
-    """Why no further node would be started whatever the limits allow."""
-    if not resource.enabled:
-        return f"{resource.pk} is disabled"
-    waits = resource.retry_at is not None and resource.retry_at > now  # otherwise one more is tried for whoever waits
-    if waits and resource.launch_failures >= autoscaling.FAILURES_ALLOWED:
-        return f"{resource.launch_failures} nodes in a row could not be started: {resource.reason}"
-    if waits:
-        return f"the last node could not be started: {resource.reason}"
-    return "" if usable(resource) else trouble(resource)
-
-
-def trouble(resource: Resource) -> str:
-    """Why none of the resource's sites can be used."""
-    troubles = resource.sites.exclude(problem="").values_list("id", "problem")
-    return "; ".join(f"site {site}: {problem}" for site, problem in troubles) or "it has no enabled site"

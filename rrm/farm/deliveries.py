@@ -102,8 +102,10 @@ def _expected(lease: Lease) -> Expected:
 def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
     """Record the results: the lease, the job's count, the node's, its measured speed, and one event."""
     now = timezone.now()
-    # A node cannot have rendered for longer than it had the lease, whatever it says.
-    render_ms = min(render_ms, (now - lease.created_at).total_seconds() * 1000 * max(node.cores, 1))
+    # A node cannot have rendered for longer than it had the lease, whatever it says. How long that was nobody knows
+    # where the clock was set back meanwhile.
+    held = now - lease.created_at if now > lease.created_at else settings.RRM.lease_longest
+    render_ms = min(render_ms, held.total_seconds() * 1000 * max(node.cores, 1))
     with transaction.atomic():
         tiles = lease.stop - lease.start
         lease.render_ms, lease.finished_at = render_ms, now

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -20,6 +21,7 @@ from rrm.farm.models import Loop
 logger = logging.getLogger(__name__)
 
 LONGEST_TURN = timedelta(seconds=20)
+PAUSE = timedelta(minutes=1)
 
 
 class TurnLost(Exception):
@@ -55,11 +57,14 @@ def run(name: str, turn: Callable[[datetime], None]) -> bool:
     The turn of a process that died is over after LONGEST_TURN. A turn that raises is recorded and raises.
     """
     now = timezone.now()
-    Loop.objects.get_or_create(name=name)
+    known, _ = Loop.objects.get_or_create(name=name)
     # An instant that no turn can have set is of a clock that was changed since.
     free = Q(running_until=None) | Q(running_until__lt=now) | Q(running_until__gt=now + 2 * LONGEST_TURN)
     own = _Turn(name, now + LONGEST_TURN)
-    if not Loop.objects.filter(free, name=name).update(running_until=own.until):
+    longest = max(PAUSE, 3 * settings.RRM.reconcile_period)
+    is_steady = known.last_finished is not None and abs(now - known.last_finished) <= longest
+    since = {} if is_steady else {"steady_since": now}
+    if not Loop.objects.filter(free, name=name).update(running_until=own.until, **since):
         return False
     token, error = _current.set(own), ""
     try:
@@ -86,5 +91,7 @@ def fence() -> None:
         turn.fence()
 
 
-def last_finished(name: str) -> datetime | None:
-    return Loop.objects.filter(name=name).values_list("last_finished", flat=True).first()
+def has_just_resumed(name: str, now: datetime) -> bool:
+    """Whether the loop turns again since a moment ago, after a pause or a jump of the clock: nobody could be heard."""
+    since = Loop.objects.filter(name=name).values_list("steady_since", flat=True).first()
+    return since is not None and now - since < PAUSE

@@ -262,6 +262,7 @@ def gone(node: Node, state: NodeState, reason: str) -> None:
         advance(node, state, reason, finished_at=timezone.now(), token_digest="", launch_digest="", idle_since=None)
         node.held.all().delete()
         wakeups.wake("rrm.sessions")
+        wakeups.wake("rrm.autoscale")  # somebody may wait for its place
 
 
 def log(node: Node, stream: Stream, tail: int) -> str:

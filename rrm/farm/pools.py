@@ -199,12 +199,17 @@ def _limits(resource: Resource, taken: Mapping[str, int]) -> Limits:
         start_time=_start_time(resource),
         drain_time=settings.RRM.drain_target,
         period=settings.RRM.autoscale_period,
-        gives_way=_idle_timeout(resource) != _FOR_EVER,
+        gives_way=gives_way(resource),
     )
 
 
 def _start_time(resource: Resource) -> timedelta | None:
     return None if resource.start_seconds is None else timedelta(seconds=resource.start_seconds)
+
+
+def gives_way(resource: Resource) -> bool:
+    """Whether its idle nodes may make place for another resource's."""
+    return _idle_timeout(resource) != _FOR_EVER
 
 
 def _idle_timeout(resource: Resource) -> timedelta | None:

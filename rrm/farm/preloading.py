@@ -13,7 +13,8 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
 from rrm.domain.autoscaling import warming
 from rrm.domain.states import NODE_STARTING, NODE_WORKING, NodeState
@@ -134,8 +135,11 @@ def next_for(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, 
 
 def _ordered(node: Node, now: datetime) -> RenderModel | None:
     """One that somebody ordered and too few nodes hold."""
+    holders = HeldModel.objects.filter(model=OuterRef("model"), node__resource=OuterRef("resource"))
+    working = holders.filter(node__state__in=NODE_WORKING).order_by().values("model").annotate(nodes=Count("pk"))
     orders = live(now).filter(resource=node.resource_id).exclude(model__holders__node=node)
-    for wish in orders.select_related("model"):
+    unfilled = orders.annotate(held=Coalesce(Subquery(working.values("nodes")), 0)).filter(held__lt=F("nodes"))
+    for wish in unfilled.select_related("model"):
         if not _may_load(node, wish.model, now):
             continue
         with transaction.atomic():

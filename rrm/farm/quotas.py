@@ -17,6 +17,7 @@ from django.db.models.functions import Cast
 
 from rrm.domain.states import JOB_FINAL, SESSION_OPEN, LeaseState
 from rrm.errors import StateConflict, TooMany
+from rrm.farm import wakeups
 from rrm.farm.models import Job, Lease, Node, Quota, Session
 from rrm.farm.transitions import record
 
@@ -110,6 +111,8 @@ def change(owner: User, changes: Mapping[str, Any], actor: str = "") -> Quota:
         said = ", ".join(f"{field} {'none' if value is None else value}" for field, value in sorted(changes.items()))
         message = f"Quota of {owner.get_username()}: {said}"
         record(quota, "log", {"level": "info", "message": message}, actor=actor)
+        wakeups.wake("rrm.autoscale")
+        wakeups.announce_work()  # what nodes decide by is read anew
     return quota
 
 

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import Q
 
 from rrm.domain.states import JOB_FINAL, NODE_GONE, JobState
-from rrm.farm import blaming, deliveries, jobs, loops, ranges, surveying, wakeups
+from rrm.farm import blaming, deliveries, instants, jobs, loops, ranges, surveying, wakeups
 from rrm.farm.models import Event, IdempotencyKey, Job, Node, Preload
 from rrm.results.layout import clear_drafts, discard
 
@@ -19,7 +19,7 @@ _STRAY = timedelta(hours=1)
 
 def reconcile(now: datetime) -> None:
     """One turn: overdue leases, nodes that are gone or silent, stuck launches and stops, jobs that nobody finished."""
-    for step in (deliveries.expire, surveying.survey_all, blaming.look_after, ranges.release_forgotten, _finish_jobs):
+    for step in _STEPS:
         loops.fence()
         step(now)
 
@@ -52,3 +52,9 @@ def _remove_strays(now: datetime) -> None:
     for folder in root.iterdir():
         if folder.name not in known and now.timestamp() - folder.stat().st_mtime > _STRAY.total_seconds():
             discard(folder)
+
+
+_STEPS = (
+    *(instants.forget_the_future, deliveries.expire, surveying.survey_all),
+    *(blaming.look_after, ranges.release_forgotten, _finish_jobs),
+)

@@ -116,7 +116,7 @@ def _cores(report: Mapping[str, Any], known: int) -> int:
 
 
 def _learn_start_time(node: Node, now: datetime) -> None:
-    took = (now - node.requested_at).total_seconds()
+    took = max(0.0, (now - node.requested_at).total_seconds())
     known = node.resource.start_seconds
     average = took if known is None else known + _SMOOTHING * (took - known)
     Resource.objects.filter(pk=node.resource_id).update(start_seconds=average)

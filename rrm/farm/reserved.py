@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NODE_GONE, NodeState
 from rrm.errors import LauncherError, NoCapacity, RrmError
-from rrm.farm import booking, nodes, sessions
+from rrm.farm import booking, nodes, prospects, sessions
 from rrm.farm.booking import Wish
 from rrm.farm.models import Node, Resource, Session, Site
 
@@ -30,7 +30,7 @@ def open_own(session: Session, wish: Wish, kinds: Collection[str]) -> Node:
     the session is reserved as before, and has the reason.
     """
     refusal: RrmError = NoCapacity(
-        booking.trouble(wish.resource), retry_after=_RETRY_SECONDS, position=1, eta_seconds=None
+        prospects.trouble(wish.resource), retry_after=_RETRY_SECONDS, position=1, eta_seconds=None
     )
     for site in _places(wish.resource, kinds):
         try:
@@ -47,7 +47,7 @@ def open_own(session: Session, wish: Wish, kinds: Collection[str]) -> Node:
 
 
 def _places(resource: Resource, kinds: Collection[str]) -> list[Site]:
-    usable = booking.usable(resource)
+    usable = prospects.usable(resource)
     return [site for site in usable if site.kind in kinds] or usable
 
 

@@ -35,12 +35,14 @@ class Planned:
 
 def autoscale(now: datetime) -> None:
     """Bring every resource nearer to the number of nodes that its work wants. Safe to run at any time, and twice."""
-    planned = plans(now)
-    loops.fence()
     # What makes place for others goes first.
-    for each in sorted(planned, key=lambda each: bool(each.plan.launch)):
-        _keep(each, now)
-        _carry_out(each)
+    for each in sorted(plans(now), key=lambda each: bool(each.plan.launch)):
+        loops.fence()  # many launches take a while
+        try:
+            _keep(each, now)
+            _carry_out(each)
+        except Exception:
+            logger.exception("The plan of %s could not be carried out", each.resource.pk)
 
 
 def plans(now: datetime) -> list[Planned]:

@@ -20,7 +20,7 @@ from rrm.domain import addresses
 from rrm.domain import booking as rules
 from rrm.domain.states import NODE_GONE, SESSION_OPEN, NodeState, SessionState
 from rrm.errors import LauncherError, NotFound, StateConflict
-from rrm.farm import booking, nodes, sites, wakeups
+from rrm.farm import booking, instants, loops, nodes, sites, wakeups
 from rrm.farm.models import FarmSwitches, Node, Resource, Session, Site
 from rrm.farm.transitions import advance, facts_of, iso, record
 from rrm.launchers.base import NEVER
@@ -241,6 +241,9 @@ def _look_at_waiting(session: Session, now: datetime) -> None:
             end(session, ROBOT, "It was never opened.")
     elif session.overrides and (own := booking.own_node(session)) and own.state in NODE_GONE:
         _lose_own(session, own, now)
+    elif session.opened_at - now > instants.SKEW:  # the clock was set back since
+        waits = session.wait_until and now + (session.wait_until - session.opened_at)
+        Session.objects.filter(pk=session.pk, state=SessionState.PENDING).update(opened_at=now, wait_until=waits)
     elif session.wait_until is not None and now >= session.wait_until:
         waited = (now - session.opened_at).total_seconds()
         _finish(session, SessionState.FAILED, f"No renderer became free within {waited:.0f} s.", ROBOT)
@@ -265,9 +268,13 @@ def _look_at_ready(session: Session, now: datetime) -> None:
         return
     if session.expires_at is None or session.hard_expires_at is None:
         raise ValueError("a READY session has no end")
-    life = rules.Life(session.expires_at, session.hard_expires_at)
-    if over := rules.why_over(life, timedelta(seconds=session.idle_seconds), now):
-        end(session, ROBOT, over)
+    life, idle = rules.Life(session.expires_at, session.hard_expires_at), timedelta(seconds=session.idle_seconds)
+    if life.expires_at - now > idle + instants.SKEW:  # the clock was set back since
+        _renew(session, now)
+    if over := rules.why_over(life, idle, now):
+        # Nobody could use it while the manager was away.
+        if now >= life.hard_expires_at or not loops.has_just_resumed("sessions", now):
+            end(session, ROBOT, over)
         return
     told = None if session.warned_seconds is None else timedelta(seconds=session.warned_seconds)
     if due := rules.warning_due(life, told, now):

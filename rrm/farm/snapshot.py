@@ -277,6 +277,6 @@ def _loop(name: str, period: timedelta, loop: Loop | None, now: datetime) -> dic
         "name": name,
         "age_seconds": None if age is None else round(age, 3),
         "period_seconds": period.total_seconds(),
-        "ok": age is not None and age < _OVERDUE * period.total_seconds() + 5,
+        "ok": age is not None and abs(age) < _OVERDUE * period.total_seconds() + 5,
         "error": loop.last_error if loop else "",
     }

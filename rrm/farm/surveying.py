@@ -25,7 +25,6 @@ SILENT = timedelta(seconds=60)
 HOPELESS_FOR = timedelta(minutes=1)
 RENDERERS_AGAIN = timedelta(minutes=2)
 IDLE_POLL = timedelta(minutes=5)
-_RESUMED = timedelta(minutes=1)
 _UNSEEN = Observation(Liveness.UNKNOWN)
 
 
@@ -71,7 +70,7 @@ def _survey(site: Site, now: datetime) -> None:
         sites.note_traffic(site)
     if found.problem:
         return
-    resumed = _has_just_resumed(now)
+    resumed = loops.has_just_resumed("reconcile", now)
     for node in live:
         _reconcile_node(node, found.nodes.get(node.name, _UNSEEN), now, resumed=resumed)
     _end_strays(site, launcher, found.strays)
@@ -107,12 +106,6 @@ def _end_strays(site: Site, launcher: Launcher, strays: Mapping[str, Handle]) ->
             launcher.stop(strays[name], nodes.STOP_GRACE)
 
 
-def _has_just_resumed(now: datetime) -> bool:
-    """Whether the manager was away: its nodes could not report, which says nothing about them."""
-    last = loops.last_finished("reconcile")
-    return last is None or now - last > _RESUMED
-
-
 def _reconcile_node(node: Node, seen: Observation, now: datetime, *, resumed: bool) -> None:
     age = now - node.state_since
     if node.state == NodeState.REQUESTED:
@@ -123,7 +116,7 @@ def _reconcile_node(node: Node, seen: Observation, now: datetime, *, resumed: bo
     elif seen.liveness is Liveness.GONE:
         _lost(node, seen.reason, now)
     elif node.state in NODE_STARTING:
-        _await_check_in(node, seen, now)
+        _await_check_in(node, seen, now, resumed=resumed)
     elif node.state in NODE_CHECKED_IN and node.last_heartbeat and not resumed and now - node.last_heartbeat > SILENT:
         _silent(node, now)
     elif node.state in NODE_CHECKED_IN:
@@ -140,7 +133,7 @@ def _see_off(node: Node, seen: Observation, age: timedelta) -> None:
         nodes.ask_site(node, "end_node")
 
 
-def _await_check_in(node: Node, seen: Observation, now: datetime) -> None:
+def _await_check_in(node: Node, seen: Observation, now: datetime, *, resumed: bool) -> None:
     """Waiting in the site's queue may take as long as it takes; once it runs, a node has to check in soon."""
     if seen.liveness is Liveness.RUNNING and node.running_since is None:
         node.running_since = now
@@ -153,7 +146,7 @@ def _await_check_in(node: Node, seen: Observation, now: datetime) -> None:
             nodes.explain(node, waits)
         return
     limit = settings.RRM.node_start_timeout
-    if now - (node.running_since or node.state_since) > limit:
+    if not resumed and now - (node.running_since or node.state_since) > limit:
         nodes.launch_failed(node, f"Did not check in within {limit.total_seconds():.0f} s")
 
 

@@ -135,6 +135,11 @@ class History:
     def inoperable(self) -> bool:
         return self.launch_failures >= FAILURES_ALLOWED
 
+    @property
+    def on_trial(self) -> bool:
+        """Whether the next failure makes it inoperable; so it is until a node has lasted."""
+        return self.launch_failures >= FAILURES_ALLOWED - 1
+
 
 @dataclass(frozen=True, slots=True)
 class ModelWork:

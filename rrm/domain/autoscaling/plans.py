@@ -32,7 +32,7 @@ def plan(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history: 
     """What to launch and what to let go now. Pure; the caller stores the history, also when nothing changes."""
     farm = weigh(demand, supply, limits, history, now)
     blocked, until = _blocked(farm, history)
-    count = min(_launch_count(farm), farm.places, 1 if history.inoperable else farm.places)
+    count = min(_launch_count(farm), farm.places, 1 if history.on_trial else farm.places)
     launch = () if blocked else placed(farm.needs, farm.counts, limits.sites, count)
     drain = _drained(farm, 0 if blocked else _swaps(farm))
     lacking = farm.want > farm.have + len(launch)

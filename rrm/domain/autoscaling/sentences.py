@@ -30,7 +30,7 @@ def _counted(names: Sequence[str], where: str) -> str:
 
 def _why_not_more(reckoning: Reckoning, limits: Limits) -> str:
     if not limits.sites:
-        return "no site is enabled"
+        return "no site is enabled and can be reached"
     if reckoning.places == 0:
         return "waiting for the places of nodes that leave"
     if all(site.room <= 0 for site in limits.sites):

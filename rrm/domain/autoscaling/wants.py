@@ -73,7 +73,10 @@ def want(for_work: int, demand: Demand, limits: Limits) -> int:
 
 
 def remembered(wanted: Iterable[Wanted], latest: int, now: datetime, window: timedelta) -> tuple[Wanted, ...]:
-    """The wants that can still be the maximum of a window: descending, so there are never many."""
+    """The wants that can still be the maximum of a window: descending, so there are never many.
+
+    Those of a time that has not come were written before the clock was set back.
+    """
     instant = now.timestamp()
-    recent = ((at, least) for at, least in wanted if least > latest and at > instant - window.total_seconds())
+    recent = ((at, least) for at, least in wanted if least > latest and 0 <= instant - at < window.total_seconds())
     return (*recent, (instant, latest))

@@ -79,4 +79,5 @@ class Loop(models.Model):
     name = models.CharField(max_length=50, primary_key=True)
     running_until = models.DateTimeField(null=True, blank=True)
     last_finished = models.DateTimeField(null=True, blank=True)
+    steady_since = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=500, blank=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,9 +15,9 @@ from django.utils import timezone
 
 from rrm.domain.states import NodeState, SessionState
 from rrm.errors import NoCapacity, StateConflict, Suspended, TooMany
-from rrm.farm import booking, nodes, reports, scaling, sessions, wakeups
+from rrm.farm import booking, nodes, reports, scaling, sessions, transitions, wakeups
 from rrm.farm.booking import Wish
-from rrm.farm.models import Event, HeldModel, Node, RenderModel, Resource, Session, Site
+from rrm.farm.models import Event, HeldModel, Lease, Node, RenderModel, Resource, Session, Site
 from tests.integration.farm.conftest import Farm
 from tests.integration.farm.people import SOON, book, later, now_is, told
 
@@ -66,6 +69,17 @@ def test_a_session_waits_only_for_what_comes_in_time(farm: Farm) -> None:
     later(0)
     assert now_is(session)[0] == "READY"
     assert session.node == node
+
+
+def test_what_a_node_has_rendered_for_long_is_taken_to_need_as_long_again(farm: Farm) -> None:
+    Resource.objects.update(max_nodes=1)
+    farm.resource.refresh_from_db()
+    farm.submit()
+    farm.lease(farm.node(answers=True))
+    Lease.objects.update(created_at=timezone.now() - timedelta(seconds=60))
+    with pytest.raises(NoCapacity, match="a node that finishes what it renders, in about 60 s, longer than the 30 s"):
+        book(farm, SOON)
+    assert book(farm, timedelta(seconds=90)).state == SessionState.PENDING
 
 
 def test_a_node_at_work_gets_no_more_leases_until_who_waits_has_been_served(farm: Farm) -> None:
@@ -163,6 +177,15 @@ def test_a_node_that_was_started_for_one_session_serves_it_alone_and_leaves_with
     sessions.end(session, "ada")
     node.refresh_from_db()
     assert node.state == NodeState.STOPPING
+
+
+def test_who_waits_for_a_node_of_their_own_keeps_nobody_from_those_of_all(farm: Farm) -> None:
+    own = book(farm, SOON, overrides={"nb_cpus": 3})
+    farm.node(answers=True)
+    assert book(farm).state == SessionState.READY
+    shared = book(farm, SOON)
+    assert shared.state == SessionState.PENDING
+    assert booking.positions([own, shared]) == {own.pk: 1, shared.pk: 1}
 
 
 def test_the_node_of_a_wait_that_ends_is_stopped(farm: Farm) -> None:
@@ -302,3 +325,52 @@ def test_two_who_want_the_last_node_at_the_same_moment_do_not_both_get_it(shared
         thread.join()
     assert sorted(outcomes) == ["READY"] * 3 + ["refused"] * 5
     assert Session.objects.count() == 3
+
+
+def test_a_wait_that_ends_as_its_node_comes_is_no_deadlock(shared_farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = book(shared_farm, SOON, overrides={"params": "--x"})
+    node = Node.objects.get(reserved_for=session.pk)
+    report = {"node": node.name, "hostname": "h", "version": "1", "cores": 1, "address": "127.0.0.1:5000"}
+    reports.register(nodes.launch_token(node.name), report)
+    both = threading.Barrier(2)
+    monkeypatch.setattr("rrm.farm.booking.advance", slowly(transitions.advance, both))
+    monkeypatch.setattr("rrm.farm.sessions.advance", slowly(transitions.advance, both))
+    outcomes = in_threads(
+        lambda: sessions.end(Session.objects.get(pk=session.pk), "ada"),
+        lambda: booking.serve(Node.objects.select_related("site", "resource").get(pk=node.pk), timezone.now()),
+    )
+    node.refresh_from_db()
+    session.refresh_from_db()
+    assert all(outcome in (None, True) or isinstance(outcome, StateConflict) for outcome in outcomes)
+    assert (session.state, node.state) in (("ENDED", "STOPPING"), ("READY", "BOOKED"))
+
+
+def slowly(advance: Callable[..., None], both: threading.Barrier) -> Callable[..., None]:
+    """The same, but that two who do it first wait for each other, if one does not keep the other from it."""
+
+    def do(*args: Any, **kwargs: Any) -> None:
+        advance(*args, **kwargs)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1)
+
+    return do
+
+
+def in_threads(*deeds: Callable[[], object]) -> list[object]:
+    """What each came to: its answer, or what it raised."""
+    outcomes: list[object] = []
+
+    def run(deed: Callable[[], object]) -> None:
+        try:
+            outcomes.append(deed())
+        except Exception as error:
+            outcomes.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes

@@ -225,7 +225,7 @@ class Life(RuleBasedStateMachine):
         self.clock.jump(pick.choice([1, 6, 31, 31]))
 
     def wait_long(self, pick: random.Random) -> None:
-        self.clock.jump(pick.choice([16, 61, 1000]))
+        self.clock.jump(pick.choice([16, 61, 1000, -3600]))
 
     def expire(self, pick: random.Random) -> None:
         deliveries.expire(timezone.now())

@@ -203,10 +203,11 @@ def test_a_silent_node_is_stopped_but_not_when_the_manager_was_away(farm: Farm) 
     register(node)
     now = timezone.now() + timedelta(minutes=5)
 
+    Loop.objects.create(name="reconcile", steady_since=now - timedelta(seconds=59))
     reconciling.reconcile(now)
     node.refresh_from_db()
     assert node.state == NodeState.IDLE
-    Loop.objects.create(name="reconcile", last_finished=now)
+    Loop.objects.update(steady_since=now - timedelta(seconds=60))
     reconciling.reconcile(now)
 
     node.refresh_from_db()

@@ -13,8 +13,9 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from rrm.domain.states import NodeState
-from rrm.farm import decisions, nodes, notices, patience, quotas, scaling
-from rrm.farm.models import Estimate, Event, Node, RenderModel, Resource, ResourceSite, Site
+from rrm.errors import NoCapacity
+from rrm.farm import booking, decisions, loops, nodes, notices, patience, quotas, scaling
+from rrm.farm.models import Estimate, Event, Loop, Node, RenderModel, Resource, ResourceSite, Site
 from rrm.farm.specs import tailored
 from tests import factories as make
 from tests.integration.farm.conftest import Farm
@@ -152,3 +153,61 @@ def test_the_decisions_of_the_last_hour_are_counted(farm: Farm) -> None:
     assert found["reasons"]["no-holder"] == found["loads_per_hour"] == 1
     assert found["hit_rate"] == round((ranges - 1) / ranges, 4)
     assert decisions.counted(timezone.now() + timedelta(hours=2))["reasons"] == {}
+
+
+def two_resources_with_work(farm: Farm) -> None:
+    other = make.resource(name="other", max_nodes=1)
+    ResourceSite.objects.create(resource=other, site=farm.site)
+    for resource in (farm.resource, other):
+        make.job(farm.owner, resource)
+
+
+def test_a_plan_that_cannot_be_carried_out_keeps_no_other_from_it(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    two_resources_with_work(farm)
+    request, failed = nodes.request_node, list[str]()
+
+    def once(resource: Resource, *args: Any) -> Node:
+        if not failed:
+            failed.append(resource.pk)
+            raise ValueError("It is broken.")
+        return request(resource, *args)
+
+    monkeypatch.setattr(nodes, "request_node", once)
+    scaling.autoscale(timezone.now())
+    assert {*Node.objects.values_list("resource", flat=True), *failed} == {"mandelbrot", "other"}
+    assert f"plan of {failed[0]}" in caplog.text
+
+
+def test_a_turn_that_is_taken_over_in_the_middle_leaves_the_rest_to_the_other(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_resources_with_work(farm)
+    request = nodes.request_node
+
+    def slowly(resource: Resource, *args: Any) -> Node:
+        Loop.objects.update(running_until=timezone.now() + timedelta(seconds=9))  # by another process
+        return request(resource, *args)
+
+    monkeypatch.setattr(nodes, "request_node", slowly)
+    assert not loops.run("autoscale", scaling.autoscale)
+    assert Node.objects.count() == 1
+
+
+def test_an_idle_node_makes_place_for_a_person_who_waits(farm: Farm) -> None:
+    Site.objects.update(max_nodes=1)
+    idle = farm.node()
+    other = make.resource(name="other", max_nodes=1)
+    ResourceSite.objects.create(resource=other, site=farm.site)
+    wish = booking.Wish(other, max_wait=timedelta(seconds=60))
+
+    session = booking.book(farm.owner, wish, timezone.now())
+
+    assert (session.state, session.reason) == ("PENDING", "Waits for the place of an idle node at here.")
+    scaling.autoscale(timezone.now())
+    idle.refresh_from_db()
+    assert idle.state == NodeState.DRAINING
+    Resource.objects.filter(pk="mandelbrot").update(min_nodes=1)
+    with pytest.raises(NoCapacity, match="no further node"):
+        booking.book(farm.owner, wish, timezone.now())

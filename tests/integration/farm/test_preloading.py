@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from rrm.domain.states import NodeState
@@ -44,6 +45,21 @@ def test_an_idle_node_is_told_to_load_what_was_ordered_once(farm: Farm) -> None:
 def test_no_more_nodes_are_told_than_were_ordered(farm: Farm) -> None:
     ordered(farm, make.render_model(), 2)
     assert sum(ask(farm.node())["preload"] is not None for _ in range(4)) == 2
+
+
+def test_orders_that_are_filled_cost_a_node_that_asks_nothing(farm: Farm) -> None:
+    holder, node = farm.node(), farm.node()
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            assert ask(node)["preload"] is None
+        return len(asked)
+
+    few = queries()
+    for number in range(9):
+        order = ordered(farm, make.render_model(max_iter=64 + number))
+        HeldModel.objects.create(node=holder, model=order.model)
+    assert queries() <= few
 
 
 def test_a_site_loads_no_more_at_a_time_than_it_may(farm: Farm) -> None:

@@ -172,3 +172,15 @@ def test_another_weight_leaves_a_person_in_their_round(farm: Farm) -> None:
     Quota.objects.update(charged_seconds=500)
     quotas.change(farm.owner, {"weight": 4.0})
     assert Quota.objects.get().charged_seconds == 2000
+
+
+def test_a_limit_counts_from_the_moment_in_which_it_is_set(shared_farm: Farm) -> None:
+    shared_farm.submit(width=256, height=256)
+    one, other = shared_farm.node(cores=1), shared_farm.node(cores=1)
+    shared_farm.deliver(one, shared_farm.lease(one))
+    shared_farm.deliver(other, shared_farm.lease(other))  # it holds the model
+    in_hand = shared_farm.lease(one)
+    quotas.change(shared_farm.owner, {"max_nodes": 1})
+    other.refresh_from_db()
+    assert shared_farm.ask(other)["lease"] is None
+    shared_farm.deliver(one, in_hand)

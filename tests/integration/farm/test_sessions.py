@@ -36,8 +36,7 @@ def test_use_renews_a_session_and_without_it_ends(farm: Farm) -> None:
 
 def test_a_session_is_warned_of_its_hard_end_and_ends_then(farm: Farm) -> None:
     farm.node(answers=True)
-    session = book(farm)
-    Session.objects.update(expires_at=timezone.now() + timedelta(hours=9))
+    session = book(farm, idle=timedelta(hours=9))
     for minutes in (400, 471, 472, 479, 480.5):
         later(60 * minutes)
     assert told(session)[2:] == [

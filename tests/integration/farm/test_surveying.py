@@ -201,6 +201,7 @@ def test_failures_are_forgotten_once_a_node_lasts(farm: Farm, cluster: Cluster) 
     assert Resource.objects.get().launch_failures == 4  # it may be used again
     turn(30)
     assert Resource.objects.get().launch_failures == 4
+    Node.objects.update(last_heartbeat=timezone.now() + timedelta(seconds=60))
     turn(61)
     assert Resource.objects.get().launch_failures == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from rrm.domain.autoscaling import (
@@ -11,6 +12,7 @@ from rrm.domain.autoscaling import (
     launch_succeeded,
 )
 from tests.unit.domain.demands import (
+    LONG_AGO,
     NOW,
     decide,
     nodes,
@@ -58,6 +60,13 @@ def test_after_five_failures_in_a_row_one_node_is_tried_at_a_time() -> None:
     assert decide(work(9), [], history=failed, now=later).launch == ("here",)
     tried = decide(work(9), nodes(1, Phase.STARTING), history=failed, now=later + seconds(30))
     assert (tried.launch, tried.reckoning.blocked) == ((), "5 launches in a row failed and one more is being tried")
+
+
+def test_what_may_fail_for_the_fifth_time_is_tried_one_node_at_a_time() -> None:
+    on_trial = History(launch_failures=4, up_since=LONG_AGO)  # so it is too when a node has come up, and has not lasted
+    assert decide(work(9), [], history=on_trial).launch == ("here",)
+    assert decide(work(9), nodes(1), history=on_trial).launch == ("here",)
+    assert len(decide(work(9), nodes(1), history=replace(on_trial, launch_failures=3)).launch) == 8
 
 
 def test_a_success_ends_all_waiting() -> None:

@@ -30,7 +30,8 @@ def test_a_full_site_gets_none() -> None:
     full = replace(HERE, sites=(SiteRoom("here", 0),))
     made = decide(work(4), [], full)
     assert (made.launch, made.reason) == ((), "4 wanted, 0 exist: no site has room.")
-    assert decide(work(4), [], replace(HERE, sites=())).reason == "4 wanted, 0 exist: no site is enabled."
+    nowhere = decide(work(4), [], replace(HERE, sites=()))
+    assert nowhere.reason == "4 wanted, 0 exist: no site is enabled and can be reached."
 
 
 def test_split_work_gets_a_node_at_each_of_its_sites() -> None:

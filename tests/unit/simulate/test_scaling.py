@@ -26,19 +26,21 @@ def simulate(
     return scaler.turns
 
 
-def demand(rate: Rate, highest: float, until: float, seed: int = 0) -> list[Order]:
+def demand(rate: Rate, highest: float, until: float, seed: int = 0, seconds: float = 10.0) -> list[Order]:
     chance = random.Random(seed)
-    made = orders(instants(rate, highest, chance), MODELS, 10.0, chance)
+    made = orders(instants(rate, highest, chance), MODELS, seconds, chance)
     return list(takewhile(lambda order: order.at < until, made))
 
 
-@pytest.mark.parametrize("rate", [0.5, 2.0])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_constant_load_turns_the_number_of_nodes_at_most_once_in_ten_minutes(rate: float, seed: int) -> None:
-    turns = simulate(demand(steady(rate), rate, 5400.0, seed), 5400.0)
+@pytest.mark.parametrize(("rate", "seconds"), [(0.05, 60.0), (0.5, 10.0), (2.0, 10.0)])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_constant_load_turns_the_number_of_nodes_at_most_once_in_ten_minutes(
+    rate: float, seconds: float, seed: int
+) -> None:
+    turns = simulate(demand(steady(rate), rate, 5400.0, seed, seconds), 5400.0)
     changes = changes_of_direction(turns)
     assert max((sum(at <= other < at + 600 for other in changes) for at in changes), default=0) <= 1
-    assert turns[-1].ready >= rate * 10
+    assert turns[-1].ready >= rate * seconds
 
 
 def test_ten_times_the_work_is_answered_by_all_nodes_in_two_periods_and_a_boot() -> None:
@@ -65,7 +67,8 @@ def test_idle_nodes_go_down_to_the_least() -> None:
 
 def test_a_site_that_fails_is_tried_once_in_a_quarter_of_an_hour_after_five_failures() -> None:
     turns = simulate([Order(0.0, "m0", 1.0, leases=2000)], 4 * 3600.0, supplier=Supplier(50, failures=1.0))
-    tries = [turn.at for turn in turns if turn.launched]
-    assert len(tries) >= 5
-    assert all(later - earlier >= 900 - PERIOD for earlier, later in pairwise(tries[5:]))
+    tries = [(turn.at, turn.launched) for turn in turns if turn.launched]
+    assert len(tries) > 14
+    assert all(later - earlier >= 900 for (earlier, _), (later, _) in pairwise(tries[4:]))
+    assert {launched for _, launched in tries[4:]} == {1}
     assert not turns[-1].ready
