@@ -40,7 +40,7 @@ def order(owner: User, model: RenderModel, resource: Resource, count: int, until
     _check(model, resource, count, until, now)
     with transaction.atomic():
         # Whoever orders the same at the same moment waits here.
-        Resource.objects.select_for_update().get(pk=resource.pk)
+        Resource.objects.select_for_update(no_key=True).get(pk=resource.pk)
         known = live(now).filter(model=model, resource=resource).first()
         if known and known.owner_id != owner.pk:
             count, until = max(count, known.nodes), max(until, known.until)
@@ -140,7 +140,7 @@ def _ordered(node: Node, now: datetime) -> RenderModel | None:
             continue
         with transaction.atomic():
             # Locked, so that two nodes do not both become the last that is wanted.
-            known = Preload.objects.select_for_update().filter(pk=wish.pk).first()
+            known = Preload.objects.select_for_update(no_key=True).filter(pk=wish.pk).first()
             holders = HeldModel.objects.filter(model=wish.model_id, node__resource=node.resource_id)
             lacks = known and holders.filter(node__state__in=NODE_WORKING).count() < known.nodes
             if lacks and _begin(node, wish.model, now):

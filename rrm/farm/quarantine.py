@@ -54,7 +54,7 @@ def failed(node: Node, job: Job, error: str, now: datetime) -> str:
     Call it outside any transaction: the rows of jobs are locked before those of models everywhere.
     """
     with transaction.atomic():
-        model = RenderModel.objects.select_for_update().get(pk=job.model_id)
+        model = RenderModel.objects.select_for_update(no_key=True).get(pk=job.model_id)
         if is_in_force(model, now):
             return ""
         failures = [*_lately(model, now), [node.name, now.timestamp()]]
