@@ -18,7 +18,7 @@ from django.db.models import Count, Q, QuerySet
 from rrm.domain.autoscaling import warming
 from rrm.domain.states import NODE_STARTING, NODE_WORKING, NodeState
 from rrm.errors import Forbidden, Invalid, NotFound, StateConflict
-from rrm.farm import loading, wakeups
+from rrm.farm import loading, quarantine, wakeups
 from rrm.farm.models import HeldModel, Job, Node, Preload, RenderModel, Resource, Session
 from rrm.farm.transitions import iso, record
 
@@ -65,7 +65,7 @@ def _check(model: RenderModel, resource: Resource, count: int, until: datetime, 
         errors["until"] = [f"Must be within the next {LONGEST.days} days."]
     if errors:
         raise Invalid(errors)
-    if model.quarantined_until and model.quarantined_until > now:
+    if model.quarantined_until and quarantine.is_in_force(model, now):
         raise StateConflict(f"No node is asked to load it before {iso(model.quarantined_until)}, as it could not be.")
 
 
@@ -190,8 +190,7 @@ def _may_load(node: Node, model: RenderModel, now: datetime) -> bool:
     """Whether the node may be told to: it has time for it, could load it, and others can."""
     if node.ends_at is not None and node.ends_at - now < _USE + timedelta(seconds=model.load_seconds or 0.0):
         return False
-    failed = {entry[0] for entry in model.load_failures if isinstance(entry, list) and entry}
-    return node.name not in failed and not (model.quarantined_until and model.quarantined_until > now)
+    return node.name not in quarantine.tried(model.load_failures, now) and not quarantine.is_in_force(model, now)
 
 
 def _begin(node: Node, model: RenderModel, now: datetime) -> bool:

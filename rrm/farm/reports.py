@@ -30,7 +30,7 @@ _RESOLUTION = timedelta(seconds=1)  # of signs of life: a node that is quick to 
 
 
 class Held(NamedTuple):
-    """A model that a node holds: what is known of it there, and what loading it costs anywhere."""
+    """A model that a node holds: what is known of it there, what loading it costs anywhere, and whether it stays."""
 
     model: UUID
     last_used: datetime
@@ -39,9 +39,14 @@ class Held(NamedTuple):
     average_load_seconds: float | None
     loading: bool
     loaded_at: datetime
+    pinned: bool
+    digest: str
 
 
-_OF_HELD = ("model", "last_used", "pixel_seconds", "load_seconds", "model__load_seconds", "loading", "loaded_at")
+_OF_HELD = (
+    *("model", "last_used", "pixel_seconds", "load_seconds", "model__load_seconds", "loading", "loaded_at"),
+    *("model__pinned", "model__digest"),
+)
 
 
 def register(launch_token: str, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,15 +129,14 @@ def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None
         explain(node, f"{UNANSWERED}: {problem}" if problem else "")
     now, active = now or timezone.now(), active_leases(node)
     alive(node, report, active, now)
-    holds(node, report, now)
+    held = holds(node, report, now).values()
     listed = (str(lease) for lease in report.get("leases", ()))
     revoked = [lease for lease in listed if lease not in active]
-    return {"command": command_for(node), "revoked": revoked, "pinned": pinned(node)}
-
-
-def pinned(node: Node) -> list[str]:
-    """The digests of what it holds and has to keep."""
-    return sorted(node.held.filter(model__pinned=True).values_list("model__digest", flat=True))
+    return {
+        "command": command_for(node),
+        "revoked": revoked,
+        "pinned": sorted(one.digest for one in held if one.pinned),
+    }
 
 
 def active_leases(node: Node) -> dict[str, datetime]:
@@ -195,8 +199,8 @@ def _is_coming(held: Held, now: datetime) -> bool:
 
 
 def _held_by(node: Node) -> dict[str, Held]:
-    rows = node.held.values_list(*_OF_HELD, "model__digest")
-    return {row[-1]: Held._make(row[:-1]) for row in rows}
+    held = map(Held._make, node.held.values_list(*_OF_HELD))
+    return {one.digest: one for one in held}
 
 
 def _note_load(node: Node, held: Held, entry: Mapping[str, Any], now: datetime) -> None:

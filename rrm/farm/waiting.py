@@ -104,7 +104,7 @@ class _Farm:
             holder_seconds=line.seconds.get(job.model_id, 0.0) / max(len(holders), 1),
             load_seconds=self.costs.load_seconds(job.model_id),
             quarantined_until=job.model.quarantined_until,
-            could_not_load=sorted(set(quarantine.tried(job.model.load_failures, self.now))),
+            could_not_load=quarantine.could_not_load(job.model, self.now),
             nodes_at_limit=self._nodes_at_limit(job.owner_id),
             more_urgent=more_urgent,
             before=before,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from rrm.domain.states import NodeState
@@ -137,6 +138,20 @@ def test_a_node_hears_which_models_it_has_to_keep(farm: Farm) -> None:
     RenderModel.objects.update(pinned=True)
     assert reports.heartbeat(node, {"models": [model.digest]})["pinned"] == [model.digest]
     assert reports.heartbeat(node, {"models": []})["pinned"] == []
+
+
+def test_a_heartbeat_asks_once_what_the_node_holds(farm: Farm) -> None:
+    node = farm.node()
+    HeldModel.objects.create(node=node, model=make.render_model())
+    RenderModel.objects.update(pinned=True)
+    report = {"models": [RenderModel.objects.get().digest], "leases": []}
+    Node.objects.filter(pk=node.pk).update(launch_digest="", cores=node.cores)
+    node.refresh_from_db()
+
+    with CaptureQueriesContext(connection) as queries:
+        assert reports.heartbeat(node, report)["pinned"] == report["models"]
+
+    assert len(queries) <= 2, [query["sql"][:80] for query in queries]
 
 
 @pytest.mark.django_db(transaction=True)
