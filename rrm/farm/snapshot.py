@@ -24,7 +24,7 @@ from rrm.domain.states import (
     NodeState,
     SessionState,
 )
-from rrm.farm import decisions
+from rrm.farm import decisions, preloading
 from rrm.farm.models import FarmSwitches, HeldModel, Job, JobShare, Lease, Loop, Node, Resource, Session, Site
 from rrm.farm.transitions import iso
 from rrm.farm.waiting import pending_reasons
@@ -49,6 +49,7 @@ def farm_snapshot(now: datetime) -> dict[str, Any]:
             "nodes": node_bodies(nodes),
             "queue": waiting,
             "sessions": sessions_body(),
+            "preloads": _preloads(now),
             **_stickiness(),
             "decisions": decisions.lately(now),
             "loops": loops(now),
@@ -217,6 +218,13 @@ def _queue() -> list[dict[str, Any]]:
         {"model": str(row["job__model"]), "name": row["job__model__name"], "jobs": row["jobs"], "tiles": row["tiles"]}
         for row in rows
     ]
+
+
+def _preloads(now: datetime) -> list[dict[str, Any]]:
+    """The orders to load models in advance, with how far they are; the oldest first."""
+    orders = list(preloading.live(now).select_related("owner", "model"))
+    bodies = preloading.arranged(orders) if orders else []
+    return [body | {"name": order.model.name} for order, body in zip(orders, bodies, strict=True)]
 
 
 def sessions_body() -> dict[str, Any]:

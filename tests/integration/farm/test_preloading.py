@@ -92,7 +92,7 @@ def test_an_order_starts_nodes_and_keeps_them_from_going(farm: Farm) -> None:
     now = timezone.now()
     scaling.autoscale(now)
     assert Node.objects.filter(state=NodeState.REQUESTED).count() == 2
-    assert preloading.arranged(order)["starting"] == 2
+    assert preloading.arranged([order])[0]["starting"] == 2
     for node in Node.objects.all():
         reports.register(nodes.launch_token(node.name), {"node": node.name})
     scaling.autoscale(now + timedelta(minutes=30))
