@@ -7,14 +7,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import F, Sum
+from django.db.models import Case, Count, Exists, F, OuterRef, Sum, When
 from django.utils import timezone
 
 from rrm.domain import reasons, tiling
 from rrm.domain.facts import RANK
+from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.farm import estimates, fairness, quarantine, quotas
 from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
+
+_TOLD_APART = 200  # jobs of a resource, where it is told how many wait for what
+_OF_WAITING = (
+    *("resource", "owner", "site_ids", "deadline", "state"),
+    *("model__renderer", "model__quarantined_until", "model__load_failures"),
+    *(f"resource__{name}" for name in ("enabled", "renderer", "launch_failures", "retry_at", "reason")),
+)
 
 
 def pending_reason(job: Job) -> str:
@@ -34,6 +42,25 @@ def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
         farm = _survey(waiting, timezone.now())
         found |= {job.pk: reasons.why(farm.case(job)) for job in waiting}
     return found
+
+
+def summaries(resources: Sequence[str]) -> dict[str, str]:
+    """How many jobs of each resource wait for what; nothing of those without. A constant number of queries for each."""
+    rank = Case(*(When(priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
+    active = Lease.objects.filter(job=OuterRef("pk"), state=LeaseState.ACTIVE)
+    offered = Job.objects.filter(~Exists(active), resource__in=resources, state__in=JOB_OFFERED)
+    total = dict(offered.order_by().values_list("resource").annotate(jobs=Count("pk")))
+    in_turn = offered.order_by(rank.desc(), "created_at", "id").select_related("resource", "model").only(*_OF_WAITING)
+    first = {resource: list(in_turn.filter(resource=resource)[:_TOLD_APART]) for resource in total}
+    found = [job for jobs in first.values() for job in jobs]
+    if not found:
+        return {}
+    farm = _survey(found, timezone.now())
+    return {
+        resource: reasons.why_many([farm.case(job, in_turn=job is jobs[0]) for job in jobs], total[resource])
+        for resource, jobs in first.items()
+        if jobs
+    }
 
 
 @dataclass
@@ -81,14 +108,15 @@ class _Farm:
     at_work: Mapping[int, int]
     blocks: Sequence[Block]
 
-    def case(self, job: Job) -> reasons.Waiting:
+    def case(self, job: Job, *, in_turn: bool = True) -> reasons.Waiting:
+        """The facts of a job; `in_turn`: also which others come before it."""
         resource, supply, line = job.resource, self.supply[job.resource_id], self.lines[job.resource_id]
         bound_to = self.bound_to.get(job.pk) or frozenset(job.site_ids)
         sites = frozenset(bound_to & supply.sites if bound_to else supply.sites)
         idle = supply.at(sites, NodeState.IDLE)
         working = supply.at(sites, *NODE_WORKING)
         holders = supply.holders.get(job.model_id, set()) & working
-        more_urgent, before = line.ahead(job.pk)
+        more_urgent, before = line.ahead(job.pk) if in_turn else (0, 0)
         return reasons.Waiting(
             resource=resource.pk,
             now=self.now,
