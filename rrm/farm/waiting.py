@@ -45,7 +45,7 @@ def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
 
 
 def summaries(resources: Sequence[str]) -> dict[str, str]:
-    """How many jobs of each resource wait for what; nothing of those without. A constant number of queries for each."""
+    """How many jobs of each resource wait for what; nothing of those without. One query for each, and some."""
     rank = Case(*(When(priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
     active = Lease.objects.filter(job=OuterRef("pk"), state=LeaseState.ACTIVE)
     offered = Job.objects.filter(~Exists(active), resource__in=resources, state__in=JOB_OFFERED)

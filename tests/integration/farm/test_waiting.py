@@ -112,8 +112,8 @@ def test_the_farm_says_how_many_jobs_wait_for_what(farm: Farm) -> None:
 
     assert snapshot.farm_snapshot(timezone.now())["reason"] == (
         "7 jobs wait: 3 for a node to be started, 2 for a node that a quota allows, 1 for a model that nodes could not "
-        "load and 1 for a site where a node may run. Next in turn: Nodes could not load its model; it is tried again in "
-        "15 min."
+        "load and 1 for a site where a node may run. "
+        "Next in turn: Nodes could not load its model; it is tried again in 15 min."
     )
 
 
