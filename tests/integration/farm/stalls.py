@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import django
@@ -19,11 +20,11 @@ if not apps.ready:
 
 from rrm.farm import composing, jobs
 from rrm.farm.models import Job
+from rrm.results import compose as results
 
 
 def main(job: UUID) -> None:
     ranges = sorted(jobs.files(Job.objects.get(pk=job)).ranges.iterdir())
-    real = composing.compose
 
     def compose(*args: Any, progress: Any, **kwargs: Any) -> Any:
         def step(done: int, total: int) -> None:
@@ -32,10 +33,10 @@ def main(job: UUID) -> None:
                 path.rename(path.with_suffix(".kept"))
                 os.mkfifo(path)
 
-        return real(*args, progress=step, **kwargs)
+        return results.compose(*args, progress=step, **kwargs)
 
-    composing.compose = compose
-    composing.compose_job(job)
+    with patch.object(composing, "compose", compose):
+        composing.compose_job(job)
 
 
 if __name__ == "__main__":
