@@ -147,7 +147,6 @@ def _send_away(block: Block) -> None:
     working = Node.objects.filter(state__in=NODE_WORKING, site=block.site_id, resource__renderer=block.renderer)
     concerned = working.filter(Q(name=block.node) if block.node else _on_machine(block.hostname))
     # Locked, so that none of them takes work at this moment; in one order everywhere.
-    for node in (
-        concerned.select_for_update(of=("self",), no_key=True).select_related("site", "resource").order_by("pk")
-    ):
+    locked = concerned.select_for_update(of=("self",), no_key=True)
+    for node in locked.select_related("site", "resource").order_by("pk"):
         nodes.drain(node, "blocking", blocking.describe(block))

@@ -123,7 +123,8 @@ def release_forgotten(now: datetime) -> None:
     """Release the nodes that hold nothing and are BUSY all the same, whatever left them so."""
     at_work = Lease.objects.filter(node=OuterRef("pk"), state=LeaseState.ACTIVE)
     for node in Node.objects.filter(~Exists(at_work), state=NodeState.BUSY, state_since__lt=now - _SETTLED):
-        release(node)
+        with transaction.atomic():
+            release(node)
 
 
 def release(*nodes: Node) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -132,6 +133,15 @@ def test_a_node_that_asks_while_it_loses_its_last_lease_is_idle_or_busy_with_a_l
 
     active = Lease.objects.filter(node=node, state=LeaseState.ACTIVE).count()
     assert (state_of(node), active) in {(NodeState.IDLE, 0), (NodeState.BUSY, 1)}
+
+
+def test_a_node_that_was_forgotten_is_freed_by_the_loop_which_has_no_transaction(shared_farm: Farm) -> None:
+    node = shared_farm.node()
+    Node.objects.filter(pk=node.pk).update(state=NodeState.BUSY)
+
+    ranges.release_forgotten(timezone.now() + timedelta(seconds=6))
+
+    assert state_of(node) == NodeState.IDLE
 
 
 def test_two_nodes_of_a_machine_that_are_blamed_at_once_block_it_once(
