@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Case, Count, Exists, F, OuterRef, Sum, When
+from django.db.models import Case, Count, Exists, F, OuterRef, Sum, When, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from rrm.domain import reasons, tiling
@@ -45,21 +46,24 @@ def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
 
 
 def summaries(resources: Sequence[str]) -> dict[str, str]:
-    """How many jobs of each resource wait for what; nothing of those without. One query for each, and some."""
+    """How many jobs of each resource wait for what; nothing of those without. A constant number of queries."""
     rank = Case(*(When(priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
     active = Lease.objects.filter(job=OuterRef("pk"), state=LeaseState.ACTIVE)
     offered = Job.objects.filter(~Exists(active), resource__in=resources, state__in=JOB_OFFERED)
     total = dict(offered.order_by().values_list("resource").annotate(jobs=Count("pk")))
-    in_turn = offered.order_by(rank.desc(), "created_at", "id").select_related("resource", "model").only(*_OF_WAITING)
-    first = {resource: list(in_turn.filter(resource=resource)[:_TOLD_APART]) for resource in total}
-    found = [job for jobs in first.values() for job in jobs]
-    if not found:
+    turn = Window(RowNumber(), partition_by="resource", order_by=[rank.desc(), "created_at", "id"])
+    places = dict(offered.annotate(place=turn).filter(place__lte=_TOLD_APART).values_list("pk", "place"))
+    if not places:
         return {}
+    found = list(Job.objects.filter(pk__in=list(places)).select_related("resource", "model").only(*_OF_WAITING))
     farm = _survey(found, timezone.now())
+    cases: dict[str, list[reasons.Waiting]] = {}
+    for job in sorted(found, key=lambda job: places[job.pk]):
+        is_first = job.resource_id not in cases
+        cases.setdefault(job.resource_id, []).append(farm.case(job, in_turn=is_first))
+    # More may have come between the two looks.
     return {
-        resource: reasons.why_many([farm.case(job, in_turn=job is jobs[0]) for job in jobs], total[resource])
-        for resource, jobs in first.items()
-        if jobs
+        resource: reasons.why_many(first, max(total.get(resource, 0), len(first))) for resource, first in cases.items()
     }
 
 
