@@ -22,8 +22,8 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     task_default_queue="control",
     task_routes={"rrm.compose": {"queue": "encoding"}, "rrm.site.*": {"queue": "sites"}},
-    # Of all tasks but composing, which is as long as the picture is large and tells that it lives. Pools of threads
-    # have no limits; what is done there is bounded by the deadlines of its SSH commands.
+    # Of all tasks but composing, which is as long as the picture is large and ends when it stands still. Pools of
+    # threads have no limits; what is done there is bounded by the deadlines of its SSH commands.
     task_soft_time_limit=45,
     task_time_limit=60,
     task_annotations={"rrm.compose": {"soft_time_limit": None, "time_limit": None}},

@@ -49,6 +49,7 @@ class RrmConfig:
     node_start_timeout: timedelta
     block_period: timedelta
     quarantine_period: timedelta
+    compose_standstill: timedelta
     autoscale_period: timedelta
     reconcile_period: timedelta
     drain_target: timedelta
@@ -156,6 +157,7 @@ def _durations(read: _Reader, *, embedded: bool) -> dict[str, Any]:
         "node_start_timeout": read.seconds("RRM_NODE_START_SECONDS", 120),
         "block_period": read.seconds("RRM_BLOCK_SECONDS", 5 * 3600),
         "quarantine_period": read.seconds("RRM_QUARANTINE_SECONDS", 900),
+        "compose_standstill": read.seconds("RRM_COMPOSE_STANDSTILL_SECONDS", 300),
         "autoscale_period": read.seconds("RRM_AUTOSCALE_SECONDS", 15),
         "reconcile_period": read.seconds("RRM_RECONCILE_SECONDS", 5 if embedded else 10),
         "drain_target": read.seconds("RRM_DRAIN_TARGET_SECONDS", 300),

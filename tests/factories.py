@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NODE_GONE, JobState, LeaseState, NodeState
 from rrm.farm import catalog, nodes, reports, tokens
-from rrm.farm.models import Job, JobShare, Lease, Node, RenderModel, Resource, ResourceSite, Site
+from rrm.farm.models import Job, JobShare, Lease, Node, Preload, RenderModel, Resource, ResourceSite, Site
 from rrm.farm.transitions import record
 
 API = "/rendering-resource-manager/v2/"
@@ -86,6 +86,11 @@ def resource(*sites: Site, name: str = "", **fields: Any) -> Resource:
 
 def render_model(**params: Any) -> RenderModel:
     return catalog.render_model("mandelbrot", {**VIEW, **params})[0]
+
+
+def preload(owner: User, on: Resource, model: RenderModel | None = None, count: int = 1) -> Preload:
+    until = timezone.now() + timedelta(hours=1)
+    return Preload.objects.create(model=model or render_model(), resource=on, owner=owner, nodes=count, until=until)
 
 
 def node(of: Resource, at: Site, state: NodeState = NodeState.IDLE, **fields: Any) -> Node:

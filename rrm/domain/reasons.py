@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -48,9 +49,25 @@ class Waiting:
 
 def why(waiting: Waiting) -> str:
     """The first reason that applies, and whether the job is late."""
-    said = next(filter(None, (rule(waiting) for rule in _RULES)))
+    said = _applying(waiting)[1]
     late = how_late(waiting.deadline, waiting.now)
     return f"{said} {late}" if late else said
+
+
+def why_many(first: Sequence[Waiting], total: int) -> str:
+    """How many of `total` jobs wait for what, told of the first in turn, and why the very first does."""
+    said = "1 job waits" if total == 1 else f"{total} jobs wait"
+    counted = Counter(_WAITS_FOR[_applying(case)[0]](case) for case in first).most_common()
+    if len(counted) == 1:
+        return f"{said}. {why(first[0])}"
+    *parts, last = [f"{jobs} for {what}" for what, jobs in counted]
+    among = f" of the first {len(first)}," if len(first) < total else ""
+    return f"{said}:{among} {', '.join(parts)} and {last}. Next in turn: {why(first[0])}"
+
+
+def _applying(waiting: Waiting) -> tuple[_Rule, str]:
+    """The first rule that applies, and what it says."""
+    return next((rule, said) for rule in _RULES if (said := rule(waiting)))
 
 
 def how_late(deadline: datetime | None, now: datetime) -> str:
@@ -135,7 +152,28 @@ def _busy(case: Waiting) -> str:
     return f"{busy}; it is behind {behind}." if behind else f"{busy}; it is next."
 
 
-_RULES: tuple[Callable[[Waiting], str], ...] = (_disabled, _no_site, _at_limit, _quarantined, _no_node, _free, _busy)
+def _which_node(case: Waiting) -> str:
+    if case.problems and case.sites <= case.problems.keys():
+        return "a site that cannot be used at present"
+    return "a node that is starting" if case.starting else "a node to be started"
+
+
+def _which_free(case: Waiting) -> str:
+    is_kept_waiting = not case.free_holders and case.holders and case.holder_seconds < case.load_seconds
+    return "a node that holds the model" if is_kept_waiting else "a free node to take it up"
+
+
+_Rule = Callable[[Waiting], str]
+_WAITS_FOR: Mapping[_Rule, _Rule] = {
+    _disabled: lambda _: "a resource that is disabled",
+    _no_site: lambda _: "a site where a node may run",
+    _at_limit: lambda _: "a node that a quota allows",
+    _quarantined: lambda _: "a model that nodes could not load",
+    _no_node: _which_node,
+    _free: _which_free,
+    _busy: lambda _: "a node that is busy",
+}
+_RULES = tuple(_WAITS_FOR)
 
 
 def _nodes(number: int) -> str:

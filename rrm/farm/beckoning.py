@@ -12,19 +12,12 @@ from datetime import datetime
 from uuid import UUID
 
 from rrm.domain.states import NodeState, SessionState
-from rrm.farm import booking, market, reports
+from rrm.farm import booking, copies, market, preloading, reports
 from rrm.farm.models import Node, Session
 
 _COLUMNS = (
-    "resource_id",
-    "site_id",
-    "state",
-    "streak",
-    "streak_since",
-    "idle_since",
-    "ends_at",
-    "reserved_for",
-    "address",
+    *("name", "resource_id", "site_id", "state", "streak", "streak_since", "idle_since", "ends_at"),
+    *("reserved_for", "address"),
 )
 
 
@@ -33,6 +26,9 @@ def called(waiting: Mapping[UUID, str | None], now: datetime) -> set[UUID]:
     nodes = list(Node.objects.filter(pk__in=list(waiting)).only(*_COLUMNS))
     idle = [node for node in nodes if node.state == NodeState.IDLE and node.reserved_for is None]
     found = set(_with_work(idle, now)) | set(_awaited(idle))
+    for takers in (copies.takers, preloading.takers):  # what is for those who find nothing else to do
+        rest = [node for node in idle if node.pk not in found]
+        found |= set(takers(rest, now)) if rest else set()
     found |= waiting.keys() - {node.pk for node in idle} - _in_session(nodes, waiting)
     return found
 

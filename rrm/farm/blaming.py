@@ -84,6 +84,7 @@ def _verdict(failed: Lease) -> Lease.Fault | None:
 
 def _blame(node: Node, job: Job, now: datetime) -> None:
     """Count it, and block the node when it is too much."""
+    _lock(node)
     lately = Q(fault=Lease.Fault.BLAMED, finished_at__gt=now - settings.RRM.block_period)
     blames = Lease.objects.filter(lately, node=node).count()
     Node.objects.filter(pk=node.pk).update(blames=blames)
@@ -94,8 +95,29 @@ def _blame(node: Node, job: Job, now: datetime) -> None:
     _block(node, node.name, reason, now)
     message = f"{node.name} is given no more work: {reason}"
     record(job, "log", {"level": "warning", "message": message})
-    if node.site.kind == Site.Kind.SLURM and node.place and _is_machine_to_blame(node, now):
+    if _may_block_machine(node) and _is_machine_to_blame(node, now):
         _block(node, "", f"{NODES_PER_MACHINE} nodes on it failed on ranges that others completed", now)
+
+
+def _lock(node: Node) -> None:
+    """Lock the node's row, and of its machine's nodes all that a block of it would send away.
+
+    In one order, and before anything is counted: two that are blamed at the same moment neither wait for each other
+    nor both block their machine.
+    """
+    which = Q(pk=node.pk)
+    if _may_block_machine(node):
+        same = Q(site=node.site_id, resource__renderer=node.resource.renderer, state__in=NODE_WORKING)
+        which |= same & _on_machine(node.place)
+    list(Node.objects.select_for_update(of=("self",), no_key=True).filter(which).order_by("pk").only("pk"))
+
+
+def _may_block_machine(node: Node) -> bool:
+    return node.site.kind == Site.Kind.SLURM and bool(node.place)
+
+
+def _on_machine(name: str) -> Q:
+    return Q(machine=name) | Q(machine="", hostname=name)
 
 
 def _is_machine_to_blame(node: Node, now: datetime) -> bool:
@@ -123,8 +145,8 @@ def _block(node: Node, name: str, reason: str, now: datetime) -> None:
 def _send_away(block: Block) -> None:
     """Drain the nodes that the block concerns; who has booked one keeps it. Call it in a transaction."""
     working = Node.objects.filter(state__in=NODE_WORKING, site=block.site_id, resource__renderer=block.renderer)
-    by_machine = Q(machine=block.hostname) | Q(machine="", hostname=block.hostname)
-    concerned = working.filter(Q(name=block.node) if block.node else by_machine)
+    concerned = working.filter(Q(name=block.node) if block.node else _on_machine(block.hostname))
     # Locked, so that none of them takes work at this moment; in one order everywhere.
-    for node in concerned.select_for_update(of=("self",)).select_related("site", "resource").order_by("pk"):
+    locked = concerned.select_for_update(of=("self",), no_key=True)
+    for node in locked.select_related("site", "resource").order_by("pk"):
         nodes.drain(node, "blocking", blocking.describe(block))

@@ -77,7 +77,7 @@ def open_reserved(session: Session, wish: Wish, now: datetime) -> Session:
     reserved = Session.objects.filter(pk=session.pk, state=SessionState.PENDING, opened_at=None)
     try:
         with transaction.atomic():
-            found = reserved.select_for_update().first()  # locked: two who open it do not both start a node
+            found = reserved.select_for_update(no_key=True).first()  # locked: two who open it do not both start a node
             if found is None:
                 raise StateConflict(f"Session {session.pk} was opened already.")
             return _open(found, wish, now)

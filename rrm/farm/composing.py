@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState
 from rrm.errors import NotReady, StateConflict
-from rrm.farm import jobs, painting, ranges, wakeups
+from rrm.farm import jobs, painting, ranges, standstill, wakeups
 from rrm.farm.models import Job, Lease
 from rrm.farm.transitions import advance
 from rrm.results.compose import ComposePlan, compose
@@ -27,16 +26,17 @@ def compose_job(job_id: UUID) -> None:
     """Write the results of a COMPOSING job and complete it.
 
     Running it twice, even at once, writes the same files; one of them completes the job. A range whose file is lost or
-    damaged is offered again. A full disk, or the like, fails the job, which may then be retried.
+    damaged is offered again. A full disk, or the like, fails the job, which may then be retried. Where nothing moves
+    for long the process ends (`standstill`).
     """
     job = Job.objects.select_related("model", "source").filter(pk=job_id, state=JobState.COMPOSING).first()
     if job is None:
         return
-    alive = _SignOfLife(job)
     try:
-        if job.is_painted_here:
-            painting.paint(job, alive)
-        compose(jobs.files(job), _plan(job), progress=alive, threads=3)  # one of them mostly waits for the disk
+        with standstill.Watch(job) as watch:
+            if job.is_painted_here:
+                painting.paint(job, watch)
+            compose(jobs.files(job), _plan(job), progress=watch, threads=3)  # one of them mostly waits for the disk
     except CorruptRange as corrupt:
         _replace(job, corrupt)
     except (NotReady, OSError) as error:
@@ -50,20 +50,6 @@ def _plan(job: Job) -> ComposePlan:
     pictures = painting.pictures_of(job) if job.is_painted_here else None
     outputs, values = frozenset(job.outputs), painting.values_of(job)
     return ComposePlan(job.grid, outputs, values, metadata(job), pictures)
-
-
-class _SignOfLife:
-    """Tells the repair loop, about once a second, that the job is being composed."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job.pk
-        self._next = 0.0
-        self(0, 0)
-
-    def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + 1.0
-            Job.objects.filter(pk=self._job).update(composed_at=timezone.now())
 
 
 def metadata(job: Job) -> dict[str, Any]:

@@ -7,15 +7,16 @@ stands for the tiles stays the first one's until one of the two delivers, or the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 
 from rrm.domain import facts, tiling
 from rrm.domain.states import JOB_OFFERED, LeaseState, NodeState
@@ -33,32 +34,45 @@ _LOOKED_AT = 50
 
 def claim(node: Node, now: datetime) -> Lease | None:
     """A second lease of the range that is most overdue, for a node that holds nothing; None when there is none."""
-    slow = list(_running(node, now)[:_LOOKED_AT])
+    slow = list(_open_to(node, _running({node.resource_id}, now))[:_LOOKED_AT])
     if not slow or node.state != NodeState.IDLE:
         return None
-    known = _Known.of(node, slow)
+    known = _Known.of([node], slow)
     for lease in slow:
-        if known.is_worth_it(lease, now):
+        if known.is_worth_it(lease, node, now):
             with contextlib.suppress(StateConflict, IntegrityError):
                 return _take(node, lease, known, now)
     return None
 
 
-def _running(node: Node, now: datetime) -> Any:
-    """What others have had for a while and this node may take, the oldest first; each node tries a range once."""
+def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
+    """Which of these nodes would be given a copy if all asked now: one for each range. A constant number of queries."""
+    slow = list(_running({node.resource_id for node in idle}, now)[:_LOOKED_AT])
+    if not slow:
+        return
+    jobs, starts = {lease.job_id for lease in slow}, {lease.start for lease in slow}
+    tried = Lease.objects.filter(job__in=jobs, start__in=starts, node__in=idle).order_by()
+    had = set(tried.values_list("node", "share", "start"))
+    known, left = _Known.of(idle, slow), list(idle)
+    for lease in slow:
+        able = (node for node in left if _may_take(node, lease) and (node.pk, lease.share_id, lease.start) not in had)
+        taker = next((node for node in able if known.is_worth_it(lease, node, now)), None)
+        if taker:
+            left.remove(taker)
+            yield taker.pk
+
+
+def _running(resources: Collection[str], now: datetime) -> QuerySet[Lease]:
+    """What nodes have had for a while and nobody has a copy of, the oldest first."""
     same = Lease.objects.filter(share=OuterRef("share"), start=OuterRef("start"))
-    here = Q(share__site=None) | Q(share__site=node.site_id)
-    listed = Q(job__site_index="") | Q(job__site_index__contains=f"|{node.site_id}|")
     return (
         Lease.objects.filter(
-            here,
-            listed,
-            ~Exists(same.filter(Q(node=node) | Q(state=LeaseState.ACTIVE, is_copy=True))),
+            ~Exists(same.filter(state=LeaseState.ACTIVE, is_copy=True)),
             state=LeaseState.ACTIVE,
             is_copy=False,
             created_at__lt=now - _LEAST,
             job__state__in=JOB_OFFERED,
-            job__resource=node.resource_id,
+            job__resource__in=resources,
         )
         .exclude(quarantine.in_force(now, "job__model__"))
         .select_related("job__model", "share")
@@ -66,18 +80,31 @@ def _running(node: Node, now: datetime) -> Any:
     )
 
 
+def _open_to(node: Node, running: QuerySet[Lease]) -> QuerySet[Lease]:
+    """Those that the node may take; each node tries a range once."""
+    here = Q(share__site=None) | Q(share__site=node.site_id)
+    listed = Q(job__site_index="") | Q(job__site_index__contains=f"|{node.site_id}|")
+    same = Lease.objects.filter(share=OuterRef("share"), start=OuterRef("start"), node=node)
+    return running.filter(here, listed, ~Exists(same))
+
+
+def _may_take(node: Node, lease: Lease) -> bool:
+    """The same for one range, but for whether the node has tried it."""
+    sites = [lease.share.site_id] if lease.share.site_id else lease.job.site_ids
+    return lease.job.resource_id == node.resource_id and (not sites or node.site_id in sites)
+
+
 @dataclass(frozen=True)
 class _Known:
     """What is known of how fast nodes are, and of what they do."""
 
-    node: Node
     speeds: Mapping[Any, Mapping[Any, float]]  # model → node → seconds per sample
-    held: frozenset[Any]
+    held: frozenset[tuple[Any, Any]]  # (node, model) of those that have nothing to do
     in_hand: Mapping[Any, Sequence[Lease]]  # node → what it holds, in the order in which it got it
     delivered: Mapping[Any, datetime]  # node → when it last did
 
     @classmethod
-    def of(cls, node: Node, slow: Sequence[Lease]) -> _Known:
+    def of(cls, idle: Collection[Node], slow: Sequence[Lease]) -> _Known:
         models, nodes = {lease.job.model_id for lease in slow}, {lease.node_id for lease in slow}
         speeds: dict[Any, dict[Any, float]] = {model: {} for model in models}
         for held in HeldModel.objects.filter(model__in=models, pixel_seconds__isnull=False):
@@ -87,20 +114,20 @@ class _Known:
         for lease in active.order_by("created_at", "id"):
             in_hand.setdefault(lease.node_id, []).append(lease)
         done = Lease.objects.filter(node__in=nodes, state=LeaseState.DONE, finished_at__gt=slow[0].created_at)
-        held_here = HeldModel.objects.filter(node=node, loading=False).values_list("model", flat=True)
+        here = HeldModel.objects.filter(node__in=idle, model__in=models, loading=False).values_list("node", "model")
         latest = dict(done.order_by().values_list("node").annotate(Max("finished_at")))
-        return cls(node, speeds, frozenset(held_here), in_hand, latest)
+        return cls(speeds, frozenset(here), in_hand, latest)
 
-    def is_worth_it(self, lease: Lease, now: datetime) -> bool:
+    def is_worth_it(self, lease: Lease, node: Node, now: datetime) -> bool:
         """It is long overdue, and this node would most likely be done before the one that has it."""
-        if self.node.name in lease.share.failed_on:
+        if node.name in lease.share.failed_on:
             return False
         begun = max(lease.created_at, self.delivered.get(lease.node_id, lease.created_at))
         age, expected = now - begun, self._expected(lease)
         if age <= (_UNMEASURED if expected is None else max(_LEAST, _TIMES * timedelta(seconds=expected))):
             return False
-        mine = timedelta(seconds=self.cost(lease, self.node.pk) or 0.0)
-        return mine < age and (self.node.ends_at is None or facts.is_done_before(self.node.ends_at, mine, now))
+        mine = timedelta(seconds=self.cost(lease, node.pk) or 0.0)
+        return mine < age and (node.ends_at is None or facts.is_done_before(node.ends_at, mine, now))
 
     def _expected(self, lease: Lease) -> float | None:
         """Seconds that its node needs for it and what it got before; None when that cannot be told."""
@@ -116,14 +143,14 @@ class _Known:
         job = lease.job
         pixels = sum(job.grid.box(tile).pixels for tile in range(lease.start, lease.stop))
         samples = tiling.samples(pixels, job.supersample, adaptive=job.adaptive)
-        is_warm = lease.warm if node == lease.node_id else job.model_id in self.held
+        is_warm = lease.warm if node == lease.node_id else (node, job.model_id) in self.held
         load = 0.0 if is_warm else job.model.load_seconds or 0.0
         return samples * speeds.get(node, fmean(speeds.values())) + load
 
 
 def _take(node: Node, lease: Lease, known: _Known, now: datetime) -> Lease:
     """Raises StateConflict or IntegrityError when the range is done, or another copy of it began."""
-    is_warm = lease.job.model_id in known.held
+    is_warm = (node.pk, lease.job.model_id) in known.held
     with transaction.atomic():
         # Locked, as it is when a range ends or the job stops: the first lease stays what it is until commit.
         job = Job.objects.select_for_update(no_key=True).select_related("model").filter(pk=lease.job_id).first()

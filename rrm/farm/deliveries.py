@@ -117,7 +117,7 @@ def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
         statements.update(Node, {"pk": node.pk}, {"last_heartbeat": now}, had)
         _learn_speed(lease, node, render_ms)
         quarantine.succeeded(lease.job.model)
-        ranges.release(node)
+        ranges.release_locked(node)
 
 
 def _tiles_event(lease: Lease) -> dict[str, Any]:
@@ -208,17 +208,17 @@ def _fail_all(hopeless: Iterable[Job], reason: str, now: datetime) -> None:
 
 
 def _is_hopeless(lease: Lease, node: Node) -> bool:
-    """Whether a single tile has failed often enough, on different nodes or on all there are."""
-    if lease.stop - lease.start > 1:
+    """Whether a single tile has failed often enough, on different nodes or on all there are, and nobody tries it."""
+    if lease.stop - lease.start > 1 or ranges.has_twin(lease):
         return False
-    blamed = {*lease.share.failed_on, node.name}
+    times, blamed = ranges.failures(lease)
     if len(blamed) >= MAX_FAILURES:
         return True
     sites = [lease.share.site_id] if lease.share.site_id else lease.job.site_ids
     working = Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING)
     able = [other for other in working if other.takes_ranges and (not sites or other.site_id in sites)]
     others = [other for other in able if other.name not in blamed]
-    return not others and lease.share.failures + 1 >= MAX_FAILURES
+    return not others and times >= MAX_FAILURES
 
 
 def _fail_job(lease: Lease, error: str) -> None:
@@ -231,7 +231,7 @@ def _fail_job(lease: Lease, error: str) -> None:
             f"Tile {lease.start} (row {row}, column {col}) failed {MAX_FAILURES} times: {error}",
             finished_at=timezone.now(),
         )
-        ranges.take_back(job, "the job failed")
+        ranges.take_back(job, "the job failed", lease.node)
         blaming.acquit(job)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
+
+from django.db.models import Count, F, Q
 
 from rrm.errors import StateConflict
 from rrm.farm.models import HeldModel, Node, RenderModel, Site
@@ -24,6 +27,14 @@ def has_room(site: Site, now: datetime) -> bool:
         return True
     begun = HeldModel.objects.filter(node__site=site, loading=True, loaded_at__gt=now - LONGEST)
     return begun.count() < site.max_parallel_loads
+
+
+def full(sites: Collection[str], now: datetime) -> set[str]:
+    """Those of the sites where no load may begin; one query for all."""
+    begun = Q(nodes__held__loading=True, nodes__held__loaded_at__gt=now - LONGEST)
+    limited = Site.objects.filter(pk__in=sites, max_parallel_loads__isnull=False).order_by()
+    counted = limited.annotate(begun=Count("nodes__held", filter=begun))
+    return set(counted.filter(begun__gte=F("max_parallel_loads")).values_list("pk", flat=True))
 
 
 def begin(node: Node, model: UUID, load_seconds: float | None, now: datetime) -> None:

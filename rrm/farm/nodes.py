@@ -72,7 +72,7 @@ def _locked_sites(resource: Resource) -> list[Site]:
 
     They are locked in the order of their names, whichever the resource prefers: another may prefer them the other way.
     """
-    enabled = list(resource.sites.select_for_update(of=("self",)).filter(enabled=True).order_by("pk"))
+    enabled = list(resource.sites.select_for_update(of=("self",), no_key=True).filter(enabled=True).order_by("pk"))
     positions = dict(resource.placements.values_list("site", "position"))
     return sorted(enabled, key=lambda site: positions[site.pk])
 

@@ -24,7 +24,7 @@ _PAUSE = timedelta(seconds=3)  # what ends together counts once
 def failed(resource_id: str, reason: str, now: datetime) -> None:
     """A node of the resource never checked in: the next one waits, each time longer."""
     with transaction.atomic():
-        resource = Resource.objects.select_for_update().get(pk=resource_id)
+        resource = Resource.objects.select_for_update(no_key=True).get(pk=resource_id)
         history = autoscaling.History(launch_failures=resource.launch_failures, retry_at=resource.retry_at)
         after = autoscaling.launch_failed(history, now)
         Resource.objects.filter(pk=resource_id).update(

@@ -7,9 +7,11 @@ with the order to do so, so that orders are filled exactly, and goes when the no
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -19,7 +21,7 @@ from django.db.models.functions import Coalesce
 from rrm.domain.autoscaling import warming
 from rrm.domain.states import NODE_STARTING, NODE_WORKING, NodeState
 from rrm.errors import Forbidden, Invalid, NotFound, StateConflict
-from rrm.farm import loading, wakeups
+from rrm.farm import loading, quarantine, wakeups
 from rrm.farm.models import HeldModel, Job, Node, Preload, RenderModel, Resource, Session
 from rrm.farm.transitions import iso, record
 
@@ -41,7 +43,7 @@ def order(owner: User, model: RenderModel, resource: Resource, count: int, until
     _check(model, resource, count, until, now)
     with transaction.atomic():
         # Whoever orders the same at the same moment waits here.
-        Resource.objects.select_for_update().get(pk=resource.pk)
+        Resource.objects.select_for_update(no_key=True).get(pk=resource.pk)
         known = live(now).filter(model=model, resource=resource).first()
         if known and known.owner_id != owner.pk:
             count, until = max(count, known.nodes), max(until, known.until)
@@ -66,7 +68,7 @@ def _check(model: RenderModel, resource: Resource, count: int, until: datetime, 
         errors["until"] = [f"Must be within the next {LONGEST.days} days."]
     if errors:
         raise Invalid(errors)
-    if model.quarantined_until and model.quarantined_until > now:
+    if model.quarantined_until and quarantine.is_in_force(model, now):
         raise StateConflict(f"No node is asked to load it before {iso(model.quarantined_until)}, as it could not be.")
 
 
@@ -85,35 +87,72 @@ def live(now: datetime) -> QuerySet[Preload]:
     return Preload.objects.filter(until__gt=now, resource__enabled=True).order_by("created_at", "id")
 
 
-def arranged(order: Preload) -> dict[str, Any]:
-    """What there is of an order: nodes that hold the model and load it, nodes that are starting, and a sentence."""
-    held = HeldModel.objects.filter(model=order.model_id, node__resource=order.resource_id)
-    counted = held.filter(node__state__in=NODE_WORKING).aggregate(
-        holding=Count("pk", filter=Q(loading=False)), loading=Count("pk", filter=Q(loading=True))
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an order is: nodes that hold the model and load it, and what its resource has."""
+
+    holding: int = 0
+    loading: int = 0
+    starting: int = 0
+    working: int = 0
+
+
+def progress(orders: Collection[Preload]) -> Mapping[int, Progress]:
+    """How far each order is, by its key; two queries for all."""
+    resources = {order.resource_id for order in orders}
+    held = HeldModel.objects.filter(model__in={order.model_id for order in orders}, node__resource__in=resources)
+    counted = (
+        held.filter(node__state__in=NODE_WORKING)
+        .order_by()
+        .values("model", "node__resource")
+        .annotate(holding=Count("pk", filter=Q(loading=False)), coming=Count("pk", filter=Q(loading=True)))
     )
-    starting = Node.objects.filter(resource=order.resource_id, state__in=NODE_STARTING, reserved_for=None).count()
+    of = {(row["model"], row["node__resource"]): (row["holding"], row["coming"]) for row in counted}
+    live_nodes = (
+        Node.objects.filter(resource__in=resources)
+        .order_by()
+        .values("resource")
+        .annotate(
+            starting=Count("pk", filter=Q(state__in=NODE_STARTING, reserved_for=None)),
+            working=Count("pk", filter=Q(state__in=NODE_WORKING)),
+        )
+    )
+    there = {row["resource"]: (row["starting"], row["working"]) for row in live_nodes}
     return {
-        "model": str(order.model_id),
-        "resource": order.resource_id,
-        "nodes": order.nodes,
-        "until": iso(order.until),
-        "owner": order.owner.get_username(),
-        **counted,
-        "starting": starting,
-        "reason": _reason(order, counted["holding"], counted["loading"], starting),
+        order.pk: Progress(*of.get((order.model_id, order.resource_id), (0, 0)), *there.get(order.resource_id, (0, 0)))
+        for order in orders
     }
 
 
-def _reason(order: Preload, holding: int, loading: int, starting: int) -> str:
-    if holding >= order.nodes:
+def arranged(orders: Collection[Preload]) -> list[dict[str, Any]]:
+    """What there is of orders, with a sentence for each; they have their owners. Two queries for all."""
+    reached = progress(orders)
+    return [
+        {
+            "model": str(order.model_id),
+            "resource": order.resource_id,
+            "nodes": order.nodes,
+            "until": iso(order.until),
+            "owner": order.owner.get_username(),
+            "holding": reached[order.pk].holding,
+            "loading": reached[order.pk].loading,
+            "starting": reached[order.pk].starting,
+            "reason": reason(order, reached[order.pk]),
+        }
+        for order in orders
+    ]
+
+
+def reason(order: Preload, reached: Progress) -> str:
+    """What happens next."""
+    if reached.holding >= order.nodes:
         return "As many nodes as wanted hold it."
-    if holding + loading >= order.nodes:
-        return f"{holding} of {order.nodes} hold it, {loading} load it."
-    if starting:
-        return f"{holding} of {order.nodes} hold it, {loading} load it; nodes that are starting follow."
-    told = f"{holding} of {order.nodes} hold it, {loading} load it"
-    is_there = Node.objects.filter(resource=order.resource_id, state__in=NODE_WORKING).exists()
-    return f"{told}; {'the next nodes that are free follow' if is_there else 'a node is to be started for it'}."
+    told = f"{reached.holding} of {order.nodes} hold it, {reached.loading} load it"
+    if reached.holding + reached.loading >= order.nodes:
+        return f"{told}."
+    if reached.starting:
+        return f"{told}; nodes that are starting follow."
+    return f"{told}; {'the next nodes that are free follow' if reached.working else 'a node is to be started for it'}."
 
 
 def wanted(now: datetime) -> Mapping[str, tuple[int, frozenset[str]]]:
@@ -133,6 +172,30 @@ def next_for(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, 
     return {"digest": model.digest, "renderer": model.renderer, "params": model.params} if model else None
 
 
+def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
+    """Which of these nodes would be told to load an ordered model if all asked now. A constant number of queries."""
+    orders = list(live(now).filter(resource__in={node.resource_id for node in idle}).select_related("model"))
+    if not orders:
+        return
+    known = list(HeldModel.objects.filter(node__in=idle).values_list("node", "model", "loading", "loaded_at"))
+    held = {(node, model) for node, model, *_ in known}
+    at_it = {node for node, _, is_loading, since in known if is_loading and since > now - loading.LONGEST}
+    reached, full = progress(orders), loading.full({node.site_id for node in idle}, now)
+    left = [node for node in idle if node.pk not in at_it and node.site_id not in full]
+    for wish in orders:
+        lacks = wish.nodes - reached[wish.pk].holding - reached[wish.pk].loading
+        able = [
+            node
+            for node in left
+            if node.resource_id == wish.resource_id
+            and (node.pk, wish.model_id) not in held
+            and _may_load(node, wish.model, now)
+        ]
+        for node in able[: max(lacks, 0)]:
+            left.remove(node)
+            yield node.pk
+
+
 def _ordered(node: Node, now: datetime) -> RenderModel | None:
     """One that somebody ordered and too few nodes hold."""
     holders = HeldModel.objects.filter(model=OuterRef("model"), node__resource=OuterRef("resource"))
@@ -144,7 +207,7 @@ def _ordered(node: Node, now: datetime) -> RenderModel | None:
             continue
         with transaction.atomic():
             # Locked, so that two nodes do not both become the last that is wanted.
-            known = Preload.objects.select_for_update().filter(pk=wish.pk).first()
+            known = Preload.objects.select_for_update(no_key=True).filter(pk=wish.pk).first()
             holders = HeldModel.objects.filter(model=wish.model_id, node__resource=node.resource_id)
             lacks = known and holders.filter(node__state__in=NODE_WORKING).count() < known.nodes
             if lacks and _begin(node, wish.model, now):
@@ -194,8 +257,7 @@ def _may_load(node: Node, model: RenderModel, now: datetime) -> bool:
     """Whether the node may be told to: it has time for it, could load it, and others can."""
     if node.ends_at is not None and node.ends_at - now < _USE + timedelta(seconds=model.load_seconds or 0.0):
         return False
-    failed = {entry[0] for entry in model.load_failures if isinstance(entry, list) and entry}
-    return node.name not in failed and not (model.quarantined_until and model.quarantined_until > now)
+    return node.name not in quarantine.tried(model.load_failures, now) and not quarantine.is_in_force(model, now)
 
 
 def _begin(node: Node, model: RenderModel, now: datetime) -> bool:

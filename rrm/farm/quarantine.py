@@ -42,6 +42,26 @@ def sentence(model: RenderModel, now: datetime) -> str:
     return f"The model could not be loaded {MOST_FAILURES} times; no node is asked to load it before {until}."
 
 
+def could_not_load(model: RenderModel, now: datetime) -> list[str]:
+    """The names of the nodes that failed to load it lately, or for which it is in quarantine."""
+    return sorted({str(name) for name, _ in counting(model, now)})
+
+
+def counting(model: RenderModel, now: datetime) -> list[list[object]]:
+    """The failures to load it, [node, seconds since 1970], that led to the quarantine in force or may lead to one."""
+    since = _counting_since(model, now).timestamp()
+    return [[name, at] for name, at in model.load_failures if at > since]
+
+
+def _counting_since(model: RenderModel, now: datetime) -> datetime:
+    """Failures before that are old, or had their quarantine."""
+    lately, until = now - settings.RRM.quarantine_period, model.quarantined_until
+    if until is None:
+        return lately
+    # In force: the first of those that led to it was at most one period before it began.
+    return until - 2 * settings.RRM.quarantine_period if until > now else max(lately, until)
+
+
 def tried(load_failures: Iterable[tuple[str, float]], now: datetime) -> list[str]:
     """The names of the nodes that failed to load a model lately: they leave it to others."""
     since = (now - settings.RRM.quarantine_period).timestamp()
@@ -54,13 +74,13 @@ def failed(node: Node, job: Job, error: str, now: datetime) -> str:
     Call it outside any transaction: the rows of jobs are locked before those of models everywhere.
     """
     with transaction.atomic():
-        model = RenderModel.objects.select_for_update().get(pk=job.model_id)
+        model = RenderModel.objects.select_for_update(no_key=True).get(pk=job.model_id)
         if is_in_force(model, now):
             return ""
-        failures = [*_lately(model, now), [node.name, now.timestamp()]]
+        failures = [*counting(model, now), [node.name, now.timestamp()]]
         is_enough = _is_enough(failures, node)
         is_second = is_enough and model.quarantined_until is not None
-        model.load_failures = [] if is_enough else failures
+        model.load_failures = failures
         if is_enough:
             model.quarantined_until = now + settings.RRM.quarantine_period
         model.save(update_fields=["load_failures", "quarantined_until"])
@@ -104,11 +124,6 @@ def _clear(model: RenderModel) -> bool:
     marked = RenderModel.objects.filter(pk=model.pk).exclude(load_failures=[], quarantined_until=None)
     model.load_failures, model.quarantined_until = [], None
     return bool(marked.update(load_failures=[], quarantined_until=None))
-
-
-def _lately(model: RenderModel, now: datetime) -> list[list[object]]:
-    since = (now - settings.RRM.quarantine_period).timestamp()
-    return [[name, at] for name, at in model.load_failures if at > since]
 
 
 def _is_enough(failures: list[list[object]], node: Node) -> bool:

@@ -35,7 +35,7 @@ def of(owner: User) -> Quota:
 def locked(owner: User) -> Quota:
     """The owner's row, made if need be, that nobody else writes to until the transaction ends."""
     Quota.objects.get_or_create(owner=owner)
-    return Quota.objects.select_for_update().get(owner=owner)
+    return Quota.objects.select_for_update(no_key=True).get(owner=owner)
 
 
 def admit_job(quota: Quota, pixels: int) -> None:
@@ -88,7 +88,7 @@ def hold_node(owner: int, node: Node) -> None:
 
     Raises StateConflict when the owner has as many others as may be.
     """
-    quota = Quota.objects.select_for_update().filter(owner=owner, max_nodes__isnull=False).first()
+    quota = Quota.objects.select_for_update(no_key=True).filter(owner=owner, max_nodes__isnull=False).first()
     if quota is None:
         return
     active = Lease.objects.filter(state=LeaseState.ACTIVE, job__owner=owner)

@@ -24,7 +24,8 @@ FASTER = "another node was faster with the same tiles"
 def give_back(lease: Lease, reason: str, *, failed: bool = False) -> None:
     """Return a lease. Its tiles are offered again, unless a second node is at work on them.
 
-    After a failure they are offered in halves, so that a tile that fails is found.
+    After a failure, of this node or of another that had the same tiles, they are offered in halves, so that a tile that
+    fails is found.
     """
     with transaction.atomic():
         # Both leases of the same tiles may end at this moment: the job's row makes one of them the first. Locks of jobs
@@ -40,19 +41,32 @@ def give_back(lease: Lease, reason: str, *, failed: bool = False) -> None:
         if twin:
             Lease.objects.filter(pk=twin.pk).update(is_copy=False)
         else:
-            _offer_again(lease, failed=failed)
+            _offer_again(lease)
 
 
 def overtake(lease: Lease) -> None:
     """Make `lease` the one that stands for its tiles, and take them from a second node that renders the same.
 
-    Call it in the transaction that takes the results, once that has locked the job's row.
+    Call it in the transaction that takes the results, once that has locked the job's row. Both nodes are locked then.
     """
     twin = _twin(lease)
     if twin:
         advance(twin, LeaseState.RETURNED, FASTER, finished_at=timezone.now(), is_copy=True)
         Lease.objects.filter(pk=lease.pk).update(is_copy=False)
-        release(twin.node)
+        _lock(lease.node, twin.node)
+        release_locked(twin.node)
+
+
+def has_twin(lease: Lease) -> bool:
+    """Whether another node is at work on the same tiles."""
+    return _twin(lease) is not None
+
+
+def failures(lease: Lease) -> tuple[int, frozenset[str]]:
+    """How often its tiles have failed, also while a second node was at work on them, and the names of the nodes."""
+    same = Lease.objects.filter(share=lease.share_id, start=lease.start, stop=lease.stop, state=LeaseState.RETURNED)
+    names = list(same.exclude(fault=Lease.Fault.NONE).values_list("node__name", flat=True))
+    return lease.share.failures + len(names), frozenset({*lease.share.failed_on, *names})
 
 
 def _twin(lease: Lease) -> Lease | None:
@@ -61,10 +75,12 @@ def _twin(lease: Lease) -> Lease | None:
     return same.exclude(pk=lease.pk).select_related("node").first()
 
 
-def _offer_again(lease: Lease, *, failed: bool) -> None:
+def _offer_again(lease: Lease) -> None:
+    """The lease, and every other of the same tiles, is RETURNED by now."""
     source = lease.share
     is_single = lease.stop - lease.start == 1
-    blamed = [lease.node.name] if failed else []
+    times, failed_on = failures(lease)
+    failed = times > source.failures
     parts = tiling.halve(lease.start, lease.stop) if failed else ((lease.start, lease.stop),)
     JobShare.objects.bulk_create(
         JobShare(
@@ -74,21 +90,25 @@ def _offer_again(lease: Lease, *, failed: bool) -> None:
             stop=stop,
             cursor=start,
             at_most=stop - start if failed else source.at_most,
-            failures=source.failures + 1 if failed and is_single else source.failures,
-            failed_on=sorted({*source.failed_on, *blamed}),
+            failures=times if is_single else source.failures,
+            failed_on=sorted(failed_on),
         )
         for start, stop in parts
     )
     wakeups.announce_work()
 
 
-def take_back(job: Job, reason: str) -> None:
-    """Return every range of `job` that a node is at work on. Call it inside the transaction that stops the job."""
+def take_back(job: Job, reason: str, *others: Node) -> None:
+    """Return every range of `job` that a node is at work on, and release these nodes and `others`.
+
+    Call it inside the transaction that stops the job.
+    """
     # A claim that is being made ends first; one that is made later finds the job stopped.
-    list(job.shares.select_for_update().order_by("pk").values_list("pk"))
-    for lease in job.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share"):
+    list(job.shares.select_for_update(no_key=True).order_by("pk").values_list("pk"))
+    held = list(job.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share"))
+    for lease in held:
         give_back(lease, reason)
-        release(lease.node)
+    release(*others, *(lease.node for lease in held))
 
 
 def give_back_all(node: Node, reason: str) -> None:
@@ -100,14 +120,32 @@ def give_back_all(node: Node, reason: str) -> None:
 
 
 def release_forgotten(now: datetime) -> None:
-    """Release the nodes that lost their last two leases at the same moment: neither loss saw that it was the last."""
+    """Release the nodes that hold nothing and are BUSY all the same, whatever left them so."""
     at_work = Lease.objects.filter(node=OuterRef("pk"), state=LeaseState.ACTIVE)
     for node in Node.objects.filter(~Exists(at_work), state=NodeState.BUSY, state_since__lt=now - _SETTLED):
-        release(node)
+        with transaction.atomic():
+            release(node)
 
 
-def release(node: Node) -> None:
-    """Make a node that holds no lease any more IDLE again. Call it inside the transaction that ended the lease."""
+def release(*nodes: Node) -> None:
+    """Make those of the nodes that hold no lease any more IDLE again. Call it in the transaction that ended the leases.
+
+    A node may lose its last two leases at the same moment, or be given another: only who has locked its row, as a claim
+    does too, sees which lease is the last.
+    """
+    _lock(*nodes)
+    for node in nodes:
+        release_locked(node)
+
+
+def _lock(*nodes: Node) -> None:
+    """Lock the rows of nodes, in one order, as they are the last to be locked everywhere."""
+    found = Node.objects.select_for_update(no_key=True).filter(pk__in={node.pk for node in nodes})
+    list(found.order_by("pk").values_list("pk"))
+
+
+def release_locked(node: Node) -> None:
+    """The same for one node, whose row the transaction has locked, by writing to it for instance."""
     at_work = Lease.objects.filter(node=OuterRef("pk"), state=LeaseState.ACTIVE)
     found = Node.objects.filter(pk=node.pk).annotate(at_work=Exists(at_work)).values_list("state", "at_work").first()
     if found is None:

@@ -29,7 +29,7 @@ _MOST_CORES = 4096
 
 
 class Held(NamedTuple):
-    """A model that a node holds: what is known of it there, and what loading it costs anywhere."""
+    """A model that a node holds: what is known of it there, what loading it costs anywhere, and whether it stays."""
 
     model: UUID
     last_used: datetime
@@ -38,18 +38,20 @@ class Held(NamedTuple):
     average_load_seconds: float | None
     loading: bool
     loaded_at: datetime
+    pinned: bool
+    digest: str
 
 
 _HELD = (
     "SELECT held.model_id, held.last_used, held.pixel_seconds, held.load_seconds, model.load_seconds, held.loading,"
-    " held.loaded_at, model.digest FROM farm_heldmodel held JOIN farm_rendermodel model ON model.id = held.model_id"
-    " WHERE held.node_id = %s"
+    " held.loaded_at, model.pinned, model.digest"
+    " FROM farm_heldmodel held JOIN farm_rendermodel model ON model.id = held.model_id WHERE held.node_id = %s"
 )
 _HELD_FIELDS = (
     *statements.fields_of(HeldModel, "model", "last_used", "pixel_seconds", "load_seconds"),
     *statements.fields_of(RenderModel, "load_seconds"),
     *statements.fields_of(HeldModel, "loading", "loaded_at"),
-    *statements.fields_of(RenderModel, "digest"),
+    *statements.fields_of(RenderModel, "pinned", "digest"),
 )
 
 
@@ -134,15 +136,14 @@ def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None
     now, active = now or timezone.now(), active_leases(node)
     note_life(node, report, now)
     keep(report, active, now)
-    holds(node, report, now)
+    held = holds(node, report, now).values()
     listed = (str(lease) for lease in report.get("leases", ()))
     revoked = [lease for lease in listed if lease not in active]
-    return {"command": command_for(node), "revoked": revoked, "pinned": pinned(node)}
-
-
-def pinned(node: Node) -> list[str]:
-    """The digests of what it holds and has to keep."""
-    return sorted(node.held.filter(model__pinned=True).values_list("model__digest", flat=True))
+    return {
+        "command": command_for(node),
+        "revoked": revoked,
+        "pinned": sorted(one.digest for one in held if one.pinned),
+    }
 
 
 def active_leases(node: Node) -> dict[str, datetime]:
@@ -220,8 +221,8 @@ def _is_coming(held: Held, now: datetime) -> bool:
 
 
 def _held_by(node: Node) -> dict[str, Held]:
-    rows = statements.rows_of(_HELD, [statements.key(Node, node.pk)], _HELD_FIELDS)
-    return {row[-1]: Held._make(row[:-1]) for row in rows}
+    held = map(Held._make, statements.rows_of(_HELD, [statements.key(Node, node.pk)], _HELD_FIELDS))
+    return {one.digest: one for one in held}
 
 
 def _note_load(node: Node, held: Held, entry: Mapping[str, Any], now: datetime) -> None:

@@ -9,10 +9,9 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, Count, F, OuterRef, Subquery, Sum, When
+from django.db.models import Count, F, Sum
 
 from rrm.domain import autoscaling
-from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import (
     JOB_OFFERED,
     NODE_GONE,
@@ -24,10 +23,10 @@ from rrm.domain.states import (
     NodeState,
     SessionState,
 )
-from rrm.farm import decisions
+from rrm.farm import decisions, preloading
 from rrm.farm.models import FarmSwitches, HeldModel, Job, JobShare, Lease, Loop, Node, Resource, Session, Site
 from rrm.farm.transitions import iso
-from rrm.farm.waiting import pending_reasons
+from rrm.farm.waiting import summaries
 
 _RECENTLY_GONE = timedelta(minutes=10)
 _OVERDUE = 4  # periods after which a loop counts as stuck
@@ -49,6 +48,7 @@ def farm_snapshot(now: datetime) -> dict[str, Any]:
             "nodes": node_bodies(nodes),
             "queue": waiting,
             "sessions": sessions_body(),
+            "preloads": _preloads(now),
             **_stickiness(),
             "decisions": decisions.lately(now),
             "loops": loops(now),
@@ -148,13 +148,13 @@ def resource_bodies(resources: Iterable[Resource], now: datetime) -> list[dict[s
 def resource_states(resources: Sequence[Resource], now: datetime) -> dict[str, tuple[str, str]]:
     """Status and reason of each resource: active, idle, starved, suspended or inoperable; a constant number of queries.
 
-    Where work waits and no node is at it, the reason is that of the job whose turn is next.
+    Where work waits and no node is at it, the reason tells how many jobs wait for what, and of the next one why.
     """
     ids = [resource.pk for resource in resources]
     working = _count(Node.objects.filter(resource__in=ids, state__in=[NodeState.BUSY, NodeState.BOOKED]))
     live = _count(Node.objects.filter(resource__in=ids, state__in=NODE_WORKING | NODE_STARTING))
     waiting = _count(Job.objects.filter(resource__in=ids, state__in=JOB_OFFERED))
-    reasons = _reasons_of_next([resource for resource in ids if resource in waiting and resource not in working])
+    reasons = summaries([resource for resource in ids if resource in waiting and resource not in working])
     return {
         resource.pk: _state_of(
             resource,
@@ -166,19 +166,6 @@ def resource_states(resources: Sequence[Resource], now: datetime) -> dict[str, t
         )
         for resource in resources
     }
-
-
-def _reasons_of_next(resources: Sequence[str]) -> dict[str, str]:
-    """Why the most urgent and oldest job of each resource waits."""
-    if not resources:
-        return {}
-    rank = Case(*(When(priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
-    offered = Job.objects.filter(resource=OuterRef("pk"), state__in=JOB_OFFERED)
-    first = offered.order_by(rank.desc(), "created_at", "id").values("pk")[:1]
-    firsts = Resource.objects.filter(pk__in=resources).annotate(first=Subquery(first)).values_list("first", flat=True)
-    found = list(Job.objects.select_related("resource", "model").filter(pk__in=list(firsts)))
-    said = pending_reasons(found)
-    return {job.resource_id: said[job.pk] for job in found}
 
 
 def _count(rows: Any) -> dict[str, int]:
@@ -196,8 +183,8 @@ def _state_of(resource: Resource, now: datetime, working: int, live: int, jobs: 
         return "idle", "There is no work."
     backs_off = resource.retry_at is not None and resource.retry_at > now
     is_wanted = not resource.last_plan or resource.last_plan.get("want")  # not so where no node may run for any job
-    waiting = "1 job waits." if jobs == 1 else f"{jobs} jobs wait."
-    return "active" if live and is_wanted and not backs_off else "starved", f"{waiting} {why}".strip()
+    told = why or f"{jobs} job{_s(jobs)} under way at nodes that leave."
+    return "active" if live and is_wanted and not backs_off else "starved", told
 
 
 def _s(number: int) -> str:
@@ -217,6 +204,13 @@ def _queue() -> list[dict[str, Any]]:
         {"model": str(row["job__model"]), "name": row["job__model__name"], "jobs": row["jobs"], "tiles": row["tiles"]}
         for row in rows
     ]
+
+
+def _preloads(now: datetime) -> list[dict[str, Any]]:
+    """The orders to load models in advance, with how far they are; the oldest first."""
+    orders = list(preloading.live(now).select_related("owner", "model"))
+    bodies = preloading.arranged(orders) if orders else []
+    return [body | {"name": order.model.name} for order, body in zip(orders, bodies, strict=True)]
 
 
 def sessions_body() -> dict[str, Any]:

@@ -7,14 +7,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import F, Sum
+from django.db.models import Case, Count, Exists, F, OuterRef, Sum, When, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from rrm.domain import reasons, tiling
 from rrm.domain.facts import RANK
+from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.farm import estimates, fairness, quarantine, quotas
 from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
+
+_TOLD_APART = 200  # jobs of a resource, where it is told how many wait for what
+_OF_WAITING = (
+    *("resource", "owner", "site_ids", "deadline", "state"),
+    *("model__renderer", "model__quarantined_until", "model__load_failures"),
+    *(f"resource__{name}" for name in ("enabled", "renderer", "launch_failures", "retry_at", "reason")),
+)
 
 
 def pending_reason(job: Job) -> str:
@@ -34,6 +43,28 @@ def pending_reasons(jobs: Sequence[Job]) -> dict[UUID, str]:
         farm = _survey(waiting, timezone.now())
         found |= {job.pk: reasons.why(farm.case(job)) for job in waiting}
     return found
+
+
+def summaries(resources: Sequence[str]) -> dict[str, str]:
+    """How many jobs of each resource wait for what; nothing of those without. A constant number of queries."""
+    rank = Case(*(When(priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
+    active = Lease.objects.filter(job=OuterRef("pk"), state=LeaseState.ACTIVE)
+    offered = Job.objects.filter(~Exists(active), resource__in=resources, state__in=JOB_OFFERED)
+    total = dict(offered.order_by().values_list("resource").annotate(jobs=Count("pk")))
+    turn = Window(RowNumber(), partition_by="resource", order_by=[rank.desc(), "created_at", "id"])
+    places = dict(offered.annotate(place=turn).filter(place__lte=_TOLD_APART).values_list("pk", "place"))
+    if not places:
+        return {}
+    found = list(Job.objects.filter(pk__in=list(places)).select_related("resource", "model").only(*_OF_WAITING))
+    farm = _survey(found, timezone.now())
+    cases: dict[str, list[reasons.Waiting]] = {}
+    for job in sorted(found, key=lambda job: places[job.pk]):
+        is_first = job.resource_id not in cases
+        cases.setdefault(job.resource_id, []).append(farm.case(job, in_turn=is_first))
+    # More may have come between the two looks.
+    return {
+        resource: reasons.why_many(first, max(total.get(resource, 0), len(first))) for resource, first in cases.items()
+    }
 
 
 @dataclass
@@ -81,14 +112,15 @@ class _Farm:
     at_work: Mapping[int, int]
     blocks: Sequence[Block]
 
-    def case(self, job: Job) -> reasons.Waiting:
+    def case(self, job: Job, *, in_turn: bool = True) -> reasons.Waiting:
+        """The facts of a job; `in_turn`: also which others come before it."""
         resource, supply, line = job.resource, self.supply[job.resource_id], self.lines[job.resource_id]
         bound_to = self.bound_to.get(job.pk) or frozenset(job.site_ids)
         sites = frozenset(bound_to & supply.sites if bound_to else supply.sites)
         idle = supply.at(sites, NodeState.IDLE)
         working = supply.at(sites, *NODE_WORKING)
         holders = supply.holders.get(job.model_id, set()) & working
-        more_urgent, before = line.ahead(job.pk)
+        more_urgent, before = line.ahead(job.pk) if in_turn else (0, 0)
         return reasons.Waiting(
             resource=resource.pk,
             now=self.now,
@@ -104,7 +136,7 @@ class _Farm:
             holder_seconds=line.seconds.get(job.model_id, 0.0) / max(len(holders), 1),
             load_seconds=self.costs.load_seconds(job.model_id),
             quarantined_until=job.model.quarantined_until,
-            could_not_load=sorted(set(quarantine.tried(job.model.load_failures, self.now))),
+            could_not_load=quarantine.could_not_load(job.model, self.now),
             nodes_at_limit=self._nodes_at_limit(job.owner_id),
             more_urgent=more_urgent,
             before=before,

@@ -14,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 DRAFT_SUFFIX = ".draft"
+_open_drafts: set[Path] = set()
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,127}")
 
 
@@ -70,10 +71,18 @@ def drafted(target: Path) -> Iterator[Path]:
     """A path to write to; it becomes `target`, file or folder, when the block ends well, and vanishes when not."""
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = draft_path(target)
+    _open_drafts.add(draft)
     try:
         yield draft
         publish(draft, target)
     finally:
+        _open_drafts.discard(draft)
+        discard(draft)
+
+
+def abandon_drafts(folder: Path) -> None:
+    """Delete what this process is writing in `folder`, for one that is about to end in the middle of it."""
+    for draft in [draft for draft in list(_open_drafts) if draft.parent == folder]:
         discard(draft)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpResponse, StreamingHttpResponse
@@ -20,6 +20,7 @@ from rrm.api.schema import EVENT_STREAM, LAST_EVENT
 from rrm.api.v2.job_body import JobSerializer, job_bodies, jobs_of
 from rrm.api.v2.models import models_of
 from rrm.api.v2.nodes import NodeSerializer, shown
+from rrm.api.v2.preloads import PreloadSerializer
 from rrm.api.v2.tokens import TokenSerializer
 from rrm.api.views import ApiView, refuse_fields, valid
 from rrm.domain.palettes import Palette
@@ -27,6 +28,7 @@ from rrm.farm import colormaps, sessions
 from rrm.farm.snapshot import farm_snapshot, sessions_body
 
 RECENT_JOBS = 20
+_TELLING = {"model", "name", "owner"}
 
 
 class FarmSiteSerializer(serializers.Serializer[Any]):
@@ -110,6 +112,12 @@ class FarmSessionsSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(allow_blank=True)
 
 
+class FarmPreloadSerializer(PreloadSerializer):
+    model = serializers.UUIDField(allow_null=True, help_text="null for a model that you may not see.")
+    name = serializers.CharField(allow_null=True)
+    owner = serializers.CharField(allow_null=True)
+
+
 class FarmLoopSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     age_seconds = serializers.FloatField(allow_null=True)
@@ -129,6 +137,7 @@ class FarmSerializer(serializers.Serializer[Any]):
     nodes = NodeSerializer(many=True)
     queue = FarmQueueSerializer(many=True)
     sessions = FarmSessionsSerializer()
+    preloads = FarmPreloadSerializer(many=True, help_text="Models that nodes load in advance, and how far that is.")
     jobs = JobSerializer(many=True, help_text=f"The {RECENT_JOBS} newest that you may see.")
     hit_rate = serializers.FloatField(allow_null=True)
     seconds_saved = serializers.FloatField()
@@ -147,15 +156,19 @@ class Farm(ApiView):
         now, viewer = timezone.now(), access(request)
         recent = list(jobs_of(viewer).order_by("-created_at", "id")[:RECENT_JOBS])
         farm = farm_snapshot(now)
-        body = {**farm, "nodes": shown(farm["nodes"], viewer), "queue": _queue(farm["queue"], viewer)}
+        body = {**farm, "nodes": shown(farm["nodes"], viewer), **_models_seen(farm, viewer)}
         return Response({**body, "jobs": job_bodies(recent, now)})
 
 
-def _queue(waiting: Sequence[dict[str, Any]], viewer: Access) -> list[dict[str, Any]]:
-    """How much waits is for everybody; which models others use is not."""
-    asked = models_of(viewer).filter(pk__in=[row["model"] for row in waiting])
+def _models_seen(farm: Mapping[str, Any], viewer: Access) -> dict[str, list[dict[str, Any]]]:
+    """How much waits, and is loaded in advance, is for everybody; which models others use is not."""
+    told: dict[str, list[dict[str, Any]]] = {key: farm[key] for key in ("queue", "preloads")}
+    asked = models_of(viewer).filter(pk__in={row["model"] for rows in told.values() for row in rows})
     seen = {str(model) for model in asked.values_list("pk", flat=True)}
-    return [row if row["model"] in seen else {**row, "model": None, "name": None} for row in waiting]
+    return {
+        key: [row if row["model"] in seen else row | dict.fromkeys(_TELLING & row.keys()) for row in rows]
+        for key, rows in told.items()
+    }
 
 
 class FarmEvents(ApiView):

@@ -32,6 +32,7 @@ class RenderModelSerializer(StrictModelSerializer):
     params = serializers.DictField(help_text="The canonical form: locating numbers are decimal strings.")
     nodes = serializers.SerializerMethodField()
     load_failures = serializers.SerializerMethodField()
+    could_not_load = serializers.SerializerMethodField()
     quarantined_until = serializers.SerializerMethodField()
 
     class Meta:
@@ -46,6 +47,7 @@ class RenderModelSerializer(StrictModelSerializer):
             "size_bytes",
             "load_seconds",
             "load_failures",
+            "could_not_load",
             "quarantined_until",
             "nodes",
             "created_at",
@@ -57,7 +59,11 @@ class RenderModelSerializer(StrictModelSerializer):
 
     def get_load_failures(self, model: RenderModel) -> int:
         """How often nodes could not load it lately."""
-        return len(model.load_failures)
+        return len(quarantine.counting(model, timezone.now()))
+
+    def get_could_not_load(self, model: RenderModel) -> list[str]:
+        """The names of the nodes that could not; of those that led to a quarantine as long as it lasts."""
+        return quarantine.could_not_load(model, timezone.now())
 
     def get_quarantined_until(self, model: RenderModel) -> datetime | None:
         """Until then no node is asked to load it; null when it may be loaded."""

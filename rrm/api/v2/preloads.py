@@ -52,7 +52,7 @@ class ModelPreload(ApiView):
     def get(self, request: Request, ref: str) -> Response:
         """Show on which resources somebody wants the model to be held, and how far that is."""
         orders = preloading.live(timezone.now()).filter(model=found(request, ref)).select_related("owner")
-        return Response([preloading.arranged(order) for order in orders])
+        return Response(preloading.arranged(orders))
 
     @extend_schema(
         operation_id="model_preload",
@@ -71,7 +71,7 @@ class ModelPreload(ApiView):
             raise Invalid("resource", f"There is no resource {order['resource']!r}.")
         until = order.get("until", now + preloading.LASTS)
         placed = preloading.order(access(request).user, model, resource, order["nodes"], until, now)
-        return Response(preloading.arranged(placed), status=202)
+        return Response(preloading.arranged([placed])[0], status=202)
 
     @extend_schema(
         operation_id="model_preload_withdraw",

@@ -44,12 +44,16 @@ class QuotaSerializer(StrictModelSerializer):
         allow_null=True,
         help_text="Of all their unfinished jobs together.",
     )
+    charged_seconds = serializers.SerializerMethodField()
     used = UsedSerializer(read_only=True)
 
     class Meta:
         model = Quota
         fields: ClassVar = ["owner", "weight", *quotas.LIMITS, "charged_seconds", "used"]
-        read_only_fields: ClassVar = ["charged_seconds"]
+
+    def get_charged_seconds(self, quota: Quota) -> float:
+        """Node-seconds had, by which turns go; to the millisecond."""
+        return round(quota.charged_seconds, 3)
 
 
 def _bodies(rows: Sequence[Quota]) -> list[Any]:

@@ -3,6 +3,6 @@
 Django finds the pages by importing this package, so every module that registers one is named here.
 """
 
-from rrm.farm.admin import accounts, blocks, history, jobs, nodes, registered, sessions
+from rrm.farm.admin import accounts, blocks, history, jobs, nodes, preloads, registered, sessions
 
-__all__ = ["accounts", "blocks", "history", "jobs", "nodes", "registered", "sessions"]
+__all__ = ["accounts", "blocks", "history", "jobs", "nodes", "preloads", "registered", "sessions"]

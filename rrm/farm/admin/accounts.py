@@ -48,17 +48,21 @@ class GroupAdmin(DjangoGroupAdmin, FarmAdmin):
 class QuotaAdmin(FarmAdmin):
     """A person's share of the farm; everybody who ever had a job or a session is here."""
 
-    list_display = ("owner", "weight", "shown_nodes", "shown_pixels", "shown_sessions", "charged_seconds")
+    list_display = ("owner", "weight", "shown_nodes", "shown_pixels", "shown_sessions", "shown_charge")
     list_select_related = ("owner",)
     search_fields = ("owner__username",)
     search_help_text = "User"
-    fields = ("owner", "weight", *quotas.LIMITS, "charged_seconds")
+    fields = ("owner", "weight", *quotas.LIMITS, "shown_charge")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
-        return ("charged_seconds", "owner") if obj else ("charged_seconds",)
+        return ("shown_charge", "owner") if obj else ("shown_charge",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Quota]:
         return quotas.with_usage(super().get_queryset(request))
+
+    @admin.display(description="Charged seconds", ordering="charged_seconds")
+    def shown_charge(self, quota: Quota) -> str:
+        return f"{quota.charged_seconds:.3f}"
 
     @admin.display(description="Nodes at work")
     def shown_nodes(self, quota: Quota) -> str:

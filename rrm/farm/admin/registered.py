@@ -8,6 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import Count, Model, Q, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
@@ -242,6 +243,7 @@ class RenderModelAdmin(FarmAdmin):
         "pinned",
         "load_seconds",
         "quarantined_until",
+        "could_not_load",
         "held_by",
         "shown_jobs",
         "created_at",
@@ -268,7 +270,7 @@ class RenderModelAdmin(FarmAdmin):
             "digest",
             "size_bytes",
             "load_seconds",
-            "load_failures",
+            "could_not_load",
             "quarantined_until",
             "held_by",
             "shown_jobs",
@@ -285,6 +287,10 @@ class RenderModelAdmin(FarmAdmin):
         params = model.params
         where = params.get("viewport") or [*params.get("center", ()), params.get("radius")]
         return f"{', '.join(map(str, where))}; {params.get('max_iter')} iterations"
+
+    @admin.display(description="Could not be loaded on")
+    def could_not_load(self, model: RenderModel) -> str:
+        return ", ".join(quarantine.could_not_load(model, timezone.now())) or "-"
 
     @admin.display(description="Held by")
     def held_by(self, model: RenderModel) -> SafeString | str:

@@ -10,7 +10,8 @@ from django.test import Client
 from django.utils import timezone
 
 from rrm.farm import tokens
-from rrm.farm.models import Block
+from rrm.farm.models import Block, Job
+from tests import factories as make
 from tests.integration.farm.conftest import Farm
 
 
@@ -25,6 +26,8 @@ def farm(db: None) -> Farm:
     tokens.issue(farm.owner, "laptop", ["read"])
     until = timezone.now() + timedelta(hours=5)
     Block.objects.create(site=farm.site, hostname="n1", renderer="mandelbrot", reason="it failed", until=until)
+    model = Job.objects.get().model
+    make.preload(farm.owner, farm.resource, model)
     return farm
 
 

@@ -16,12 +16,13 @@ from pytest_django import DjangoAssertNumQueries
 
 from rrm.domain.states import JobState, NodeState
 from rrm.farm import tokens
-from rrm.farm.models import Block, Event, Job, Lease, Node, RenderModel, Resource, Site
+from rrm.farm.models import Block, Event, Job, Lease, Node, Preload, RenderModel, Resource, Site
+from tests import factories as make
 from tests.integration.admin.forms import act, filled, listed
 from tests.integration.farm.conftest import Farm
 
 VALLEY = {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 2000}
-LISTS = ["site", "resource", "rendermodel", "node", "block", "job", "lease", "event", "token", "quota"]
+LISTS = ["site", "resource", "rendermodel", "node", "block", "job", "lease", "event", "token", "quota", "preload"]
 
 
 @pytest.mark.parametrize("noun", LISTS)
@@ -44,9 +45,9 @@ def test_accounts_have_pages(operator: Client, address: str) -> None:
     assert operator.get(address).status_code == 200
 
 
-@pytest.mark.parametrize("noun", ["job", "lease", "node", "event", "block"])
+@pytest.mark.parametrize("noun", ["job", "lease", "node", "event", "block", "preload"])
 def test_what_use_cases_own_cannot_be_added_edited_or_deleted_by_hand(operator: Client, noun: str) -> None:
-    model = {"job": Job, "lease": Lease, "node": Node, "event": Event, "block": Block}[noun]
+    model = {"job": Job, "lease": Lease, "node": Node, "event": Event, "block": Block, "preload": Preload}[noun]
     row = model._default_manager.all()[0]
 
     assert operator.get(reverse(f"admin:farm_{noun}_add")).status_code == 403
@@ -66,6 +67,7 @@ def test_a_longer_list_takes_no_more_queries(
         farm.submit(params=VALLEY | {"max_iter": 100 + number}, resource="mandelbrot")
         farm.lease(farm.node())
         tokens.issue(farm.owner, f"token {number}", ["read"])
+        make.preload(farm.owner, Resource.objects.get(pk=f"resource-{number}"))
 
     with django_assert_max_num_queries(40) as many:
         operator.get(listed(noun))

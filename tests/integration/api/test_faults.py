@@ -63,6 +63,7 @@ def test_a_quarantine_is_shown_and_lifted(operator: Caller, owner: Caller, farm:
 
     body = operator.get(f"model/{model.pk}/").json()
     assert (body["load_failures"], body["quarantined_until"] is not None) == (1, True)
+    assert body["could_not_load"] == ["rrm-1"]
     problem(owner.patch(f"model/{model.pk}/", {"quarantined": False}), 403, "forbidden")
     problem(operator.patch(f"model/{model.pk}/", {"quarantined": True}), 422, "invalid")
     lifted = operator.patch(f"model/{model.pk}/", {"quarantined": False, "pinned": True}).json()

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from rrm.farm.models import Preload, RenderModel
+from rrm.farm.models import HeldModel, Preload, RenderModel
 from tests import factories as make
 from tests.factories import Caller, problem
 from tests.integration.farm.conftest import Farm
@@ -33,6 +33,26 @@ def test_an_order_is_accepted_with_what_there_is_of_it(farm: Farm, operator: Cal
     assert [each["nodes"] for each in operator.get(f"model/{model.pk}/preload").json()] == [2]
     assert operator.delete(f"model/{model.pk}/preload?resource=mandelbrot").status_code == 204
     assert not Preload.objects.exists()
+
+
+def test_the_farm_shows_all_orders_and_names_models_only_to_those_who_may_see_them(
+    farm: Farm, owner: Caller, stranger: Caller
+) -> None:
+    secret, known = farm.submit().model, make.render_model(max_iter=9)
+    RenderModel.objects.filter(pk=known.pk).update(name="valley")
+    for model in (secret, known):
+        make.preload(farm.owner, farm.resource, model, 2)
+    HeldModel.objects.create(node=farm.node(), model=secret)
+
+    first, second = owner.get("farm/").json()["preloads"]
+    unseen, seen = stranger.get("farm/").json()["preloads"]
+
+    assert (first["model"], first["name"], first["owner"]) == (str(secret.pk), None, "ada")
+    assert (first["holding"], first["loading"], first["nodes"], first["resource"]) == (1, 0, 2, "mandelbrot")
+    assert first["reason"] == "1 of 2 hold it, 0 load it; the next nodes that are free follow."
+    assert (second["name"], second["holding"]) == ("valley", 0)
+    assert unseen == first | {"model": None, "name": None, "owner": None}
+    assert seen == second
 
 
 def test_without_any_node_one_is_to_be_started(farm: Farm, operator: Caller) -> None:

@@ -40,6 +40,13 @@ def test_people_see_what_they_may_have_and_have(farm: Farm, owner: Caller, opera
     assert operator.get("quota/user/nobody").status_code == 404
 
 
+def test_what_was_charged_is_told_to_the_millisecond(farm: Farm, owner: Caller, operator: Caller) -> None:
+    Quota.objects.create(owner=farm.owner, charged_seconds=0.1 + 0.2)
+    assert owner.get("quota/me").json()["charged_seconds"] == 0.3
+    assert operator.get("quota/?ordering=-charged_seconds").json()["results"][0]["charged_seconds"] == 0.3
+    problem(operator.patch("quota/user/ada", {"charged_seconds": 0}), 422, "invalid")
+
+
 def test_a_refusal_names_the_limit_and_what_is_used(farm: Farm, owner: Caller, operator: Caller) -> None:
     operator.patch("quota/user/ada", {"max_queued_pixels": 5000})
     assert owner.post("job/", ORDER).status_code == 202

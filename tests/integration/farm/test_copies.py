@@ -140,6 +140,38 @@ def test_a_copy_that_fails_changes_nothing_and_is_not_tried_there_again(race: Ra
     assert race.finished()
 
 
+def test_a_tile_that_fails_on_both_its_nodes_has_failed_twice(race: Race) -> None:
+    deliveries.fail(race.quick, UUID(race.copy["id"]), 0, "x")
+    deliveries.fail(race.slow, UUID(race.first["id"]), 0, "x")
+
+    again = race.job.shares.get(failures__gt=0)
+    assert (again.failures, again.failed_on) == (2, sorted([race.slow.name, race.quick.name]))
+    third = race.farm.node()
+    deliveries.fail(third, UUID(race.farm.lease(third)["id"]), 0, "x")
+    race.job.refresh_from_db()
+    assert race.job.state == JobState.FAILED
+    assert "failed 3 times" in race.job.reason
+
+
+def test_a_copy_that_failed_counts_though_the_first_node_is_lost(race: Race) -> None:
+    deliveries.fail(race.quick, UUID(race.copy["id"]), 0, "x")
+    nodes.gone(race.slow, NodeState.FAILED, "lost")
+
+    again = race.job.shares.get(failures__gt=0)
+    assert (again.failures, again.failed_on) == (1, [race.quick.name])
+
+
+def test_a_job_does_not_fail_by_a_tile_that_a_node_is_still_at(race: Race) -> None:
+    race.job.shares.update(failures=2, failed_on=["n1", "n2"])
+    deliveries.fail(race.quick, UUID(race.copy["id"]), 0, "x")
+    race.job.refresh_from_db()
+    assert race.job.state == JobState.RUNNING
+
+    race.farm.deliver(race.slow, race.first)
+
+    assert race.finished()
+
+
 def test_tiles_that_both_nodes_give_back_are_offered_again(race: Race) -> None:
     deliveries.fail(race.slow, UUID(race.first["id"]), None, "x")
     nodes.gone(race.quick, NodeState.FAILED, "lost")

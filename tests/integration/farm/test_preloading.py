@@ -107,7 +107,7 @@ def test_an_order_starts_nodes_and_keeps_them_from_going(farm: Farm) -> None:
     now = timezone.now()
     scaling.autoscale(now)
     assert Node.objects.filter(state=NodeState.REQUESTED).count() == 2
-    assert preloading.arranged(order)["starting"] == 2
+    assert preloading.arranged([order])[0]["starting"] == 2
     for node in Node.objects.all():
         reports.register(nodes.launch_token(node.name), {"node": node.name})
     scaling.autoscale(now + timedelta(minutes=30))
@@ -153,6 +153,20 @@ def test_a_node_hears_which_models_it_has_to_keep(farm: Farm) -> None:
     RenderModel.objects.update(pinned=True)
     assert reports.heartbeat(node, {"models": [model.digest]})["pinned"] == [model.digest]
     assert reports.heartbeat(node, {"models": []})["pinned"] == []
+
+
+def test_a_heartbeat_asks_once_what_the_node_holds(farm: Farm) -> None:
+    node = farm.node()
+    HeldModel.objects.create(node=node, model=make.render_model())
+    RenderModel.objects.update(pinned=True)
+    report = {"models": [RenderModel.objects.get().digest], "leases": []}
+    Node.objects.filter(pk=node.pk).update(launch_digest="", cores=node.cores)
+    node.refresh_from_db()
+
+    with CaptureQueriesContext(connection) as queries:
+        assert reports.heartbeat(node, report)["pinned"] == report["models"]
+
+    assert len(queries) <= 2, [query["sql"][:80] for query in queries]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -27,9 +27,12 @@ def model() -> RenderModel:
     return RenderModel.objects.get()
 
 
-def three_failures(farm: Farm) -> None:
-    for _ in range(3):
-        fail_load(farm, farm.node())
+def three_failures(farm: Farm) -> list[str]:
+    """The names of the nodes, in the order of the alphabet."""
+    failing = [farm.node() for _ in range(3)]
+    for node in failing:
+        fail_load(farm, node)
+    return sorted(node.name for node in failing)
 
 
 def test_a_failed_load_blames_no_tile_and_no_node(farm: Farm) -> None:
@@ -57,20 +60,40 @@ def test_a_node_that_could_not_load_a_model_leaves_it_to_others(farm: Farm) -> N
 
 def test_after_three_nodes_the_model_rests_and_its_jobs_say_why(farm: Farm) -> None:
     job = farm.submit()
-    three_failures(farm)
+    names = three_failures(farm)
 
     assert farm.ask(farm.node())["lease"] is None
     until = model().quarantined_until
     assert until is not None
     assert timedelta(minutes=14) < until - timezone.now() <= timedelta(minutes=15)
     job.refresh_from_db()
-    assert waiting.pending_reason(job) == "Nodes could not load its model; it is tried again in 15 min."
+    assert waiting.pending_reason(job) == (
+        f"Nodes could not load its model ({', '.join(names)}); it is tried again in 15 min."
+    )
     said = [event.data["message"] for event in job.events.filter(kind="log")]
     assert any("MemoryError: no room" in message and "no node is asked" in message for message in said)
     wanted = scaling.plan(Resource.objects.get(), timezone.now()).want
     assert wanted == 0
     RenderModel.objects.update(quarantined_until=timezone.now())
     assert farm.ask(farm.node())["lease"] is not None
+
+
+def test_the_nodes_that_failed_are_named_as_long_as_the_quarantine_lasts_and_count_no_more_afterwards(
+    farm: Farm,
+) -> None:
+    farm.submit()
+    names = three_failures(farm)
+    row, now = model(), timezone.now()
+    failures = [[name, (now - timedelta(minutes=14, seconds=9)).timestamp()] for name, _ in row.load_failures]
+
+    row.load_failures, row.quarantined_until = failures, now + timedelta(minutes=14)
+    assert quarantine.could_not_load(row, now + timedelta(minutes=13)) == names
+    assert quarantine.could_not_load(row, now + timedelta(minutes=14)) == []
+    row.quarantined_until = now - timedelta(seconds=1)
+    row.save()
+    assert quarantine.could_not_load(row, now) == []
+    fail_load(farm, farm.node())
+    assert not quarantine.is_in_force(model(), timezone.now())
 
 
 def test_other_models_are_rendered_meanwhile(farm: Farm) -> None:
@@ -123,7 +146,7 @@ def test_failures_of_long_ago_do_not_count(farm: Farm) -> None:
 def test_after_the_second_quarantine_in_a_row_the_jobs_fail(farm: Farm) -> None:
     job = farm.submit()
     three_failures(farm)
-    RenderModel.objects.update(quarantined_until=timezone.now() - timedelta(seconds=1))
+    RenderModel.objects.update(quarantined_until=timezone.now())
     assert job.state != JobState.FAILED
 
     three_failures(farm)

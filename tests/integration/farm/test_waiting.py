@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
@@ -89,6 +90,44 @@ def test_the_farm_says_what_the_next_job_waits_for(farm: Farm) -> None:
     assert shown["status"] == "starved"
     assert shown["reason"] == (
         "2 jobs wait. No node may run at mandelbrot: every site of it is disabled or has room for none."
+    )
+
+
+def test_the_farm_says_how_many_jobs_wait_for_what(farm: Farm) -> None:
+    there = farm.add_site("there", max_nodes=0)
+    farm.place(there, 1)
+    full = User.objects.create_user("bob")
+    quotas.change(full, {"max_nodes": 0})
+    order = {"params": VIEW, "width": 64, "height": 64, "tile_size": 16}
+    for _ in range(2):
+        jobs.submit(full, order)
+    Site.objects.filter(pk="there").update(max_nodes=1)
+    farm.submit(priority="low", sites={"policy": "only", "ids": ["there"]})
+    Site.objects.filter(pk="there").update(max_nodes=0)
+    resting = farm.submit(params={**VIEW, "max_iter": 9}, priority="urgent").model_id
+    until = timezone.now() + timedelta(minutes=15)
+    RenderModel.objects.filter(pk=resting).update(quarantined_until=until)
+    for _ in range(3):
+        farm.submit()
+
+    assert snapshot.farm_snapshot(timezone.now())["reason"] == (
+        "7 jobs wait: 3 for a node to be started, 2 for a node that a quota allows, 1 for a model that nodes could not "
+        "load and 1 for a site where a node may run. "
+        "Next in turn: Nodes could not load its model; it is tried again in 15 min."
+    )
+
+
+def test_of_very_many_jobs_the_first_are_told_apart(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    monkeypatch.setattr(waiting, "_TOLD_APART", 2)
+    for number in range(3):
+        farm.submit(params={**VIEW, "max_iter": 10 + number})
+    RenderModel.objects.filter(params__max_iter=10).update(quarantined_until=timezone.now() + timedelta(minutes=5))
+    with django_assert_max_num_queries(14):
+        said = waiting.summaries(["mandelbrot"])
+    assert said["mandelbrot"].startswith(
+        "3 jobs wait: of the first 2, 1 for a model that nodes could not load and 1 for"
     )
 
 

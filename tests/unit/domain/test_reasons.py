@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rrm.domain.reasons import Waiting, why
+from rrm.domain.reasons import Waiting, why, why_many
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 HERE = frozenset({"here"})
@@ -72,3 +72,43 @@ def soon(seconds: float) -> datetime:
 )
 def test_the_owner_of_a_job_is_told_what_it_waits_for(facts: dict[str, Any], sentence: str) -> None:
     assert why(Waiting(**{"resource": "r", "now": NOW, "sites": HERE, **facts})) == sentence
+
+
+def case(**facts: Any) -> Waiting:
+    return Waiting(**{"resource": "r", "now": NOW, "sites": HERE, **facts})
+
+
+@pytest.mark.parametrize(
+    ("facts", "what"),
+    [
+        ({"enabled": False}, "a resource that is disabled"),
+        ({"sites": frozenset()}, "a site where a node may run"),
+        ({"nodes_at_limit": (1, 1)}, "a node that a quota allows"),
+        ({"working": 1, "quarantined_until": soon(600)}, "a model that nodes could not load"),
+        ({"problems": {"here": "No route."}}, "a site that cannot be used at present"),
+        ({"starting": 1}, "a node that is starting"),
+        ({}, "a node to be started"),
+        (
+            {"working": 2, "free": 1, "holders": 1, "holder_seconds": 1, "load_seconds": 9},
+            "a node that holds the model",
+        ),
+        ({"working": 2, "free": 1}, "a free node to take it up"),
+        ({"working": 2}, "a node that is busy"),
+    ],
+)
+def test_many_jobs_are_counted_by_what_they_wait_for(facts: dict[str, Any], what: str) -> None:
+    other = case(starting=3) if what != "a node that is starting" else case(enabled=False)
+    assert f" 2 for {what}" in why_many([case(**facts), case(**facts), other], 3)
+
+
+def test_jobs_that_all_wait_for_the_same_are_told_what_the_first_is_told() -> None:
+    assert why_many([case(), case()], 2) == "2 jobs wait. No node of r is running there; one will be started."
+    assert why_many([case()], 1) == "1 job waits. No node of r is running there; one will be started."
+    assert why_many([case()], 500).startswith("500 jobs wait. No node")
+
+
+def test_where_only_the_first_were_looked_at_it_says_so() -> None:
+    assert why_many([case(), case(starting=1), case(starting=1)], 500) == (
+        "500 jobs wait: of the first 3, 2 for a node that is starting and 1 for a node to be started. "
+        "Next in turn: No node of r is running there; one will be started."
+    )
