@@ -24,6 +24,7 @@ if not apps.ready:
     django.setup()
 
 from django.contrib.auth.models import User
+from django.db import IntegrityError
 from django.db.models import Count, F
 from django.utils import timezone
 
@@ -93,7 +94,7 @@ class Taker:
         assert node is not None
         lease = Lease.objects.select_related("job__model", "share").get(pk=hand.leases.pop(0))
         lease.node = node
-        with contextlib.suppress(StateConflict):  # a second node was faster
+        with contextlib.suppress(StateConflict, IntegrityError):  # a second node was faster
             deliveries._finish(lease, node, 1.0, 1000)
             jobs.finish_if_done(lease.job)
             self.finished += 1

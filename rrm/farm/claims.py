@@ -8,27 +8,32 @@ its shares before it looks for leases (`ranges.take_back`): either it finds the 
 from __future__ import annotations
 
 import contextlib
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from rrm.domain import scheduling, tiling
 from rrm.domain.states import JobState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import loading, quotas, statements
+from rrm.farm import loading, quotas, statements, wakeups
 from rrm.farm.market import Market, OpenJob, OpenShare
-from rrm.farm.models import HeldModel, Job, Lease, Node
-from rrm.farm.transitions import advance
+from rrm.farm.models import Event, HeldModel, Job, Lease, Node
+from rrm.farm.transitions import advance, planned
 
 _LEASES_PER_AGE = 5  # a lease grows to this part of the time that its job has taken
 _LONGEST_TARGET = 5  # times RRM_LEASE_SECONDS
 _BYTES_PER_PIXEL = 12  # of a bundle at most: RGB, counts and smooth values that do not compress, and a preview
 _USE_RESOLUTION = timedelta(seconds=10)  # of HeldModel.last_used
 # Relative to where the cursor is by now: rivals at one share wait for each other, and none of them in vain.
+_CALL = "SELECT farm_claim(%s, %s, %s, %s, %s, %s, %s)"  # made by the migration 0012_claim
+_CONFLICT = "RRM01"
 _STEP = "UPDATE farm_jobshare SET cursor = cursor + %s WHERE id = %s AND cursor + %s <= stop RETURNING cursor"
 
 
@@ -56,16 +61,29 @@ class Claim:
 def take(market: Market, claim: Claim, now: datetime) -> Lease:
     """Claim the front of a share for the node that asks, or raise StateConflict when rivals left too little of it."""
     job, node, size = claim.job, claim.node, _size(market, claim, now)
-    with transaction.atomic():
+    with _together(market, claim):
         if not job.is_running:
             _begin_job(job.row.id, now)
         if job.row.owner_id in market.limited:
             quotas.hold_node(job.row.owner_id, node)
-        lease = _give(claim, _step(claim.share, size), size, now)
-        _begin_node(claim, now)
+        if claim.held is None:
+            loading.begin(node, job.row.model_id, job.row.load_seconds, now)
+        lease = _give(claim, size, now)
     job.is_running = True
     market.taken(node, job, claim.share, range(lease.start, lease.stop), now, is_new=claim.held is None)
+    if claim.held is not None and now - claim.held.last_used > _USE_RESOLUTION:
+        statements.update(HeldModel, {"node": node.pk, "model": job.row.model_id}, {"last_used": now})
     return lease
+
+
+def _together(market: Market, claim: Claim) -> AbstractContextManager[object]:
+    """One transaction, where a claim is more than the one call that PostgreSQL makes of it."""
+    is_one_call = claim.job.is_running and claim.held is not None and claim.job.row.owner_id not in market.limited
+    return nullcontext() if is_one_call and _in_one_call() else transaction.atomic()
+
+
+def _in_one_call() -> bool:
+    return connection.vendor == "postgresql" and not connection.in_atomic_block
 
 
 def _size(market: Market, claim: Claim, now: datetime) -> int:
@@ -101,45 +119,68 @@ def _begin_job(id: UUID, now: datetime) -> None:
             advance(job, JobState.RUNNING, started_at=job.started_at or now)
 
 
-def _step(share: OpenShare, size: int) -> int:
-    """Move the cursor by `size` tiles; the first of them."""
-    with connection.cursor() as cursor:
-        cursor.execute(_STEP, [size, share.id, size])
-        row = cursor.fetchone()
-    if row is None:
-        raise StateConflict("Other nodes were faster.")
-    return int(row[0]) - size
-
-
-def _give(claim: Claim, start: int, size: int, now: datetime) -> Lease:
-    """The lease of a range. Its job is looked at when the share is locked: see above."""
+def _give(claim: Claim, size: int, now: datetime) -> Lease:
+    """The lease of the next so many tiles of the share, for a node that is BUSY from now on."""
+    node, choice = claim.node, claim.choice
     lease = Lease(
         job_id=claim.job.row.id,
         share_id=claim.share.id,
-        node=claim.node,
-        start=start,
-        stop=start + size,
-        decision=claim.choice.reason,
-        warm=claim.choice.warm,
+        node=node,
+        start=0,
+        stop=size,
+        decision=choice.reason,
+        warm=choice.warm,
         created_at=now,
         deadline=now + settings.RRM.lease_minimum,
     )
-    source = "farm_job WHERE id = %s AND state = %s"
-    if not statements.insert(lease, source, [statements.key(Job, lease.job_id), JobState.RUNNING]):
-        raise StateConflict(f"Job {lease.job_id} is no longer offered.")
+    origin, event = node.state, None
+    news: Mapping[str, Any] = {"streak": choice.streak, "streak_since": choice.streak_since, "last_heartbeat": now}
+    if origin == NodeState.IDLE:
+        news, event = planned(node, NodeState.BUSY, idle_since=None, **news)
+    elif origin != NodeState.BUSY:
+        raise StateConflict(f"Node {node.name} takes no work.")
+    write = _call if connection.vendor == "postgresql" else _write
+    lease.start = write(lease, origin, news, event)
+    lease.stop = lease.start + size
+    node.last_heartbeat = now
+    if event is not None:
+        transaction.on_commit(wakeups.announce_events, robust=True)
     return lease
 
 
-def _begin_node(claim: Claim, now: datetime) -> None:
-    """Make the node BUSY with a model that it will hold from now on."""
-    node, held, choice = claim.node, claim.held, claim.choice
-    news: dict[str, Any] = {"streak": choice.streak, "streak_since": choice.streak_since, "last_heartbeat": now}
-    if node.state == NodeState.IDLE:
-        advance(node, NodeState.BUSY, idle_since=None, **news)
-    elif not statements.update(Node, {"pk": node.pk, "state": NodeState.BUSY}, news):
-        raise StateConflict(f"Node {node.name} no longer takes work.")
-    node.last_heartbeat = now
-    if held is None:
-        loading.begin(node, claim.job.row.model_id, claim.job.row.load_seconds, now)
-    elif now - held.last_used > _USE_RESOLUTION:
-        statements.update(HeldModel, {"node": node.pk, "model": claim.job.row.model_id}, {"last_used": now})
+def _call(lease: Lease, origin: str, news: Mapping[str, Any], event: Event | None) -> int:
+    """What `_write` does, in one call: nobody waits for a locked share while this process waits for its turn."""
+    facts = [
+        lease.share_id,
+        lease.stop,
+        statements.as_json(lease),
+        lease.node_id,
+        origin,
+        json.dumps(news, default=str),
+    ]
+    with connection.cursor() as cursor:
+        try:
+            cursor.execute(_CALL, [*facts, statements.as_json(event) if event else None])
+        except DatabaseError as error:
+            if getattr(error.__cause__, "sqlstate", None) == _CONFLICT:
+                raise StateConflict(f"The claim of {lease.node.name} came too late.") from None
+            raise
+        return int(cursor.fetchone()[0])
+
+
+def _write(lease: Lease, origin: str, news: Mapping[str, Any], event: Event | None) -> int:
+    """Move the cursor of the share, and store what follows from that; the first of the tiles."""
+    with connection.cursor() as cursor:
+        cursor.execute(_STEP, [lease.stop, lease.share_id, lease.stop])
+        row = cursor.fetchone()
+    if row is None:
+        raise StateConflict("Other nodes were faster.")
+    lease.start, lease.stop = int(row[0]) - lease.stop, int(row[0])
+    source = "farm_job WHERE id = %s AND state = %s"  # looked at when the share is locked: see above
+    if not statements.insert(lease, source, [statements.key(Job, lease.job_id), JobState.RUNNING]):
+        raise StateConflict(f"Job {lease.job_id} is no longer offered.")
+    if not statements.update(Node, {"pk": lease.node_id, "state": origin}, news):
+        raise StateConflict(f"Node {lease.node.name} no longer takes work.")
+    if event is not None:
+        statements.insert(event)
+    return lease.start

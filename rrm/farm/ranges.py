@@ -13,7 +13,7 @@ from django.utils import timezone
 from rrm.domain import tiling
 from rrm.domain.states import LeaseState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import wakeups
+from rrm.farm import statements, wakeups
 from rrm.farm.models import Job, JobShare, Lease, Node
 from rrm.farm.transitions import advance
 
@@ -71,8 +71,9 @@ def failures(lease: Lease) -> tuple[int, frozenset[str]]:
 
 def _twin(lease: Lease) -> Lease | None:
     """The other lease of the same tiles, if one is at work on them."""
-    same = Lease.objects.filter(job=lease.job_id, start=lease.start, stop=lease.stop, state=LeaseState.ACTIVE)
-    return same.exclude(pk=lease.pk).select_related("node").first()
+    same = {"job": lease.job_id, "start": lease.start, "stop": lease.stop, "state": LeaseState.ACTIVE}
+    others = [pk for (pk,) in statements.select(Lease, ("pk",), same) if pk != lease.pk]
+    return Lease.objects.select_related("node").get(pk=others[0]) if others else None
 
 
 def _offer_again(lease: Lease) -> None:
@@ -146,11 +147,12 @@ def _lock(*nodes: Node) -> None:
 
 def release_locked(node: Node) -> None:
     """The same for one node, whose row the transaction has locked, by writing to it for instance."""
-    at_work = Lease.objects.filter(node=OuterRef("pk"), state=LeaseState.ACTIVE)
-    found = Node.objects.filter(pk=node.pk).annotate(at_work=Exists(at_work)).values_list("state", "at_work").first()
-    if found is None:
+    found = statements.select(Node, ("state",), {"pk": node.pk})
+    if not found:
         return
-    node.state = found[0]
-    if node.state == NodeState.BUSY and not found[1]:
+    node.state = found[0][0]
+    if node.state != NodeState.BUSY:
+        return
+    if not statements.select(Lease, ("pk",), {"node": node.pk, "state": LeaseState.ACTIVE}):
         with contextlib.suppress(StateConflict):
             advance(node, NodeState.IDLE, idle_since=timezone.now())

@@ -7,6 +7,7 @@ they are the same on every database. Whatever is asked less often, or is more th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, TypeVar
@@ -30,6 +31,11 @@ def insert(row: Model, source: str = "", facts: Sequence[Any] = ()) -> bool:
     marks = ", ".join(["%s"] * len(values))
     given = f"SELECT {marks} FROM {source}" if source else f"VALUES ({marks})"  # noqa: S608
     return run(f"INSERT INTO {_table(model)} ({_stored_columns(model)}) {given}", [*values, *facts]) == 1
+
+
+def as_json(row: Model) -> str:
+    """A new row by its columns, as PostgreSQL's `jsonb_populate_record` takes it."""
+    return json.dumps({field.column: field.pre_save(row, add=True) for field in _stored(type(row))}, default=str)
 
 
 def update(

@@ -35,16 +35,35 @@ def advance(
     by `record_tiles`). After a StateConflict, or a rolled-back transaction, read the row again: its memory is stale.
     """
     origin = row.state
-    if target not in _MOVES[type(row)][origin]:
-        raise StateConflict(f"{_noun(row)} {row.pk} is {origin}, which does not lead to {target}.")
-    written = {"state": target, "state_since": timezone.now(), "reason": reason[:500], **changes}
+    written = _move(row, target, reason, changes)
     with _transaction():
         if not _swap(row, origin, written):
             raise StateConflict(f"{_noun(row)} {row.pk} is no longer {origin}.")
-        for field, value in written.items():
-            setattr(row, field, value)
+        _remember(row, written)
         if not isinstance(row, Lease):
             record(row, _noun(row), facts_of(row), actor=actor)
+
+
+def planned(node: Node, target: str, **changes: Any) -> tuple[Mapping[str, Any], Event]:
+    """What `advance` would write and tell, for a statement that does so together with other things, or not at all.
+
+    The node has it in memory already. Raises StateConflict.
+    """
+    written = _move(node, target, "", changes)
+    _remember(node, written)
+    return written, _event(node, _noun(node), facts_of(node))
+
+
+def _move(row: Model, target: str, reason: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    origin = row.state  # type: ignore[attr-defined]
+    if target not in _MOVES[type(row)][origin]:
+        raise StateConflict(f"{_noun(row)} {row.pk} is {origin}, which does not lead to {target}.")
+    return {"state": target, "state_since": timezone.now(), "reason": reason[:500], **changes}
+
+
+def _remember(row: Model, written: Mapping[str, Any]) -> None:
+    for field, value in written.items():
+        setattr(row, field, value)
 
 
 def _swap(row: Job | Lease | Node | Session, origin: str, written: Mapping[str, Any]) -> int:
@@ -77,18 +96,22 @@ def record(
     job = subject if isinstance(subject, Job) else None
     with _transaction():
         seq = statements.count_up(Job, "event_seq", job.pk, changes, counted) if job else None
-        event = Event(
-            kind="state" if job and kind == "job" else kind,
-            subject_type=_noun(subject),
-            subject_id=str(subject.pk),
-            job=job,
-            seq=seq,
-            owner_id=subject.owner_id if isinstance(subject, Session | Quota) else None,
-            actor=actor,
-            data=data,
-        )
-        statements.insert(event)
+        statements.insert(_event(subject, kind, data, actor, seq))
         transaction.on_commit(wakeups.announce_events, robust=True)
+
+
+def _event(subject: Model, kind: str, data: Mapping[str, Any], actor: str = "", seq: int | None = None) -> Event:
+    job = subject if isinstance(subject, Job) else None
+    return Event(
+        kind="state" if job and kind == "job" else kind,
+        subject_type=_noun(subject),
+        subject_id=str(subject.pk),
+        job=job,
+        seq=seq,
+        owner_id=subject.owner_id if isinstance(subject, Session | Quota) else None,
+        actor=actor,
+        data=data,
+    )
 
 
 def _noun(row: Model) -> str:
