@@ -3,8 +3,9 @@
 The whole output of a step is kept in test-results/; that of a failed one is printed as well. All steps run even when
 one fails, so that a run shows everything there is to mend. The last lines are pytest's own summaries.
 
-Three steps run at once. With THOROUGH=1 every suite that runs in one process is measured by coverage, which doubles its
-time, and tests that try things at random try more of them.
+Steps run in lanes beside each other; those that only calculate give way to those that look at the clock. With
+THOROUGH=1 every suite that runs in one process is measured by coverage, which doubles its time, and tests that try
+things at random try more of them.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.services import ServiceMissing, postgresql
 from tests.thoroughness import THOROUGH
@@ -41,8 +43,20 @@ _SUMMARY = re.compile(
     r"^=*\s*(\d+ (passed|failed|error|skipped|deselected|xfailed)|no tests ran)\b.* in [\d.:hms ()]+=*$"
 )
 _SHOWN_LINES = 150
-_AT_ONCE = 3  # on two cores: a suite with a farm of its own waits for it a good part of its time
 _LEAST_COVERED = 97  # per cent of lines and branches of rrm.domain
+
+
+@dataclass(frozen=True, eq=False)
+class Lane:
+    """Steps that take turns: so many `at_once`, and so nice to the other lanes."""
+
+    at_once: int = 1
+    niceness: int = 0
+
+
+FARMS = Lane()  # with a service and nodes on this machine, which need about one core
+SITES = Lane(at_once=2)  # with hosts, clusters and connections, for which they wait most of the time
+CALCULATING = Lane(at_once=2, niceness=5)  # fills what the others leave of two cores
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class Step:
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
+    lane: Lane = CALCULATING
     postgresql: bool = False
     alone: bool = False
 
@@ -67,16 +82,16 @@ class Verdict:
     seconds: float
 
 
-def pytest_step(name: str, *paths: str, postgresql: bool = False, measured: Sequence[str] | None = None) -> Step:
-    """A test suite; a path that begins with - is left out. Coverage runs it if `measured`, with these options."""
-    options = ("-q", "-o", "console_output_style=classic", f"--junitxml={RESULTS / name}.xml")
+def pytest_step(name: str, *paths: str, measured: Sequence[str] | None = None, **options: Any) -> Step:
+    """A test suite; a path that begins with - is left out. Coverage runs it if `measured`, with these arguments."""
+    arguments = ("-q", "-o", "console_output_style=classic", f"--junitxml={RESULTS / name}.xml")
     chosen = [f"--ignore={path[1:]}" if path.startswith("-") else path for path in paths]
     runner = () if measured is None else ("-m", "coverage", "run", *measured)
-    return Step(name, (PYTHON, *runner, "-m", "pytest", *options, *chosen), postgresql=postgresql)
+    return Step(name, (PYTHON, *runner, "-m", "pytest", *arguments, *chosen), **options)
 
 
 def steps() -> list[Step]:
-    """All steps in order: the quickest verdicts first, then the suites, those first that take longest.
+    """All steps; those of a lane in the order in which they run, the quickest verdicts first.
 
     Tracing doubles the time of a suite: in each run only what decides is measured, by tests of its own.
     """
@@ -90,15 +105,15 @@ def steps() -> list[Step]:
         Step("deploy", (*MANAGE, "check", "--deploy", "--fail-level", "WARNING"), PRODUCTION),
         Step("schema", (*MANAGE, "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull)),
         Step("types", (PYTHON, "-m", "mypy")),
-        pytest_step("cluster", "tests/cluster"),
-        pytest_step("acceptance", "tests/acceptance", "-tests/acceptance/test_kill.py"),
-        pytest_step("integration-sqlite", "tests/integration", measured=everywhere),
-        pytest_step("browser", "tests/browser"),
-        pytest_step("integration-postgresql", "tests/integration", postgresql=True),
-        pytest_step("contracts", "tests/contracts", "tests/gateway", measured=everywhere),
-        pytest_step("kill", "tests/acceptance/test_kill.py"),
         pytest_step("unit", "tests/unit", "-tests/unit/domain", measured=everywhere),
         pytest_step("domain", "tests/unit/domain", measured=("--source=rrm.domain",)),
+        pytest_step("integration-postgresql", "tests/integration", postgresql=True),
+        pytest_step("integration-sqlite", "tests/integration", measured=everywhere),
+        pytest_step("contracts", "tests/contracts", "tests/gateway", measured=everywhere, lane=SITES),
+        pytest_step("cluster", "tests/cluster", lane=SITES),
+        pytest_step("acceptance", "tests/acceptance", "-tests/acceptance/test_kill.py", lane=FARMS),
+        pytest_step("browser", "tests/browser", lane=FARMS),
+        pytest_step("kill", "tests/acceptance/test_kill.py", lane=FARMS),
     ]
 
 
@@ -114,17 +129,22 @@ def run(step: Step, environment: dict[str, str]) -> Verdict:
             except ServiceMissing as missing:
                 may_miss = os.environ.get("CI") != "true"
                 return Verdict(step, may_miss, f"not run: {missing}\n", time.monotonic() - started)
+        command = ("nice", "-n", str(step.lane.niceness), *step.command)
         done = subprocess.run(
-            step.command, cwd=ROOT, env={**environment, **extra}, stdout=log, stderr=subprocess.STDOUT, check=False
+            command, cwd=ROOT, env={**environment, **extra}, stdout=log, stderr=subprocess.STDOUT, check=False
         )
     return Verdict(step, done.returncode == 0, path.read_text(errors="replace"), time.monotonic() - started)
 
 
 def verdicts(chosen: Sequence[Step], environment: dict[str, str]) -> Iterator[Verdict]:
-    """The verdicts in order, each as soon as it is known; those that need not be alone run beside each other."""
-    for alone, group in itertools.groupby(chosen, key=lambda step: step.alone):
-        with ThreadPoolExecutor(1 if alone else _AT_ONCE) as pool:
-            yield from pool.map(lambda step: run(step, environment), group)
+    """The verdicts, each as soon as it is known; the lanes run beside each other."""
+    for _, group in itertools.groupby(chosen, key=lambda step: step.alone):
+        with contextlib.ExitStack() as stack:
+            pools = {
+                lane: stack.enter_context(ThreadPoolExecutor(lane.at_once)) for lane in (FARMS, SITES, CALCULATING)
+            }
+            for verdict in as_completed([pools[step.lane].submit(run, step, environment) for step in group]):
+                yield verdict.result()
 
 
 def clean_environment() -> dict[str, str]:
