@@ -203,13 +203,15 @@ class Client:
             raise Failed(f"job {job} is {body['state']}: {body['reason']}")
         return body
 
-    def until(self, look: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 30.0) -> Any:
-        """What `look` sees once `holds` accepts it. Raises Failed with the last sight when it never does."""
+    def until(
+        self, look: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 30.0, *, most: float = 0.2
+    ) -> Any:
+        """What `look` sees, each `most` seconds at least, once `holds` accepts it. Raises Failed when it never does."""
         began = time.monotonic()
         while not holds(seen := look()):
             if (waited := time.monotonic() - began) > seconds:
                 raise Failed(f"this did not change for {seconds:.0f} s: {str(seen)[:2000]}")
-            time.sleep(pause(waited))
+            time.sleep(pause(waited, most))
         return seen
 
     def live_nodes(self) -> list[dict[str, Any]]:
@@ -218,9 +220,9 @@ class Client:
         return [node for node in nodes if node["state"] not in ("STOPPED", "FAILED")]
 
 
-def pause(waited: float) -> float:
-    """How long to wait between two looks: rather a part of what has passed than work for the processor all the time."""
-    return min(0.2, max(0.02, waited / 20))
+def pause(waited: float, most: float = 0.2) -> float:
+    """Seconds until the next look: a part of what has passed, for each look is work for both sides."""
+    return min(most, max(0.02, waited / 20))
 
 
 @contextmanager

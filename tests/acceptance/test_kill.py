@@ -120,7 +120,7 @@ def disturbed(stack: Stack, client: Client, kills: list[Kill]) -> tuple[str, int
     job = client.submit(**ORDER)
     met = 0
     for kill in kills:
-        client.until(partial(progress, client, job), kill.moment.__le__, PATIENCE)
+        client.until(partial(progress, client, job), kill.moment.__le__, PATIENCE, most=0.05)
         state = client.job(job)["state"]
         met += state not in FINAL
         hit = strike(stack, kill)
