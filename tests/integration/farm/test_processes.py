@@ -98,7 +98,7 @@ def test_a_loop_goes_on_in_another_process_when_its_own_is_killed_in_the_middle_
 
 
 def test_a_process_that_slept_through_its_turn_does_not_act_beside_its_successor(start: Start, tmp_path: Path) -> None:
-    sleeper = start("sleeper", 1)
+    sleeper = start("sleeper", 3)
     _until(lambda: "begins sleeper" in _lines(tmp_path))
     sleeper.send_signal(signal.SIGSTOP)
     start("successor", 0.3)
