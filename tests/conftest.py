@@ -8,9 +8,12 @@ import signal
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.thoroughness import THOROUGH
+
 # How quick an example is says more about the machine, and what else it does, than about the code.
 settings.register_profile("rrm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("rrm")
+settings.register_profile("thorough", settings.get_profile("rrm"), max_examples=1000)
+settings.load_profile("thorough" if THOROUGH else "rrm")
 
 pytest_plugins = ["tests.services", "tests.hosts", "tests.clusters"]
 

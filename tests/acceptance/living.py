@@ -54,6 +54,8 @@ def _all(data: Path) -> Iterator[Process]:
 
 def _read(folder: Path, data: Path) -> Process | None:
     raw = (folder / "environ").read_bytes()
+    if b"RRM_DATA=" not in raw:
+        return None
     pairs = (os.fsdecode(item).partition("=") for item in raw.split(b"\0"))
     environment = {name: value for name, _, value in pairs}
     if not environment.get("RRM_DATA") or Path(environment["RRM_DATA"]).resolve() != data:

@@ -203,19 +203,26 @@ class Client:
             raise Failed(f"job {job} is {body['state']}: {body['reason']}")
         return body
 
-    def until(self, look: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 30.0) -> Any:
-        """What `look` sees once `holds` accepts it. Raises Failed with the last sight when it never does."""
-        end = time.monotonic() + seconds
+    def until(
+        self, look: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 30.0, *, most: float = 0.2
+    ) -> Any:
+        """What `look` sees, each `most` seconds at least, once `holds` accepts it. Raises Failed when it never does."""
+        began = time.monotonic()
         while not holds(seen := look()):
-            if time.monotonic() > end:
+            if (waited := time.monotonic() - began) > seconds:
                 raise Failed(f"this did not change for {seconds:.0f} s: {str(seen)[:2000]}")
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause(waited, most))
         return seen
 
     def live_nodes(self) -> list[dict[str, Any]]:
         """Nodes that were not seen to their end."""
         nodes: list[dict[str, Any]] = self.get("node/?page_size=1000")["results"]
         return [node for node in nodes if node["state"] not in ("STOPPED", "FAILED")]
+
+
+def pause(waited: float, most: float = 0.2) -> float:
+    """Seconds until the next look: a part of what has passed, for each look is work for both sides."""
+    return min(most, max(0.02, waited / 20))
 
 
 @contextmanager

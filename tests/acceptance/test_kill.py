@@ -18,6 +18,7 @@ import pytest
 from tests.acceptance.living import Process
 from tests.acceptance.long_job import ORDER, PATIENCE, Outcome, crowd, flaws, outcome, progress, wait_for_order
 from tests.acceptance.stack import FINAL, Client, Stack, running_rrm
+from tests.thoroughness import tries
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow_kill, pytest.mark.timeout(1800)]
 NODES = 2
@@ -32,7 +33,7 @@ TARGETS = {
     "supervisor": 2,
     "everything": 3,
 }
-KILLS = int(os.environ.get("KILLS", "20"))
+KILLS = tries("KILLS", 20, 60)
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 KILLS_PER_JOB = 2
 LAST_TILE = 0.15  # the part of the kills that waits for the last tile, to hit composing
@@ -119,7 +120,7 @@ def disturbed(stack: Stack, client: Client, kills: list[Kill]) -> tuple[str, int
     job = client.submit(**ORDER)
     met = 0
     for kill in kills:
-        client.until(partial(progress, client, job), kill.moment.__le__, PATIENCE)
+        client.until(partial(progress, client, job), kill.moment.__le__, PATIENCE, most=0.05)
         state = client.job(job)["state"]
         met += state not in FINAL
         hit = strike(stack, kill)

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import ConsoleMessage, Page, Request
 
+from tests.acceptance.stack import pause
+
 WAIT_SECONDS = 45.0
-_POLL_SECONDS = 0.05
 
 Pixels = NDArray[np.uint8]
 
@@ -50,10 +51,11 @@ class Watcher:
 
 def until(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, seconds: float = WAIT_SECONDS) -> Any:
     """What `look` sees once `holds` accepts it; fails with the last sight."""
-    end = time.monotonic() + seconds
+    began = time.monotonic()
     while not holds(seen := look()):
-        assert time.monotonic() < end, f"still {str(seen)[:1000]!r} after {seconds:.0f} s"
-        time.sleep(_POLL_SECONDS)
+        waited = time.monotonic() - began
+        assert waited < seconds, f"still {str(seen)[:1000]!r} after {seconds:.0f} s"
+        time.sleep(pause(waited))
     return seen
 
 

@@ -16,9 +16,10 @@ from deployment.minicluster.sshd import SshHost
 from tests.acceptance.stack import Client, Stack, running_rrm
 from tests.acceptance.users import resident, use
 from tests.cluster.sites import clear, register
+from tests.thoroughness import tries
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
-USES = 200
+USES = tries("SESSIONS", 100, 200)
 NODES = 3
 POOL = 16  # threads for the database, which are made when there is something for them to do
 MEBIBYTE = 2**20

@@ -16,7 +16,7 @@ from tests.cluster.sites import POLL, WORKING, clear, is_over, node_at, problem_
 
 pytestmark = pytest.mark.acceptance
 BOTH = {"policy": "split", "ids": ["one", "two"]}
-LONG = {"params": {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 200_000}, "width": 2048, "height": 2048}
+LONG = {"params": {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 100_000}, "width": 2048, "height": 2048}
 
 
 @pytest.fixture(scope="module")

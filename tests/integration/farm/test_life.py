@@ -7,7 +7,6 @@ would leave most farms without any work done.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -42,8 +41,9 @@ from rrm.farm import (
 )
 from rrm.farm.models import Block, Job, Lease, Node, RenderModel, Resource, Session, Site
 from tests.integration.farm.conftest import VIEW, Farm
+from tests.thoroughness import tries
 
-EXAMPLES = int(os.environ.get("STATEFUL_EXAMPLES", "6"))
+EXAMPLES = tries("STATEFUL_EXAMPLES", 6, 60)
 STEPS = 5
 MOST_NODES, MOST_JOBS, MOST_SESSIONS = 6, 5, 2
 SEED = st.integers(0, 2**32 - 1)

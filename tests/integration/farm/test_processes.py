@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -22,20 +24,37 @@ pytestmark = pytest.mark.slow
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of an empty database of the kind that the other tests use, with every table; to be copied."""
+    folder = tmp_path_factory.mktemp("template")
+    url = f"sqlite:///{folder / 'farm.sqlite3'}"
+    if database.vendor == "postgresql":
+        url = _new_database(os.environ["DATABASE_URL"], "template0", "processes")
+    environment = {**os.environ, "RRM_DATA": str(folder), "DATABASE_URL": url}
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], env=environment, check=True, timeout=120)
+    return url
+
+
 @pytest.fixture
-def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
-    """What makes a process one of this farm: an empty database, of the kind that the other tests use."""
+def environment(template: str, tmp_path: Path) -> dict[str, str]:
+    """What makes a process one of this farm, which has a database of its own."""
     url = f"sqlite:///{tmp_path / 'farm.sqlite3'}"
     if database.vendor == "postgresql":
-        server, name = request.getfixturevalue("postgres_url"), f"processes_{tmp_path.name}".replace("-", "_").lower()
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
-            connection.execute(f'CREATE DATABASE "{name}"')
-        url = server.replace("/postgres?", f"/{name}?")
+        url = _new_database(template, "processes", f"processes_{tmp_path.name}".replace("-", "_").lower())
+    else:
+        shutil.copy(template.removeprefix("sqlite:///"), tmp_path)
     made = {"RRM_DATA": str(tmp_path), "DATABASE_URL": url, "RRM_MAX_SESSIONS": "10000", "LONGEST_TURN": "1.5"}
-    environment = {**os.environ, **made}
-    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], env=environment, check=True, timeout=120)
-    return environment
+    return {**os.environ, **made}
+
+
+def _new_database(url: str, template: str, name: str) -> str:
+    """A copy of `template` on the PostgreSQL server of `url`; its URL."""
+    server = urlsplit(url)._replace(path="/postgres").geturl()
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 
 @pytest.fixture
@@ -79,7 +98,7 @@ def test_a_loop_goes_on_in_another_process_when_its_own_is_killed_in_the_middle_
 
 
 def test_a_process_that_slept_through_its_turn_does_not_act_beside_its_successor(start: Start, tmp_path: Path) -> None:
-    sleeper = start("sleeper", 1)
+    sleeper = start("sleeper", 3)
     _until(lambda: "begins sleeper" in _lines(tmp_path))
     sleeper.send_signal(signal.SIGSTOP)
     start("successor", 0.3)
