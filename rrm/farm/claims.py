@@ -150,7 +150,7 @@ def _give(claim: Claim, size: int, now: datetime) -> Lease:
 
 def _call(lease: Lease, origin: str, news: Mapping[str, Any], event: Event | None) -> int:
     """What `_write` does, in one call: nobody waits for a locked share while this process waits for its turn."""
-    facts = [
+    facts: list[Any] = [
         lease.share_id,
         lease.stop,
         statements.as_json(lease),

@@ -18,6 +18,7 @@ from django.utils import timezone
 from rrm.domain.states import NODE_CHECKED_IN
 from rrm.errors import Invalid
 from rrm.farm import statements
+from rrm.farm.kept import Kept
 from rrm.farm.models import Node, Site, Token
 
 SCOPES = ("read", "render", "operate")
@@ -71,11 +72,14 @@ def node_of(secret: str) -> Node | None:
 
 
 def calling(**where: Any) -> Node | None:
-    """The node whose columns have these values, with its site; None if there is none."""
+    """The node whose columns have these values, with its site as it was lately; None if there is none."""
     node = statements.first(Node, **where)
     if node is not None:
-        node.site = statements.get(Site, pk=node.site_id)
+        node.site = _sites.get(node.site_id)
     return node
+
+
+_sites: Kept[str, Site] = Kept(lambda id: statements.get(Site, pk=id))
 
 
 def is_secret(text: str) -> bool:

@@ -258,7 +258,8 @@ class Node(models.Model):
 class HeldModel(models.Model):
     """A render model that a node says it holds, and how fast it works on it."""
 
-    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="held")
+    # Not indexed alone: the constraint below has an index that begins with it.
+    node = models.ForeignKey(Node, on_delete=models.CASCADE, related_name="held", db_index=False)
     model = models.ForeignKey(RenderModel, on_delete=models.CASCADE, related_name="holders")
     loaded_at = models.DateTimeField(default=timezone.now)
     last_used = models.DateTimeField(default=timezone.now)
