@@ -64,7 +64,7 @@ def _booking(terms: Terms) -> Figures:
     limit = max(2, terms.nodes // 24)
     _begin(Size(terms.nodes, jobs=12, tiles=terms.tiles, limited_to=limit))
     with _audited(limit) as audit:
-        done = _run("take", terms, deliver=True, ahead=2, seconds=terms.seconds, warm=False)
+        done = _run("take", terms, deliver=True, ahead=2, seconds=3 * terms.seconds, warm=False)
     return {**_rate(done), **_judged(audit), "booked": _booked(), "finished": sum(one["finished"] for one in done)}
 
 

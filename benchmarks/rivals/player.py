@@ -31,10 +31,11 @@ from django.utils import timezone
 from benchmarks.rivals import ground
 from rrm.domain.states import JOB_OFFERED, LeaseState
 from rrm.errors import NoCapacity, StateConflict
-from rrm.farm import booking, deliveries, jobs, leases, nodes, tokens, wakeups
+from rrm.farm import beckoning, booking, deliveries, jobs, leases, nodes, tokens, wakeups
 from rrm.farm.models import JobShare, Lease, Node, Resource, Session
 
 Figures = dict[str, Any]
+_REST, _REST_SECONDS = 4.0, 0.2  # between two looks: so many times what a look takes, and at least so long
 _SWEEPS_WITHOUT = 3  # rounds over all nodes that gave nothing: then there is nothing
 
 
@@ -45,6 +46,8 @@ class Hand:
         self.id = id
         self.leases: list[str] = []
         self.models = set(models)
+        self.waits = False
+        """A node that got nothing waits until it is called."""
 
 
 class Taker:
@@ -56,6 +59,7 @@ class Taker:
         self.ends_at = time.monotonic() + seconds
         self.millis: list[float] = []
         self.tiles = self.finished = 0
+        self._looks_at = 0.0
         self.last = time.time()
 
     def sweep(self, *, deliver: bool) -> int:
@@ -64,11 +68,22 @@ class Taker:
         for hand in self.hands:
             if time.monotonic() >= self.ends_at:
                 break
-            if len(hand.leases) < self.ahead:
-                self._ask(hand)
-            elif deliver:
+            has_more = len(hand.leases) < self.ahead and not hand.waits and self._ask(hand)
+            if deliver and hand.leases and not has_more:
                 self._deliver(hand)
         return len(self.millis) - before
+
+    def call(self) -> int:
+        """Call those who wait and for whom there is something, as the lobby of a web server does; how many."""
+        waiting: dict[UUID, Hand] = {hand.id: hand for hand in self.hands if hand.waits}
+        if not waiting or time.monotonic() < self._looks_at:
+            return 0
+        began = time.monotonic()
+        called = beckoning.called(dict.fromkeys(waiting), timezone.now())
+        for id in called:
+            waiting[id].waits = False
+        self._looks_at = time.monotonic() + max(_REST_SECONDS, _REST * (time.monotonic() - began))
+        return len(called)
 
     def empty_hands(self) -> None:
         """Deliver one range for each node that has any."""
@@ -76,17 +91,19 @@ class Taker:
             if hand.leases:
                 self._deliver(hand)
 
-    def _ask(self, hand: Hand) -> None:
+    def _ask(self, hand: Hand) -> bool:
         asked = time.perf_counter()
         node = tokens.calling(pk=hand.id)
         assert node is not None
         report = {"leases": hand.leases, "models": sorted(hand.models), "cores": node.cores}
         lease = leases.next_lease(node, report, timezone.now())["lease"]
+        hand.waits = lease is None and not hand.leases
         if lease:
             self.millis.append(1e3 * (time.perf_counter() - asked))
             self.tiles, self.last = self.tiles + lease["stop"] - lease["start"], time.time()
             hand.leases.append(lease["id"])
             hand.models.add(lease["model"]["digest"])
+        return lease is not None
 
     def _deliver(self, hand: Hand) -> None:
         """Record results of the oldest range in hand, as an upload of them does once they are on disk."""
@@ -113,6 +130,8 @@ def take(index: int, of: int, *, deliver: bool, ahead: int, seconds: float, seed
             if _all_given():
                 break
             fruitless = 0  # others have what is left, or may not have more before they deliver
+        if not taker.call() and fruitless:
+            time.sleep(_REST_SECONDS)
     cpu = time.process_time() - cpu
     while deliver and any(hand.leases for hand in hands):
         taker.empty_hands()
@@ -164,7 +183,7 @@ def audit(index: int, of: int, *, limited_to: int) -> Figures:
     threading.Thread(target=until_told, daemon=True).start()
     looks = breaches = most = 0
     active = Lease.objects.filter(state=LeaseState.ACTIVE, job__owner__quota__max_nodes__isnull=False).order_by()
-    while not over.wait(0.01):
+    while not over.wait(0.05):
         held = active.values_list("job__owner").annotate(nodes=Count("node", distinct=True))
         most = max([most, *(nodes for _, nodes in held)])
         breaches += most > limited_to > 0

@@ -61,16 +61,17 @@ class Claim:
 def take(market: Market, claim: Claim, now: datetime) -> Lease:
     """Claim the front of a share for the node that asks, or raise StateConflict when rivals left too little of it."""
     job, node, size = claim.job, claim.node, _size(market, claim, now)
+    was_idle, is_new = node.state == NodeState.IDLE, claim.held is None
     with _together(market, claim):
         if not job.is_running:
             _begin_job(job.row.id, now)
         if job.row.owner_id in market.limited:
             quotas.hold_node(job.row.owner_id, node)
-        if claim.held is None:
+        if is_new:
             loading.begin(node, job.row.model_id, job.row.load_seconds, now)
         lease = _give(claim, size, now)
     job.is_running = True
-    market.taken(node, job, claim.share, range(lease.start, lease.stop), now, is_new=claim.held is None)
+    market.taken(node, job, claim.share, range(lease.start, lease.stop), now, is_new=is_new, was_idle=was_idle)
     if claim.held is not None and now - claim.held.last_used > _USE_RESOLUTION:
         statements.update(HeldModel, {"node": node.pk, "model": job.row.model_id}, {"last_used": now})
     return lease

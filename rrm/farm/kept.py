@@ -45,7 +45,7 @@ class Kept(Generic[K, V]):
         self._locks: dict[K, threading.Lock] = {}
 
     def get(self, key: K, since: float = 0.0, *, young: bool = False) -> V:
-        """What was read lately, and not before `since`, a monotonic instant; `young` is a tenth of a second ago."""
+        """What was read lately, and not before `since`, a monotonic instant; `young`: just now."""
         if transaction.get_connection().in_atomic_block:
             return self._read(key)
         entry = self._good(key, since, young=young)

@@ -17,7 +17,7 @@ from django.utils import timezone
 from rrm.domain import coloring, scheduling
 from rrm.domain.states import LeaseState
 from rrm.errors import StateConflict
-from rrm.farm import booking, claims, copies, market, preloading, reports
+from rrm.farm import booking, claims, copies, market, preloading, quotas, reports
 from rrm.farm.models import Job, Lease, Node
 
 _TRIES = 5
@@ -66,6 +66,8 @@ def _claim(node: Node, held: Mapping[str, reports.Held], in_hand: int, now: date
             return None
         try:
             return claims.take(offered, _taking(offered, node, choice, held), now)
+        except quotas.NoRoom:
+            offered.filled(choice.job_id)
         except StateConflict:
             node.refresh_from_db(fields=["state", "last_heartbeat"])
             since = time.monotonic()
@@ -75,14 +77,13 @@ def _claim(node: Node, held: Mapping[str, reports.Held], in_hand: int, now: date
 def _choose(
     node: Node, held: Mapping[str, reports.Held], in_hand: int, now: datetime, since: float
 ) -> tuple[market.Market, scheduling.Choice | None]:
-    """What is best for `node`. Nobody loads a model, and still less waits, for what was true a moment ago."""
-    asked = time.monotonic()
+    """What is best for `node`. Nobody waits, or loads a model, for what was true longer ago than a moment."""
     best = partial(_best, node, held, in_hand, now)
     choice = best(offered := market.of(node, since))
-    if choice is not None and not choice.warm:
+    if choice is None or not choice.warm:
         choice = best(offered := market.of(node, since, young=True))
-    if choice is None:
-        choice = best(offered := market.of(node, asked))
+    if choice is None and offered.recount():
+        choice = best(offered)
     return offered, choice
 
 

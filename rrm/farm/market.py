@@ -1,8 +1,8 @@
 """The market of a site: which tiles its nodes may take, and what one decision goes by.
 
 Threads share it for a moment (`Kept`): a range that turns out to be taken by somebody else is a StateConflict, and then
-it is read anew. So it is when it has nothing for a node. A node that would have to load a model goes by what was read a
-tenth of a second ago at most.
+it is read anew. A node that would have nothing to do, or to load a model, goes by what was read a tenth of a second ago
+at most; if reading takes long, somewhat more. What comes later rings the bell, or is found by the next look (`lobby`).
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ class Market:
     rounds: Mapping[str, int]
     limited: Mapping[int, int]
     """How many nodes may work for an owner who has such a limit."""
-    full: frozenset[str]
-    """The owners for whom as many work."""
+    room: dict[int, int]
+    """How many more may."""
     may_load: bool
     """Whether the site has room for one more load."""
     now: datetime
@@ -119,6 +119,11 @@ class Market:
     def __post_init__(self) -> None:
         self.facts = {id: self._facts_of(job) for id, job in self.jobs.items()}
         self._queues = Queues(self.facts.values())
+
+    @property
+    def full(self) -> frozenset[str]:
+        """The owners for whom no further node may work."""
+        return frozenset(str(owner) for owner, left in self.room.items() if left <= 0)
 
     def asking(
         self, node: Node, held: Collection[str], in_hand: int = 0, works_for: frozenset[str] = frozenset()
@@ -144,18 +149,40 @@ class Market:
         with self._lock:
             return scheduling.choose(asking, self._queues, self.crowd.holders, now, rounds=self.rounds, full=self.full)
 
-    def taken(self, node: Node, job: OpenJob, share: OpenShare, tiles: range, now: datetime, *, is_new: bool) -> None:
-        """The tiles are the node's now, to which the model is new or not: whoever chooses next goes by that."""
+    def taken(
+        self, node: Node, job: OpenJob, share: OpenShare, tiles: range, now: datetime, *, is_new: bool, was_idle: bool
+    ) -> None:
+        """The tiles are the node's now, to which the model `is_new`: whoever chooses next goes by that."""
         id = str(job.row.id)
         with self._lock:
             share.cursor = max(share.cursor, tiles.stop)
             self.crowd.began(node, str(job.row.model_id), now, is_new=is_new)
+            if was_idle and job.row.owner_id in self.room:
+                self.room[job.row.owner_id] -= 1
             if id not in self._queues:
                 return
             if any(other.left > 0 for other in job.shares):
                 self._queues.claim(self.facts[id], len(tiles) * self._tile_seconds(job), now)
             else:
                 self._queues.remove(self.facts[id])
+
+    def filled(self, job: str) -> None:
+        """As many nodes work for the owner of this job as may."""
+        with self._lock:
+            self.room[self.jobs[job].row.owner_id] = 0
+
+    def recount(self) -> bool:
+        """Look for how many more nodes each limited owner has room now; whether it is more than was known.
+
+        For a node that found nothing: perhaps it has just finished what counted.
+        """
+        if not self.full:
+            return False
+        room = quotas.room(self.limited)
+        with self._lock:
+            is_more = any(left > max(self.room[owner], 0) for owner, left in room.items())
+            self.room = dict(room)
+        return is_more
 
     def _tile_seconds(self, job: OpenJob) -> float:
         return job.samples * self.costs.pixel_seconds(job.row.model_id)
@@ -191,17 +218,21 @@ class Rehearsal:
     def __init__(self, market: Market) -> None:
         self._market = market
         self._facts = market.facts
+        self._room = dict(market.room)
         self._left = {id: sum(share.left for share in job.shares) for id, job in market.jobs.items()}
         self._queues = Queues(self._facts[id] for id, left in self._left.items() if left > 0)
 
     def takes(self, node: Node, held: Collection[str], now: datetime) -> bool:
         """Whether there is something left that an idle node would take that holds these models."""
         asking = self._market.asking(node, held)
-        choice = scheduling.choose(
-            asking, self._queues, self._market.crowd.holders, now, rounds=self._market.rounds, full=self._market.full
-        )
+        full = frozenset(str(owner) for owner, left in self._room.items() if left <= 0)
+        holders, rounds = self._market.crowd.holders, self._market.rounds
+        choice = scheduling.choose(asking, self._queues, holders, now, rounds=rounds, full=full)
         if choice is None:
             return False
+        owner = self._market.jobs[choice.job_id].row.owner_id
+        if owner in self._room:
+            self._room[owner] -= 1
         self._left[choice.job_id] -= 1
         if not self._left[choice.job_id]:
             self._queues.remove(self._facts[choice.job_id])
@@ -229,10 +260,8 @@ def _read(place: tuple[str, str]) -> Market:
     owners = {job.row.owner_id for job in jobs.values()}
     costs = estimates.of({job.row.model_id: job.row.renderer for job in jobs.values()})
     limited = quotas.limited(owners)
-    at_work = quotas.nodes_of(limited) if limited else {}
-    full = frozenset(str(owner) for owner, most in limited.items() if at_work.get(owner, 0) >= most)
     may_load = loading.has_room(Site.objects.get(pk=site), now)
-    return Market(known, jobs, costs, fairness.rounds(owners), limited, full, may_load, now)
+    return Market(known, jobs, costs, fairness.rounds(owners), limited, dict(quotas.room(limited)), may_load, now)
 
 
 _markets: Kept[tuple[str, str], Market] = Kept(_read)

@@ -27,6 +27,10 @@ LEAST_WEIGHT, MOST_WEIGHT = 0.01, 1000.0
 _PIXELS = Sum(Cast("width", BigIntegerField()) * F("height"))
 
 
+class NoRoom(StateConflict):
+    """No further node may work for an owner."""
+
+
 def of(owner: User) -> Quota:
     """The owner's quota; a new one, which is not stored, for who has none."""
     return Quota.objects.filter(owner=owner).first() or Quota(owner=owner)
@@ -72,9 +76,13 @@ def limited(owners: Collection[int]) -> Mapping[int, int]:
 
 def full(owners: Collection[int]) -> frozenset[str]:
     """The owners for whom no further node may work, as `scheduling.choose` wants them; one or two queries."""
-    most = limited(owners)
-    at_work = nodes_of(most) if most else {}
-    return frozenset(str(owner) for owner, limit in most.items() if at_work.get(owner, 0) >= limit)
+    return frozenset(str(owner) for owner, left in room(limited(owners)).items() if left <= 0)
+
+
+def room(limited: Mapping[int, int]) -> Mapping[int, int]:
+    """How many more nodes may work for each of these owners, who may have so many; one query."""
+    at_work = nodes_of(limited) if limited else {}
+    return {owner: most - at_work.get(owner, 0) for owner, most in limited.items()}
 
 
 def nodes_of(owners: Collection[int]) -> Mapping[int, int]:
@@ -86,7 +94,7 @@ def nodes_of(owners: Collection[int]) -> Mapping[int, int]:
 def hold_node(owner: int, node: Node) -> None:
     """Make sure that `node` may work for the owner. To be called in the transaction that makes the lease.
 
-    Raises StateConflict when the owner has as many others as may be.
+    Raises NoRoom when the owner has as many others as may be.
     """
     quota = Quota.objects.select_for_update(no_key=True).filter(owner=owner, max_nodes__isnull=False).first()
     if quota is None:
@@ -94,7 +102,7 @@ def hold_node(owner: int, node: Node) -> None:
     active = Lease.objects.filter(state=LeaseState.ACTIVE, job__owner=owner)
     others = active.exclude(node=node).order_by().values("node").distinct().count()
     if others >= (quota.max_nodes or 0):
-        raise StateConflict(f"{others} nodes work for the owner, who may have {quota.max_nodes}.")
+        raise NoRoom(f"{others} nodes work for the owner, who may have {quota.max_nodes}.")
 
 
 def change(owner: User, changes: Mapping[str, Any], actor: str = "") -> Quota:

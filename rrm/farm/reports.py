@@ -28,6 +28,14 @@ _WORTH_NOTING = 0.1
 _MOST_CORES = 4096
 
 
+class InHand(NamedTuple):
+    """A lease that a node works on: columns by their names."""
+
+    pk: UUID
+    deadline: datetime
+    created_at: datetime
+
+
 class Held(NamedTuple):
     """A model that a node holds: what is known of it there, what loading it costs anywhere, and whether it stays."""
 
@@ -146,22 +154,21 @@ def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None
     }
 
 
-def active_leases(node: Node) -> dict[str, datetime]:
-    """The ACTIVE leases of a node, with their deadlines."""
-    found = statements.select(Lease, ("pk", "deadline"), {"node": node.pk, "state": LeaseState.ACTIVE})
-    return {str(lease): deadline for lease, deadline in found}
+def active_leases(node: Node) -> dict[str, InHand]:
+    """The ACTIVE leases of a node."""
+    found = statements.select(Lease, InHand._fields, {"node": node.pk, "state": LeaseState.ACTIVE})
+    return {str(row[0]): InHand._make(row) for row in found}
 
 
-def keep(report: Mapping[str, Any], active: Mapping[str, datetime], now: datetime) -> None:
+def keep(report: Mapping[str, Any], active: Mapping[str, InHand], now: datetime) -> None:
     """Put off the deadlines of those `active` leases that the node says it works on."""
     listed = [str(lease) for lease in report.get("leases", ())]
     later = now + settings.RRM.lease_minimum
     # One by one: two rows locked together could wait for somebody who takes leases back in another order.
-    for lease in sorted(active.keys() & listed):
-        if later - active[lease] > _resolution():
-            Lease.objects.filter(
-                pk=lease, state=LeaseState.ACTIVE, created_at__gt=now - settings.RRM.lease_longest
-            ).update(deadline=later)
+    for id in sorted(active.keys() & listed):
+        lease = active[id]
+        if later - lease.deadline > _resolution() and now - lease.created_at < settings.RRM.lease_longest:
+            statements.update(Lease, {"pk": lease.pk, "state": LeaseState.ACTIVE}, {"deadline": later})
 
 
 def note_life(node: Node, report: Mapping[str, Any], now: datetime) -> None:
