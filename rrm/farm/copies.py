@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Any
@@ -16,12 +16,14 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Exists, Max, OuterRef, QuerySet
+from django.utils import timezone
 
 from rrm.domain import facts, tiling
 from rrm.domain.states import JOB_OFFERED, LeaseState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import loading, quarantine, quotas
+from rrm.farm import loading, quarantine, quotas, wakeups
+from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import advance
 
@@ -34,35 +36,31 @@ _LOOKED_AT = 50
 
 def claim(node: Node, now: datetime) -> Lease | None:
     """A second lease of the range that is most overdue, for a node that holds nothing; None when there is none."""
-    slow = list(_open_to(node, _running({node.resource_id}, now))[:_LOOKED_AT])
-    if not slow or node.state != NodeState.IDLE:
+    look = _looks.get(node.resource_id, wakeups.WORK.rung_at)
+    if look is None or node.state != NodeState.IDLE:
         return None
-    known = _Known.of([node], slow)
-    for lease in slow:
-        if known.is_worth_it(lease, node, now):
+    for lease in look.slow:
+        if look.suits(node, lease, now):
+            look.settled.add(lease.pk)  # whatever comes of it: nobody else need try
             with contextlib.suppress(StateConflict, IntegrityError):
-                return _take(node, lease, known, now)
+                return _take(node, lease, look, now)
+            node.refresh_from_db(fields=["state"])
     return None
 
 
 def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
-    """Which of these nodes would be given a copy if all asked now: one for each range. A constant number of queries."""
-    slow = list(_running({node.resource_id for node in idle}, now)[:_LOOKED_AT])
-    if not slow:
-        return
-    jobs, starts = {lease.job_id for lease in slow}, {lease.start for lease in slow}
-    tried = Lease.objects.filter(job__in=jobs, start__in=starts, node__in=idle).order_by()
-    had = set(tried.values_list("node", "share", "start"))
-    known, left = _Known.of(idle, slow), list(idle)
-    for lease in slow:
-        able = (node for node in left if _may_take(node, lease) and (node.pk, lease.share_id, lease.start) not in had)
-        taker = next((node for node in able if known.is_worth_it(lease, node, now)), None)
-        if taker:
-            left.remove(taker)
-            yield taker.pk
+    """Which of these nodes would be given a copy if all asked now: one for each range. No query for each node."""
+    left = list(idle)
+    for resource in sorted({node.resource_id for node in idle}):
+        look = _looks.get(resource, wakeups.WORK.rung_at)
+        for lease in look.slow if look else ():
+            taker = next((node for node in left if look and look.suits(node, lease, now)), None)
+            if taker:
+                left.remove(taker)
+                yield taker.pk
 
 
-def _running(resources: Collection[str], now: datetime) -> QuerySet[Lease]:
+def _running(resource: str, now: datetime) -> QuerySet[Lease]:
     """What nodes have had for a while and nobody has a copy of, the oldest first."""
     same = Lease.objects.filter(share=OuterRef("share"), start=OuterRef("start"))
     return (
@@ -72,7 +70,7 @@ def _running(resources: Collection[str], now: datetime) -> QuerySet[Lease]:
             is_copy=False,
             created_at__lt=now - _LEAST,
             job__state__in=JOB_OFFERED,
-            job__resource__in=resources,
+            job__resource=resource,
         )
         .exclude(quarantine.in_force(now, "job__model__"))
         .select_related("job__model", "share")
@@ -80,46 +78,55 @@ def _running(resources: Collection[str], now: datetime) -> QuerySet[Lease]:
     )
 
 
-def _open_to(node: Node, running: QuerySet[Lease]) -> QuerySet[Lease]:
-    """Those that the node may take; each node tries a range once."""
-    here = Q(share__site=None) | Q(share__site=node.site_id)
-    listed = Q(job__site_index="") | Q(job__site_index__contains=f"|{node.site_id}|")
-    same = Lease.objects.filter(share=OuterRef("share"), start=OuterRef("start"), node=node)
-    return running.filter(here, listed, ~Exists(same))
-
-
 def _may_take(node: Node, lease: Lease) -> bool:
-    """The same for one range, but for whether the node has tried it."""
+    """Whether it is of a job that may run where the node is."""
     sites = [lease.share.site_id] if lease.share.site_id else lease.job.site_ids
     return lease.job.resource_id == node.resource_id and (not sites or node.site_id in sites)
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What is known of how fast nodes are, and of what they do."""
+class _Look:
+    """What is slow at a resource, how fast its nodes are, and what they do."""
 
+    slow: Sequence[Lease]
     speeds: Mapping[Any, Mapping[Any, float]]  # model → node → seconds per sample
-    held: frozenset[tuple[Any, Any]]  # (node, model) of those that have nothing to do
+    held: frozenset[tuple[Any, Any]]  # (node, model), loaded
     in_hand: Mapping[Any, Sequence[Lease]]  # node → what it holds, in the order in which it got it
     delivered: Mapping[Any, datetime]  # node → when it last did
+    had: frozenset[tuple[Any, Any, int]]  # (node, share, start): each node tries a range once
+    settled: set[Any] = field(default_factory=set)
+    """Of `slow`, what this process has given out since."""
 
     @classmethod
-    def of(cls, idle: Collection[Node], slow: Sequence[Lease]) -> _Known:
+    def at(cls, resource: str) -> _Look | None:
+        slow = list(_running(resource, timezone.now())[:_LOOKED_AT])
+        if not slow:
+            return None
+        jobs, starts = {lease.job_id for lease in slow}, {lease.start for lease in slow}
         models, nodes = {lease.job.model_id for lease in slow}, {lease.node_id for lease in slow}
         speeds: dict[Any, dict[Any, float]] = {model: {} for model in models}
-        for held in HeldModel.objects.filter(model__in=models, pixel_seconds__isnull=False):
-            speeds[held.model_id][held.node_id] = held.pixel_seconds or 0.0
+        loaded = set()
+        known = HeldModel.objects.filter(model__in=models).values_list("node", "model", "pixel_seconds", "loading")
+        for node, model, seconds, is_loading in known:
+            if seconds is not None:
+                speeds[model][node] = seconds
+            if not is_loading:
+                loaded.add((node, model))
         in_hand: dict[Any, list[Lease]] = {}
         active = Lease.objects.filter(node__in=nodes, state=LeaseState.ACTIVE).select_related("job__model")
         for lease in active.order_by("created_at", "id"):
             in_hand.setdefault(lease.node_id, []).append(lease)
         done = Lease.objects.filter(node__in=nodes, state=LeaseState.DONE, finished_at__gt=slow[0].created_at)
-        here = HeldModel.objects.filter(node__in=idle, model__in=models, loading=False).values_list("node", "model")
         latest = dict(done.order_by().values_list("node").annotate(Max("finished_at")))
-        return cls(speeds, frozenset(here), in_hand, latest)
+        tried = Lease.objects.filter(job__in=jobs, start__in=starts).order_by().values_list("node", "share", "start")
+        return cls(slow, speeds, frozenset(loaded), in_hand, latest, frozenset(tried))
 
-    def is_worth_it(self, lease: Lease, node: Node, now: datetime) -> bool:
-        """It is long overdue, and this node would most likely be done before the one that has it."""
+    def suits(self, node: Node, lease: Lease, now: datetime) -> bool:
+        """Whether the node may take the range, and would most likely be done before the one that has it."""
+        is_open = lease.pk not in self.settled and (node.pk, lease.share_id, lease.start) not in self.had
+        return is_open and _may_take(node, lease) and self._is_worth_it(lease, node, now)
+
+    def _is_worth_it(self, lease: Lease, node: Node, now: datetime) -> bool:
         if node.name in lease.share.failed_on:
             return False
         begun = max(lease.created_at, self.delivered.get(lease.node_id, lease.created_at))
@@ -148,15 +155,16 @@ class _Known:
         return samples * speeds.get(node, fmean(speeds.values())) + load
 
 
-def _take(node: Node, lease: Lease, known: _Known, now: datetime) -> Lease:
+def _take(node: Node, lease: Lease, look: _Look, now: datetime) -> Lease:
     """Raises StateConflict or IntegrityError when the range is done, or another copy of it began."""
-    is_warm = (node.pk, lease.job.model_id) in known.held
+    is_warm = (node.pk, lease.job.model_id) in look.held
     with transaction.atomic():
         # Locked, as it is when a range ends or the job stops: the first lease stays what it is until commit.
         job = Job.objects.select_for_update(no_key=True).select_related("model").filter(pk=lease.job_id).first()
         first = Lease.objects.filter(pk=lease.pk, state=LeaseState.ACTIVE, is_copy=False)
-        if job is None or job.state not in JOB_OFFERED or not first.exists():
-            raise StateConflict("The range is done.")
+        tried = Lease.objects.filter(share=lease.share_id, start=lease.start, node=node)
+        if job is None or job.state not in JOB_OFFERED or not first.exists() or tried.exists():
+            raise StateConflict("The range is done, or the node has tried it.")
         quotas.hold_node(job.owner_id, node)
         streak = {"streak": node.streak + 1} if is_warm else {"streak": 0, "streak_since": now}
         advance(node, NodeState.BUSY, idle_since=None, **streak)
@@ -173,3 +181,7 @@ def _take(node: Node, lease: Lease, known: _Known, now: datetime) -> Lease:
             created_at=now,
             deadline=now + settings.RRM.lease_minimum,
         )
+
+
+# Every idle node that finds no tiles asks this, and nearly always nobody is slow.
+_looks: Kept[str, _Look | None] = Kept(_Look.at)

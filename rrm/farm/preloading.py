@@ -17,11 +17,13 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
+from django.utils import timezone
 
 from rrm.domain.autoscaling import warming
 from rrm.domain.states import NODE_STARTING, NODE_WORKING, NodeState
 from rrm.errors import Forbidden, Invalid, NotFound, StateConflict
 from rrm.farm import loading, quarantine, wakeups
+from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Job, Node, Preload, RenderModel, Resource, Session
 from rrm.farm.transitions import iso, record
 
@@ -168,8 +170,19 @@ def next_for(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, 
     """The model that a node without work should load now, as it is told; None for none. The row is written."""
     if node.state != NodeState.IDLE or node.reserved_for is not None:
         return None
+    if not _wishes.get(node.resource_id, wakeups.WORK.rung_at):
+        return None
     model = _ordered(node, now) or _likeliest(node, report, now)
     return {"digest": model.digest, "renderer": model.renderer, "params": model.params} if model else None
+
+
+def _has_wishes(resource: str) -> bool:
+    wants = Resource.objects.filter(pk=resource, standby__gt=0)
+    return wants.exists() or live(timezone.now()).filter(resource=resource).exists()
+
+
+# Every idle node that finds no tiles asks this, and mostly nobody wants anything to be loaded.
+_wishes: Kept[str, bool] = Kept(_has_wishes)
 
 
 def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:

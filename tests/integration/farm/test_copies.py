@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import StaleLease
-from rrm.farm import composing, consistency, deliveries, jobs, leases, nodes, reports
+from rrm.farm import composing, consistency, deliveries, jobs, leases, nodes, reports, wakeups
 from rrm.farm.models import Job, Lease, Node
 from tests.integration.farm.conftest import Farm, bundle_of
 
@@ -45,7 +45,8 @@ class Race:
 
 
 def age(by: timedelta) -> None:
-    """Have everything that nodes got and delivered be longer ago."""
+    """Have everything that nodes got and delivered be longer ago, and what is known of it be forgotten."""
+    wakeups.WORK.ring()
     for lease in Lease.objects.all():
         ended = lease.finished_at - by if lease.finished_at else None
         Lease.objects.filter(pk=lease.pk).update(created_at=lease.created_at - by, finished_at=ended)

@@ -55,10 +55,14 @@ def test_orders_that_are_filled_cost_a_node_that_asks_nothing(farm: Farm) -> Non
             assert ask(node)["preload"] is None
         return len(asked)
 
-    few = queries()
-    for number in range(9):
+    def fill(number: int) -> None:
         order = ordered(farm, make.render_model(max_iter=64 + number))
         HeldModel.objects.create(node=holder, model=order.model)
+
+    fill(0)
+    few = queries()
+    for number in range(1, 9):
+        fill(number)
     assert queries() <= few
 
 
