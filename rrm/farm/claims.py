@@ -90,8 +90,12 @@ def _in_one_call() -> bool:
 def _size(market: Market, claim: Claim, now: datetime) -> int:
     """How many tiles the node should get, by what is known of it and of the job."""
     job, share, held = claim.job.row, claim.share, claim.held
+    cursor = share.cursor  # other threads move it
+    left = share.stop - cursor
+    if left < 1:
+        raise StateConflict("Other nodes were faster.")
     size = tiling.range_size(
-        remaining=share.left,
+        remaining=left,
         nodes=market.crowd.at(share.site),
         cores=claim.node.cores,
         tile_pixels=claim.job.samples,
@@ -100,9 +104,9 @@ def _size(market: Market, claim: Claim, now: datetime) -> int:
         target_seconds=_target_seconds(job.started_at, now),
     )
     by_bytes = max(1, settings.RRM.max_body_bytes // (_BYTES_PER_PIXEL * job.tile_size**2))
-    most = min(by_bytes, share.at_most or by_bytes, share.left)
+    most = min(by_bytes, share.at_most or by_bytes, left)
     cols = job.tile_cols if job.preview_scale > 1 else 1  # where rows are sent as strips
-    return tiling.end_of_range(share.cursor, min(size, most), most, cols) - share.cursor
+    return tiling.end_of_range(cursor, min(size, most), most, cols) - cursor
 
 
 def _target_seconds(started_at: datetime | None, now: datetime) -> float:

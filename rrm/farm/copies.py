@@ -25,7 +25,7 @@ from rrm.errors import StateConflict
 from rrm.farm import loading, quarantine, quotas, wakeups
 from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Job, Lease, Node
-from rrm.farm.transitions import advance
+from rrm.farm.transitions import CHANGED, advance
 
 DECISION = "copy"
 _LEAST = timedelta(seconds=5)
@@ -37,14 +37,12 @@ _LOOKED_AT = 50
 def claim(node: Node, now: datetime) -> Lease | None:
     """A second lease of the range that is most overdue, for a node that holds nothing; None when there is none."""
     look = _looks.get(node.resource_id, wakeups.WORK.rung_at)
-    if look is None or node.state != NodeState.IDLE:
-        return None
-    for lease in look.slow:
-        if look.suits(node, lease, now):
+    for lease in look.overdue(now) if look else ():
+        if node.state == NodeState.IDLE and look and look.suits(node, lease, now):
             look.settled.add(lease.pk)  # whatever comes of it: nobody else need try
             with contextlib.suppress(StateConflict, IntegrityError):
                 return _take(node, lease, look, now)
-            node.refresh_from_db(fields=["state"])
+            node.refresh_from_db(fields=CHANGED)
     return None
 
 
@@ -53,7 +51,7 @@ def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
     left = list(idle)
     for resource in sorted({node.resource_id for node in idle}):
         look = _looks.get(resource, wakeups.WORK.rung_at)
-        for lease in look.slow if look else ():
+        for lease in look.overdue(now) if look else ():
             taker = next((node for node in left if look and look.suits(node, lease, now)), None)
             if taker:
                 left.remove(taker)
@@ -96,6 +94,9 @@ class _Look:
     had: frozenset[tuple[Any, Any, int]]  # (node, share, start): each node tries a range once
     settled: set[Any] = field(default_factory=set)
     """Of `slow`, what this process has given out since."""
+    _due: dict[Any, datetime] = field(default_factory=dict)
+    _samples: dict[Any, int] = field(default_factory=dict)
+    _means: dict[Any, float] = field(default_factory=dict)
 
     @classmethod
     def at(cls, resource: str) -> _Look | None:
@@ -121,20 +122,28 @@ class _Look:
         tried = Lease.objects.filter(job__in=jobs, start__in=starts).order_by().values_list("node", "share", "start")
         return cls(slow, speeds, frozenset(loaded), in_hand, latest, frozenset(tried))
 
+    def overdue(self, now: datetime) -> list[Lease]:
+        """What has run for so long that it is given to another one who is likely to be done before."""
+        return [lease for lease in self.slow if lease.pk not in self.settled and now > self._due_at(lease)]
+
     def suits(self, node: Node, lease: Lease, now: datetime) -> bool:
         """Whether the node may take the range, and would most likely be done before the one that has it."""
-        is_open = lease.pk not in self.settled and (node.pk, lease.share_id, lease.start) not in self.had
-        return is_open and _may_take(node, lease) and self._is_worth_it(lease, node, now)
-
-    def _is_worth_it(self, lease: Lease, node: Node, now: datetime) -> bool:
-        if node.name in lease.share.failed_on:
-            return False
-        begun = max(lease.created_at, self.delivered.get(lease.node_id, lease.created_at))
-        age, expected = now - begun, self._expected(lease)
-        if age <= (_UNMEASURED if expected is None else max(_LEAST, _TIMES * timedelta(seconds=expected))):
+        tried = (node.pk, lease.share_id, lease.start) in self.had or node.name in lease.share.failed_on
+        if tried or not _may_take(node, lease):
             return False
         mine = timedelta(seconds=self.cost(lease, node.pk) or 0.0)
-        return mine < age and (node.ends_at is None or facts.is_done_before(node.ends_at, mine, now))
+        is_faster = mine < now - self._begun(lease)
+        return is_faster and (node.ends_at is None or facts.is_done_before(node.ends_at, mine, now))
+
+    def _begun(self, lease: Lease) -> datetime:
+        return max(lease.created_at, self.delivered.get(lease.node_id, lease.created_at))
+
+    def _due_at(self, lease: Lease) -> datetime:
+        if lease.pk not in self._due:
+            expected = self._expected(lease)
+            most = _UNMEASURED if expected is None else max(_LEAST, _TIMES * timedelta(seconds=expected))
+            self._due[lease.pk] = self._begun(lease) + most
+        return self._due[lease.pk]
 
     def _expected(self, lease: Lease) -> float | None:
         """Seconds that its node needs for it and what it got before; None when that cannot be told."""
@@ -148,11 +157,14 @@ class _Look:
         if not speeds:
             return None
         job = lease.job
-        pixels = sum(job.grid.box(tile).pixels for tile in range(lease.start, lease.stop))
-        samples = tiling.samples(pixels, job.supersample, adaptive=job.adaptive)
+        if job.model_id not in self._means:
+            self._means[job.model_id] = fmean(speeds.values())
+        if lease.pk not in self._samples:
+            pixels = sum(job.grid.box(tile).pixels for tile in range(lease.start, lease.stop))
+            self._samples[lease.pk] = tiling.samples(pixels, job.supersample, adaptive=job.adaptive)
         is_warm = lease.warm if node == lease.node_id else (node, job.model_id) in self.held
         load = 0.0 if is_warm else job.model.load_seconds or 0.0
-        return samples * speeds.get(node, fmean(speeds.values())) + load
+        return self._samples[lease.pk] * speeds.get(node, self._means[job.model_id]) + load
 
 
 def _take(node: Node, lease: Lease, look: _Look, now: datetime) -> Lease:
@@ -167,8 +179,8 @@ def _take(node: Node, lease: Lease, look: _Look, now: datetime) -> Lease:
             raise StateConflict("The range is done, or the node has tried it.")
         quotas.hold_node(job.owner_id, node)
         streak = {"streak": node.streak + 1} if is_warm else {"streak": 0, "streak_since": now}
+        loading.begin(node, job.model_id, job.model.load_seconds, now)  # its site is locked before nodes are
         advance(node, NodeState.BUSY, idle_since=None, **streak)
-        loading.begin(node, job.model_id, job.model.load_seconds, now)
         return Lease.objects.create(
             job=job,
             share=lease.share,

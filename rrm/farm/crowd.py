@@ -65,9 +65,10 @@ class Crowd:
     def began(self, node: Node, model: str, now: datetime, *, is_new: bool) -> None:
         """The node was given work on the model, which is new to it: from now on it counts as one that holds it."""
         if is_new:
-            at = self.counts.setdefault((self.resource, model), {})
+            at = self.counts.get((self.resource, model), {})
             count, soonest = at.get(node.site_id, (0, _busy_seconds(is_idle=False)))
-            at[node.site_id] = (count + 1, soonest)
+            # Other threads read what there is.
+            self.counts[self.resource, model] = {**at, node.site_id: (count + 1, soonest)}
         self.served[model] = now
 
     def refused(self, names: Collection[str], sites: Collection[str]) -> frozenset[UUID]:

@@ -33,7 +33,7 @@ class _Entry(Generic[V]):
 
     @property
     def young_until(self) -> float:
-        return self.begun + min(max(_YOUNG_SECONDS, _YOUNG_TIMES_ITS_COST * self.cost), _MOST_SECONDS)
+        return self.begun + min(max(_YOUNG_SECONDS, _YOUNG_TIMES_ITS_COST * self.cost), _MOST_SECONDS / 2)
 
 
 class Kept(Generic[K, V]):

@@ -19,6 +19,7 @@ from rrm.domain.states import LeaseState
 from rrm.errors import StateConflict
 from rrm.farm import booking, claims, copies, market, preloading, quotas, reports
 from rrm.farm.models import Job, Lease, Node
+from rrm.farm.transitions import CHANGED
 
 _TRIES = 5
 
@@ -69,7 +70,7 @@ def _claim(node: Node, held: Mapping[str, reports.Held], in_hand: int, now: date
         except quotas.NoRoom:
             offered.filled(choice.job_id)
         except StateConflict:
-            node.refresh_from_db(fields=["state", "last_heartbeat"])
+            node.refresh_from_db(fields=CHANGED)
             since = time.monotonic()
     return None
 

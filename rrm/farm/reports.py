@@ -184,8 +184,8 @@ def note_life(node: Node, report: Mapping[str, Any], now: datetime) -> None:
 
 
 def _resolution() -> timedelta:
-    """Of signs of life: a node that asks more often than it would send a heartbeat does not cost a write each time."""
-    return settings.RRM.heartbeat
+    """Of signs of life: a node that asks often does not cost a write each time, and each heartbeat counts."""
+    return min(settings.RRM.heartbeat / 2, settings.RRM.lease_minimum / 5)
 
 
 def holds(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Held]:

@@ -24,6 +24,8 @@ _MOVES: Mapping[type[Model], Mapping[Any, frozenset[Any]]] = {
 }
 
 _NOTHING: Mapping[str, Any] = {}
+CHANGED = ("state", "state_since", "reason", "streak", "streak_since", "idle_since", "last_heartbeat")
+"""What a node that was to be given work has to be read again for when it was not."""
 
 
 def advance(
