@@ -54,8 +54,7 @@ class Lane:
     niceness: int = 0
 
 
-FARMS = Lane()  # with a service and nodes on this machine, which need about one core
-SITES = Lane(at_once=2)  # with hosts, clusters and connections, for which they wait most of the time
+SITES = Lane()  # with hosts, clusters, browsers and connections, for which they wait most of the time
 CALCULATING = Lane(at_once=2, niceness=5)  # fills what the others leave of two cores
 
 
@@ -111,9 +110,10 @@ def steps() -> list[Step]:
         pytest_step("integration-sqlite", "tests/integration", measured=everywhere),
         pytest_step("contracts", "tests/contracts", "tests/gateway", measured=everywhere, lane=SITES),
         pytest_step("cluster", "tests/cluster", lane=SITES),
-        pytest_step("acceptance", "tests/acceptance", "-tests/acceptance/test_kill.py", lane=FARMS),
-        pytest_step("browser", "tests/browser", lane=FARMS),
-        pytest_step("kill", "tests/acceptance/test_kill.py", lane=FARMS),
+        pytest_step("browser", "tests/browser", lane=SITES),
+        # A service with nodes, and what it does in time.
+        pytest_step("acceptance", "tests/acceptance", "-tests/acceptance/test_kill.py", alone=True),
+        pytest_step("kill", "tests/acceptance/test_kill.py", alone=True),
     ]
 
 
@@ -138,11 +138,12 @@ def run(step: Step, environment: dict[str, str]) -> Verdict:
 
 def verdicts(chosen: Sequence[Step], environment: dict[str, str]) -> Iterator[Verdict]:
     """The verdicts, each as soon as it is known; the lanes run beside each other."""
-    for _, group in itertools.groupby(chosen, key=lambda step: step.alone):
+    for alone, group in itertools.groupby(chosen, key=lambda step: step.alone):
+        if alone:
+            yield from (run(step, environment) for step in group)
+            continue
         with contextlib.ExitStack() as stack:
-            pools = {
-                lane: stack.enter_context(ThreadPoolExecutor(lane.at_once)) for lane in (FARMS, SITES, CALCULATING)
-            }
+            pools = {lane: stack.enter_context(ThreadPoolExecutor(lane.at_once)) for lane in (SITES, CALCULATING)}
             for verdict in as_completed([pools[step.lane].submit(run, step, environment) for step in group]):
                 yield verdict.result()
 
