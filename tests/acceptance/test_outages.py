@@ -49,12 +49,23 @@ def begun(client: Client) -> str:
     return job
 
 
+def asleep_at_work(arena: Stack, client: Client, job: str) -> Process:
+    """The only node, stopped at a moment at which it had a range in hand."""
+    (node,) = arena.processes("node")
+    for _ in range(100):
+        os.kill(node.pid, signal.SIGSTOP)
+        if any(lease["state"] == "ACTIVE" for lease in client.get(f"job/{job}/timeline")["leases"]):
+            return node
+        os.kill(node.pid, signal.SIGCONT)
+        time.sleep(0.02)
+    raise AssertionError("the node never had a range in hand")
+
+
 def test_a_node_that_sleeps_longer_than_its_lease_is_not_believed(
     arena: Stack, client: Client, undisturbed: Outcome
 ) -> None:
     job = begun(client)
-    (node,) = arena.processes("node")
-    os.kill(node.pid, signal.SIGSTOP)
+    node = asleep_at_work(arena, client, job)
     try:
         leases = client.until(
             lambda: client.get(f"job/{job}/timeline")["leases"],
