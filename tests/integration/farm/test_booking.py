@@ -20,6 +20,7 @@ from rrm.farm.booking import Wish
 from rrm.farm.models import Event, HeldModel, Lease, Node, RenderModel, Resource, Session, Site
 from tests.integration.farm.conftest import Farm
 from tests.integration.farm.people import SOON, book, later, now_is, told
+from tests.integration.farm.threads import in_threads
 
 
 def test_an_idle_node_is_booked_at_once_and_gets_no_leases_from_then_on(farm: Farm) -> None:
@@ -354,23 +355,3 @@ def slowly(advance: Callable[..., None], both: threading.Barrier) -> Callable[..
             both.wait(1)
 
     return do
-
-
-def in_threads(*deeds: Callable[[], object]) -> list[object]:
-    """What each came to: its answer, or what it raised."""
-    outcomes: list[object] = []
-
-    def run(deed: Callable[[], object]) -> None:
-        try:
-            outcomes.append(deed())
-        except Exception as error:
-            outcomes.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes

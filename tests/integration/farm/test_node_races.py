@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from rrm.domain.states import LeaseState, NodeState
@@ -19,27 +19,14 @@ from rrm.farm import blaming, deliveries, jobs, ranges
 from rrm.farm.models import Block, Job, Lease, Node, Site
 from tests.integration.farm.conftest import VIEW, Farm
 from tests.integration.farm.test_blaming import ONE, fail_on, node_at
+from tests.integration.farm.threads import in_threads
 
 
-def at_once(*deeds: Callable[[], Any]) -> None:
+def at_once(*deeds: Callable[[], object]) -> None:
     """Each on a thread of its own; what one of them raises is raised here."""
-    raised: list[BaseException] = []
-
-    def run(deed: Callable[[], Any]) -> None:
-        try:
-            deed()
-        except BaseException as error:
-            raised.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(deed,)) for deed in deeds]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    if raised:
-        raise raised[0]
+    for outcome in in_threads(*deeds):
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 def meet_after(monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
