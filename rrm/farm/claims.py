@@ -1,8 +1,9 @@
 """Claims: one step forward of a share's cursor makes a range of tiles a node's until the deadline.
 
-Rows are locked in this order everywhere, so that no two transactions wait for each other: job, quota, share, lease,
-node. A claim leaves the job's row alone, as all nodes at work on it would queue there. So what stops a job has to lock
-its shares before it looks for leases (`ranges.take_back`): either it finds the lease, or the claim finds it stopped.
+Rows are locked in this order everywhere, so that no two transactions wait for each other: job, quota, site, share,
+lease, node. A claim leaves the job's row alone, as all nodes at work on it would queue there. So what stops a job has
+to lock its shares before it looks for leases (`ranges.take_back`): either it finds the lease, or the claim finds it
+stopped.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, Max, OuterRef, QuerySet
+from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from rrm.domain import facts, tiling
@@ -36,7 +36,7 @@ _LOOKED_AT = 50
 
 def claim(node: Node, now: datetime) -> Lease | None:
     """A second lease of the range that is most overdue, for a node that holds nothing; None when there is none."""
-    look = _looks.get(node.resource_id, wakeups.WORK.rung_at)
+    look = _looks.get((node.resource_id, node.site_id), wakeups.WORK.rung_at)
     for lease in look.overdue(now) if look else ():
         if node.state == NodeState.IDLE and look and look.suits(node, lease, now):
             look.settled.add(lease.pk)  # whatever comes of it: nobody else need try
@@ -48,21 +48,27 @@ def claim(node: Node, now: datetime) -> Lease | None:
 
 def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
     """Which of these nodes would be given a copy if all asked now: one for each range. No query for each node."""
-    left = list(idle)
-    for resource in sorted({node.resource_id for node in idle}):
-        look = _looks.get(resource, wakeups.WORK.rung_at)
+    places: dict[tuple[str, str], list[Node]] = {}
+    for node in idle:
+        places.setdefault((node.resource_id, node.site_id), []).append(node)
+    taken = set()
+    for place, left in sorted(places.items()):
+        look = _looks.get(place, wakeups.WORK.rung_at)
         for lease in look.overdue(now) if look else ():
-            taker = next((node for node in left if look and look.suits(node, lease, now)), None)
-            if taker:
+            suited = (node for node in left if look and look.suits(node, lease, now))
+            if lease.pk not in taken and (taker := next(suited, None)):
+                taken.add(lease.pk)
                 left.remove(taker)
                 yield taker.pk
 
 
-def _running(resource: str, now: datetime) -> QuerySet[Lease]:
-    """What nodes have had for a while and nobody has a copy of, the oldest first."""
+def _running(resource: str, site: str, now: datetime) -> QuerySet[Lease]:
+    """What nodes have had for a while, nobody has a copy of and a node at the site may take, the oldest first."""
     same = Lease.objects.filter(share=OuterRef("share"), start=OuterRef("start"))
     return (
         Lease.objects.filter(
+            Q(share__site=None) | Q(share__site=site),
+            Q(job__site_index="") | Q(job__site_index__contains=f"|{site}|"),
             ~Exists(same.filter(state=LeaseState.ACTIVE, is_copy=True)),
             state=LeaseState.ACTIVE,
             is_copy=False,
@@ -76,15 +82,9 @@ def _running(resource: str, now: datetime) -> QuerySet[Lease]:
     )
 
 
-def _may_take(node: Node, lease: Lease) -> bool:
-    """Whether it is of a job that may run where the node is."""
-    sites = [lease.share.site_id] if lease.share.site_id else lease.job.site_ids
-    return lease.job.resource_id == node.resource_id and (not sites or node.site_id in sites)
-
-
 @dataclass(frozen=True)
 class _Look:
-    """What is slow at a resource, how fast its nodes are, and what they do."""
+    """What is slow that a site's nodes may take, how fast nodes are, and what they do."""
 
     slow: Sequence[Lease]
     speeds: Mapping[Any, Mapping[Any, float]]  # model → node → seconds per sample
@@ -99,8 +99,8 @@ class _Look:
     _means: dict[Any, float] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, resource: str) -> _Look | None:
-        slow = list(_running(resource, timezone.now())[:_LOOKED_AT])
+    def at(cls, place: tuple[str, str]) -> _Look | None:
+        slow = list(_running(*place, timezone.now())[:_LOOKED_AT])
         if not slow:
             return None
         jobs, starts = {lease.job_id for lease in slow}, {lease.start for lease in slow}
@@ -127,9 +127,8 @@ class _Look:
         return [lease for lease in self.slow if lease.pk not in self.settled and now > self._due_at(lease)]
 
     def suits(self, node: Node, lease: Lease, now: datetime) -> bool:
-        """Whether the node may take the range, and would most likely be done before the one that has it."""
-        tried = (node.pk, lease.share_id, lease.start) in self.had or node.name in lease.share.failed_on
-        if tried or not _may_take(node, lease):
+        """Whether a node of the place has not tried it, and would most likely be done before the one that has it."""
+        if (node.pk, lease.share_id, lease.start) in self.had or node.name in lease.share.failed_on:
             return False
         mine = timedelta(seconds=self.cost(lease, node.pk) or 0.0)
         is_faster = mine < now - self._begun(lease)
@@ -196,4 +195,4 @@ def _take(node: Node, lease: Lease, look: _Look, now: datetime) -> Lease:
 
 
 # Every idle node that finds no tiles asks this, and nearly always nobody is slow.
-_looks: Kept[str, _Look | None] = Kept(_Look.at)
+_looks: Kept[tuple[str, str], _Look | None] = Kept(_Look.at)

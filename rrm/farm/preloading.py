@@ -194,7 +194,7 @@ def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
     held = {(node, model) for node, model, *_ in known}
     at_it = {node for node, _, is_loading, since in known if is_loading and since > now - loading.LONGEST}
     reached, full = progress(orders), loading.full({node.site_id for node in idle}, now)
-    left = [node for node in idle if node.pk not in at_it and node.site_id not in full]
+    left = [node for node in idle if node.pk not in at_it]
     for wish in orders:
         lacks = wish.nodes - reached[wish.pk].holding - reached[wish.pk].loading
         able = [
@@ -202,6 +202,7 @@ def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
             for node in left
             if node.resource_id == wish.resource_id
             and (node.pk, wish.model_id) not in held
+            and not (node.site_id in full and loading.counts(wish.model.load_seconds))
             and _may_load(node, wish.model, now)
         ]
         for node in able[: max(lacks, 0)]:

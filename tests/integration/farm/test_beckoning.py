@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from rrm.farm import beckoning, preloading
-from rrm.farm.models import HeldModel, Node, Site
+from rrm.farm.models import HeldModel, Node, RenderModel, Site
 from tests import factories as make
 from tests.integration.farm.conftest import VIEW, Farm
 from tests.integration.farm.test_copies import age
@@ -80,6 +80,8 @@ def test_nobody_is_called_to_load_where_its_site_loads_as_much_as_it_may(farm: F
     Site.objects.update(max_parallel_loads=1)
 
     assert called(idle) == set()
+    RenderModel.objects.update(load_seconds=0.1)
+    assert called(idle) == {idle.name}  # what takes no time is no load
 
 
 def test_a_look_at_more_nodes_ranges_and_orders_takes_no_more_queries(farm: Farm) -> None:

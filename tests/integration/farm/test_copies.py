@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import StaleLease
-from rrm.farm import composing, consistency, deliveries, jobs, leases, nodes, reports, wakeups
+from rrm.farm import composing, consistency, copies, deliveries, jobs, leases, nodes, reports, wakeups
 from rrm.farm.models import Job, Lease, Node
 from tests.integration.farm.conftest import Farm, bundle_of
 
@@ -233,6 +233,20 @@ def test_a_range_is_not_copied_to_a_site_that_its_job_may_not_use(farm: Farm) ->
     age(timedelta(minutes=1))
 
     assert farm.ask(elsewhere)["lease"] is None
+
+
+def test_what_is_slow_elsewhere_hides_nothing_here(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rrm.farm.copies._LOOKED_AT", 1)
+    there = farm.add_site("there")
+    farm.place(there, 2)
+    for site, node in (("there", farm.node(there)), ("here", farm.node())):
+        farm.submit(width=16, height=16, sites={"policy": "only", "ids": [site]})
+        farm.lease(node)
+    age(timedelta(minutes=1))
+
+    idle = [farm.node(), farm.node(there)]
+    assert set(copies.takers(idle, timezone.now())) == {node.pk for node in idle}
+    assert farm.lease(idle[0])["job"] != farm.lease(idle[1])["job"]
 
 
 def test_two_idle_nodes_do_not_get_the_same_copy(race: Race, monkeypatch: pytest.MonkeyPatch) -> None:
