@@ -54,7 +54,7 @@ class Lane:
     niceness: int = 0
 
 
-SITES = Lane()  # with hosts, clusters, browsers and connections, for which they wait most of the time
+SITES = Lane(at_once=2)  # with hosts, clusters, browsers and connections, for which they wait most of the time
 CALCULATING = Lane(at_once=2, niceness=5)  # fills what the others leave of two cores
 
 
@@ -108,8 +108,8 @@ def steps() -> list[Step]:
         pytest_step("domain", "tests/unit/domain", measured=("--source=rrm.domain",)),
         pytest_step("integration-postgresql", "tests/integration", postgresql=True),
         pytest_step("integration-sqlite", "tests/integration", measured=everywhere),
-        pytest_step("contracts", "tests/contracts", "tests/gateway", measured=everywhere, lane=SITES),
         pytest_step("cluster", "tests/cluster", lane=SITES),
+        pytest_step("contracts", "tests/contracts", "tests/gateway", measured=everywhere, lane=SITES),
         pytest_step("browser", "tests/browser", lane=SITES),
         # A service with nodes, and what it does in time.
         pytest_step("acceptance", "tests/acceptance", "-tests/acceptance/test_kill.py", alone=True),

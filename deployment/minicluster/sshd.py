@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,12 +157,15 @@ def account() -> str:
     """Who logs in: an account of its own when we are root, else ourselves."""
     if os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid()).pw_name
-    try:
-        pwd.getpwnam(ACCOUNT)
-    except KeyError:
-        subprocess.run([program("useradd", "passwd"), "-m", "-s", "/bin/bash", ACCOUNT], check=True)
-    # A locked account ("!") is refused even to a key when PAM is not used.
-    subprocess.run([program("usermod", "passwd"), "-p", "*", ACCOUNT], check=True)
+    # Two test sites may start at once, and who finds the list of accounts locked gives up.
+    with (Path(tempfile.gettempdir()) / f"{ACCOUNT}.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:
+            pwd.getpwnam(ACCOUNT)
+        except KeyError:
+            subprocess.run([program("useradd", "passwd"), "-m", "-s", "/bin/bash", ACCOUNT], check=True)
+        # A locked account ("!") is refused even to a key when PAM is not used.
+        subprocess.run([program("usermod", "passwd"), "-p", "*", ACCOUNT], check=True)
     return ACCOUNT
 
 

@@ -39,8 +39,6 @@ class NodeFacts:
     """The owners of the leases it has."""
     barred: frozenset[str] = frozenset()
     """Renderers that it is given no work of."""
-    may_load: bool = True
-    """False while as many nodes of its site load models as may do so at once."""
     rank: int = 0
     """The place of its site in the resource's order of preference; 0 is the first."""
     free_since: datetime | None = None
@@ -84,7 +82,7 @@ class JobFacts:
     served_at: datetime | None = None
     """When a node was last given a lease of its model; None: never, or `Queues` keep count."""
     is_loadable: bool = True
-    """False while its model is quarantined: only nodes that hold it run it."""
+    """False while nothing may load its model, as in quarantine or where enough load: only nodes that hold it run it."""
     is_begun: bool = False
     """Whether a node ever turned to it; `Queues` keep count of their own claims."""
 

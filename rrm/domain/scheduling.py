@@ -134,8 +134,6 @@ class _Market(NamedTuple):
     def cold(self, waiting: QueuesOfClass, warm: Queue | None) -> Choice | None:
         """The first job of a model that the node lacks that is worth the load now, rather than `warm`."""
         node = self.asking.node
-        if not node.may_load:
-            return None
         if warm is not None and node.streak < self.policy.streak_limit:
             # In its streak a node does nothing for those behind.
             return self._first_light(waiting, warm)

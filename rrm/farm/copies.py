@@ -76,7 +76,6 @@ def _running(resource: str, site: str, now: datetime) -> QuerySet[Lease]:
             job__state__in=JOB_OFFERED,
             job__resource=resource,
         )
-        .exclude(quarantine.in_force(now, "job__model__"))
         .select_related("job__model", "share")
         .order_by("created_at", "id")
     )
@@ -129,6 +128,8 @@ class _Look:
     def suits(self, node: Node, lease: Lease, now: datetime) -> bool:
         """Whether a node of the place has not tried it, and would most likely be done before the one that has it."""
         if (node.pk, lease.share_id, lease.start) in self.had or node.name in lease.share.failed_on:
+            return False
+        if quarantine.is_in_force(lease.job.model, now) and (node.pk, lease.job.model_id) not in self.held:
             return False
         mine = timedelta(seconds=self.cost(lease, node.pk) or 0.0)
         is_faster = mine < now - self._begun(lease)

@@ -25,16 +25,22 @@ def has_room(site: Site, now: datetime) -> bool:
     """Whether one more load may begin at the site."""
     if site.max_parallel_loads is None:
         return True
-    begun = HeldModel.objects.filter(node__site=site, loading=True, loaded_at__gt=now - LONGEST)
-    return begun.count() < site.max_parallel_loads
+    return HeldModel.objects.filter(_under_way(now), node__site=site).count() < site.max_parallel_loads
 
 
 def full(sites: Collection[str], now: datetime) -> set[str]:
     """Those of the sites where no load may begin; one query for all."""
-    begun = Q(nodes__held__loading=True, nodes__held__loaded_at__gt=now - LONGEST)
+    begun = _under_way(now, "nodes__held__")
     limited = Site.objects.filter(pk__in=sites, max_parallel_loads__isnull=False).order_by()
     counted = limited.annotate(begun=Count("nodes__held", filter=begun))
     return set(counted.filter(begun__gte=F("max_parallel_loads")).values_list("pk", flat=True))
+
+
+def _under_way(now: datetime, prefix: str = "") -> Q:
+    """Loads that count; `prefix` leads to what nodes hold."""
+    is_one = Q(**{f"{prefix}loading": True, f"{prefix}loaded_at__gt": now - LONGEST})
+    load = f"{prefix}model__load_seconds"
+    return is_one & (Q(**{f"{load}__isnull": True}) | Q(**{f"{load}__gte": _QUICK_SECONDS}))
 
 
 def begin(node: Node, model: UUID, load_seconds: float | None, now: datetime) -> None:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, F, Q, When
+from django.db.models import Case, F, Q, When, Window
+from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from rrm.domain import scheduling, tiling
@@ -71,9 +72,10 @@ class Columns(NamedTuple):
     renderer: str
     load_seconds: float | None
     load_failures: list[tuple[str, float]]
+    quarantined_until: datetime | None
 
 
-_OF_MODEL = ("renderer", "load_seconds", "load_failures")
+_OF_MODEL = ("renderer", "load_seconds", "load_failures", "quarantined_until")
 _COLUMNS = [f"job__model__{name}" if name in _OF_MODEL else f"job__{name}" for name in Columns._fields]
 
 
@@ -109,7 +111,7 @@ class Market:
     """How many nodes may work for an owner who has such a limit."""
     room: dict[int, int]
     """How many more may."""
-    may_load: bool
+    has_room: bool
     """Whether the site has room for one more load."""
     now: datetime
     facts: dict[str, JobFacts] = field(init=False)
@@ -140,7 +142,6 @@ class Market:
             ends_at=node.ends_at,
             works_for=works_for,
             rank=self.crowd.rank(node.site_id),
-            may_load=self.may_load,
             free_since=node.idle_since,
         )
 
@@ -208,8 +209,13 @@ class Market:
             pressed=is_pressed(row.deadline, left, self.crowd.at(*bound_to), self.now),
             renderer=row.renderer,
             refused=frozenset(map(str, refused)),
+            is_loadable=self._is_loadable(row),
             is_begun=job.is_running,
         )
+
+    def _is_loadable(self, row: Columns) -> bool:
+        is_quarantined = row.quarantined_until is not None and row.quarantined_until > self.now
+        return not is_quarantined and (self.has_room or not loading.counts(row.load_seconds))
 
 
 class Rehearsal:
@@ -254,22 +260,27 @@ def _read(place: tuple[str, str]) -> Market:
     resource, site = place
     known, now = crowd.of(resource), timezone.now()
     jobs: dict[str, OpenJob] = {}
-    for row in _open_shares(resource, site, now):
+    for row in _open_shares(resource, site):
         job = jobs.setdefault(str(row[6]), OpenJob(Columns._make(row[6:])))
         job.shares.append(_share(row[:6], job.row, known, now))
     owners = {job.row.owner_id for job in jobs.values()}
     costs = estimates.of({job.row.model_id: job.row.renderer for job in jobs.values()})
     limited = quotas.limited(owners)
-    may_load = loading.has_room(Site.objects.get(pk=site), now)
-    return Market(known, jobs, costs, fairness.rounds(owners), limited, dict(quotas.room(limited)), may_load, now)
+    has_room = loading.has_room(Site.objects.get(pk=site), now)
+    return Market(known, jobs, costs, fairness.rounds(owners), limited, dict(quotas.room(limited)), has_room, now)
 
 
 _markets: Kept[tuple[str, str], Market] = Kept(_read)
 
 
-def _open_shares(resource: str, site: str, now: datetime) -> Iterator[tuple[Any, ...]]:
-    """The most urgent and oldest tiles that the site may take; what it may not take never crowds them out."""
+def _open_shares(resource: str, site: str) -> Iterator[tuple[Any, ...]]:
+    """The most urgent tiles that the site may take, of each owner the oldest.
+
+    What it may not take never crowds them out, nor do the many jobs of an owner those of the others.
+    """
     rank = Case(*(When(job__priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
+    age = ("job__created_at", "start", "id")
+    of_owner = Window(RowNumber(), partition_by=("job__owner", "job__priority"), order_by=age)
     shares = (
         JobShare.objects.filter(
             Q(site=None) | Q(site=site),
@@ -278,8 +289,8 @@ def _open_shares(resource: str, site: str, now: datetime) -> Iterator[tuple[Any,
             job__resource=resource,
             cursor__lt=F("stop"),
         )
-        .exclude(quarantine.in_force(now, "job__model__"))
-        .order_by(rank.desc(), "job__created_at", "start", "id")
+        .annotate(of_owner=of_owner)
+        .order_by(rank.desc(), "of_owner", *age)
     )
     own = ("id", "site", "cursor", "stop", "at_most", "failed_on")
     return iter(shares.values_list(*own, *_COLUMNS)[:_CANDIDATES])

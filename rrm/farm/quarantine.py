@@ -1,8 +1,8 @@
-"""Quarantine of render models that nodes cannot load: for a while no node is asked to, and jobs that need one wait.
+"""Quarantine of render models that nodes cannot load: for a while no node is asked to, and those that hold it go on.
 
 A load that fails is no fault of a tile, and of a node only if others can load the model. So the range is offered whole,
-first to nodes that have not tried. Whoever delivers a tile of the model ends all this. After the second quarantine in a
-row the jobs that wait for the model fail.
+first to nodes that have not tried. Whoever loads the model and delivers a tile of it ends all this. After the second
+quarantine in a row the jobs that wait for the model fail.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def waiting_for(model: RenderModel) -> QuerySet[Job]:
 
 
 def succeeded(model: RenderModel) -> None:
-    """A node has the model: what was before is forgotten. `model` is as it was read; most have nothing to forget."""
+    """A node has loaded the model: what was before is forgotten. `model` is as it was read, mostly without any."""
     if model.load_failures or model.quarantined_until:
         _clear(model)
 

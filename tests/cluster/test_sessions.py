@@ -19,7 +19,7 @@ from tests.cluster.sites import clear, register
 from tests.thoroughness import tries
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
-USES = tries("SESSIONS", 100, 200)
+USES = tries("SESSIONS", 40, 200)
 NODES = 3
 POOL = 16  # threads for the database, which are made when there is something for them to do
 MEBIBYTE = 2**20

@@ -148,6 +148,19 @@ def test_an_owner_at_the_limit_of_nodes_gets_no_other_and_the_node_works_for_som
     assert farm.lease(first, lease["id"])["job"] in {str(mine.pk), str(other.pk)}
 
 
+def test_the_many_jobs_of_one_owner_hide_nobody_elses(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rrm.farm.market._CANDIDATES", 4)
+    for _ in range(6):
+        farm.submit()
+    other = jobs.submit(User.objects.create_user("bob"), {"params": VIEW, "width": 64, "height": 64})[0]
+
+    offered = market.of(farm.node())
+
+    first, *_ = Job.objects.filter(owner=farm.owner).order_by("created_at")
+    assert {str(first.pk), str(other.pk)} <= offered.jobs.keys()
+    assert len(offered.jobs) == 4
+
+
 def test_as_many_waiting_nodes_are_called_as_there_are_tiles(farm: Farm) -> None:
     waiting = {farm.node().pk: None for _ in range(6)}
     assert beckoning.called(waiting, timezone.now()) == set()

@@ -96,6 +96,23 @@ def test_the_nodes_that_failed_are_named_as_long_as_the_quarantine_lasts_and_cou
     assert not quarantine.is_in_force(model(), timezone.now())
 
 
+def test_nodes_that_hold_the_model_go_on_and_the_others_are_spared(farm: Farm) -> None:
+    farm.submit(width=256, height=256)
+    holder = farm.node(cores=1)
+    farm.deliver(holder, farm.lease(holder))
+    Job.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    RenderModel.objects.update(load_seconds=0.01)
+    three_failures(farm)
+    until = model().quarantined_until
+
+    farm.deliver(holder, farm.lease(holder))
+
+    assert (model().quarantined_until, len(model().load_failures)) == (until, 3)
+    assert farm.ask(farm.node())["lease"] is None
+    farm.work_off(holder)
+    assert Job.objects.get().state == JobState.COMPOSING
+
+
 def test_other_models_are_rendered_meanwhile(farm: Farm) -> None:
     farm.submit()
     three_failures(farm)
@@ -258,6 +275,17 @@ def test_models_that_load_at_once_do_not_count(narrow: Farm) -> None:
     assert narrow.ask(first)["lease"] is not None
     assert narrow.ask(second)["lease"] is not None
     assert loading() == 0
+
+
+def test_a_site_where_enough_load_still_gives_work_that_needs_no_load(narrow: Farm) -> None:
+    narrow.lease(narrow.node())
+    quick = narrow.submit(params=VIEW | {"max_iter": 99})
+    idle = narrow.node()
+    assert narrow.ask(idle)["lease"] is None
+
+    RenderModel.objects.filter(pk=quick.model_id).update(load_seconds=0.2)
+
+    assert narrow.lease(idle)["job"] == str(quick.pk)
 
 
 def test_another_site_has_room_of_its_own(narrow: Farm) -> None:

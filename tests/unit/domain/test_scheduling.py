@@ -183,8 +183,6 @@ def test_an_owner_at_the_limit_gets_no_further_node() -> None:
 
 
 def test_nothing_is_loaded_where_enough_load_or_where_loading_failed() -> None:
-    assert decide(node("n1", may_load=False), [job("x", "a")]) is None
-    assert decide(node("n1", "a", may_load=False), [job("x", "a")]) is not None
     assert decide(node(), [job("x", "a", is_loadable=False)]) is None
     assert decide(node("n1", "a"), [job("x", "a", is_loadable=False)]) is not None
 

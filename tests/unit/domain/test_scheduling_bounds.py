@@ -159,14 +159,13 @@ nodes_of_any_kind = st.builds(
     ends_at=st.none() | st.floats(0, 500).map(lambda left: NOW + timedelta(seconds=left)),
     works_for=st.frozensets(NAMES),
     barred=st.frozensets(st.sampled_from(["mandelbrot", "external"])),
-    may_load=st.booleans(),
     rank=st.integers(0, 2),
 )
 
 
 def _takes(node: NodeFacts, job: JobFacts, full: frozenset[str]) -> bool:
     is_open = job.owner not in full or job.owner in node.works_for
-    can_hold = job.model in node.held or (node.may_load and job.is_loadable)
+    can_hold = job.model in node.held or job.is_loadable
     return may_run(node, job) and is_open and can_hold and is_in_time(node, job, NOW)
 
 
