@@ -43,6 +43,10 @@ _SUMMARY = re.compile(
     r"^=*\s*(\d+ (passed|failed|error|skipped|deselected|xfailed)|no tests ran)\b.* in [\d.:hms ()]+=*$"
 )
 _SHOWN_LINES = 150
+_KILL = "tests/acceptance/test_kill.py"
+_TROUBLES = [
+    f"tests/acceptance/test_{name}.py" for name in ("start_and_stop", "faults", "outages", "production_services")
+]
 _LEAST_COVERED = 97  # per cent of lines and branches of rrm.domain
 
 
@@ -111,9 +115,10 @@ def steps() -> list[Step]:
         pytest_step("cluster", "tests/cluster", lane=SITES),
         pytest_step("contracts", "tests/contracts", "tests/gateway", measured=everywhere, lane=SITES),
         pytest_step("browser", "tests/browser", lane=SITES),
-        # A service with nodes, and what it does in time.
-        pytest_step("acceptance", "tests/acceptance", "-tests/acceptance/test_kill.py", alone=True),
-        pytest_step("kill", "tests/acceptance/test_kill.py", alone=True),
+        pytest_step("kill", _KILL, alone=True),
+        # Two services with nodes, and what they do in time: both mostly wait, and nothing else runs by now.
+        pytest_step("troubles", *_TROUBLES, lane=SITES),
+        pytest_step("acceptance", "tests/acceptance", *(f"-{path}" for path in (_KILL, *_TROUBLES)), lane=SITES),
     ]
 
 

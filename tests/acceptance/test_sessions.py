@@ -127,7 +127,7 @@ def test_the_memory_of_a_node_is_level_over_many_users(stack: Stack, client: Cli
     assert memory[-1] - memory[20] < 24 * MEBIBYTE, memory
 
 
-USES = tries("SESSIONS", 100, 200)
+USES = tries("SESSIONS", 48, 200)
 
 
 def test_nothing_is_left_of_sessions_however_they_end(stack: Stack, client: Client) -> None:
