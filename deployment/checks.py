@@ -83,6 +83,8 @@ class Verdict:
     passed: bool
     output: str
     seconds: float
+    processor: float = 0.0
+    """Seconds that its processes were at work, without those that were not waited for."""
 
 
 def pytest_step(name: str, *paths: str, measured: Sequence[str] | None = None, **options: Any) -> Step:
@@ -135,10 +137,11 @@ def run(step: Step, environment: dict[str, str]) -> Verdict:
                 may_miss = os.environ.get("CI") != "true"
                 return Verdict(step, may_miss, f"not run: {missing}\n", time.monotonic() - started)
         command = ("nice", "-n", str(step.lane.niceness), *step.command)
-        done = subprocess.run(
-            command, cwd=ROOT, env={**environment, **extra}, stdout=log, stderr=subprocess.STDOUT, check=False
-        )
-    return Verdict(step, done.returncode == 0, path.read_text(errors="replace"), time.monotonic() - started)
+        begun = subprocess.Popen(command, cwd=ROOT, env={**environment, **extra}, stdout=log, stderr=subprocess.STDOUT)
+        _, status, used = os.wait4(begun.pid, 0)
+        begun.returncode = os.waitstatus_to_exitcode(status)
+    took, at_work = time.monotonic() - started, used.ru_utime + used.ru_stime
+    return Verdict(step, begun.returncode == 0, path.read_text(errors="replace"), took, at_work)
 
 
 def verdicts(chosen: Sequence[Step], environment: dict[str, str]) -> Iterator[Verdict]:
@@ -193,7 +196,8 @@ def main(names: Sequence[str]) -> int:
     environment = clean_environment()
     for number, verdict in enumerate(verdicts(chosen, environment), 1):
         word = "ok" if verdict.passed else "FAILED"
-        print(f"[{number:2}/{len(chosen)}] {verdict.step.name:<24}{word:<8}{verdict.seconds:6.1f} s", flush=True)
+        took = f"{verdict.seconds:6.1f} s, {verdict.processor:.0f} s at work"
+        print(f"[{number:2}/{len(chosen)}] {verdict.step.name:<24}{word:<8}{took}", flush=True)
         summaries += [line for line in verdict.output.splitlines() if _SUMMARY.match(line)][-1:]
         if not verdict.passed:
             failed.append(verdict.step.name)

@@ -36,6 +36,7 @@ from rrm.farm.models import JobShare, Lease, Node, Resource, Session
 
 Figures = dict[str, Any]
 _REST, _REST_SECONDS = 4.0, 0.2  # between two looks: so many times what a look takes, and at least so long
+_AGAIN_SECONDS = 1.0  # a node with work in hand that got no more asks again after that, or when it has delivered
 _SWEEPS_WITHOUT = 3  # rounds over all nodes that gave nothing: then there is nothing
 
 
@@ -47,7 +48,8 @@ class Hand:
         self.leases: list[str] = []
         self.models = set(models)
         self.waits = False
-        """A node that got nothing waits until it is called."""
+        """A node that has nothing and got nothing waits until it is called."""
+        self.asks_at = 0.0
 
 
 class Taker:
@@ -68,7 +70,7 @@ class Taker:
         for hand in self.hands:
             if time.monotonic() >= self.ends_at:
                 break
-            has_more = len(hand.leases) < self.ahead and not hand.waits and self._ask(hand)
+            has_more = self._asks(hand) and self._ask(hand)
             if deliver and hand.leases and not has_more:
                 self._deliver(hand)
         return len(self.millis) - before
@@ -81,7 +83,7 @@ class Taker:
         began = time.monotonic()
         called = beckoning.called(dict.fromkeys(waiting), timezone.now())
         for id in called:
-            waiting[id].waits = False
+            waiting[id].waits, waiting[id].asks_at = False, 0.0
         self._looks_at = time.monotonic() + max(_REST_SECONDS, _REST * (time.monotonic() - began))
         return len(called)
 
@@ -91,6 +93,9 @@ class Taker:
             if hand.leases:
                 self._deliver(hand)
 
+    def _asks(self, hand: Hand) -> bool:
+        return len(hand.leases) < self.ahead and not hand.waits and time.monotonic() >= hand.asks_at
+
     def _ask(self, hand: Hand) -> bool:
         asked = time.perf_counter()
         node = tokens.calling(pk=hand.id)
@@ -98,6 +103,7 @@ class Taker:
         report = {"leases": hand.leases, "models": sorted(hand.models), "cores": node.cores}
         lease = leases.next_lease(node, report, timezone.now())["lease"]
         hand.waits = lease is None and not hand.leases
+        hand.asks_at = 0.0 if lease else time.monotonic() + _AGAIN_SECONDS
         if lease:
             self.millis.append(1e3 * (time.perf_counter() - asked))
             self.tiles, self.last = self.tiles + lease["stop"] - lease["start"], time.time()
@@ -111,6 +117,7 @@ class Taker:
         assert node is not None
         lease = Lease.objects.select_related("job__model", "share").get(pk=hand.leases.pop(0))
         lease.node = node
+        hand.asks_at = 0.0
         with contextlib.suppress(StateConflict, IntegrityError):  # a second node was faster
             deliveries._finish(lease, node, 1.0, 1000)
             jobs.finish_if_done(lease.job)

@@ -1,12 +1,13 @@
 """Second copies: an idle node renders what a slow one has had for too long, and the first result counts.
 
 What has run for so long is taken to need as long again, so another node gets it if it would need less. The lease that
-stands for the tiles stays the first one's until one of the two delivers, or the first gives up (`ranges`).
+stands for the tiles stays the first one's until one of the two delivers, or the first gives up (`ranges`). A tenth of
+the nodes may be at copies: where more is slow, no node is to blame, and copies would slow down the rest too.
 """
 
 from __future__ import annotations
 
-import contextlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from django.utils import timezone
 from rrm.domain import facts, tiling
 from rrm.domain.states import JOB_OFFERED, LeaseState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import loading, quarantine, quotas, wakeups
+from rrm.farm import crowd, loading, quarantine, quotas, wakeups
 from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import CHANGED, advance
@@ -32,16 +33,25 @@ _LEAST = timedelta(seconds=5)
 _UNMEASURED = timedelta(seconds=30)  # for a model that nobody has measured yet
 _TIMES = 3  # as long as expected
 _LOOKED_AT = 50
+_NODES_PER_COPY = 10
+_LEAST_COPIES = 4  # that may be under way at a resource, however few nodes it has
+_TRIES = 3
 
 
 def claim(node: Node, now: datetime) -> Lease | None:
     """A second lease of the range that is most overdue, for a node that holds nothing; None when there is none."""
     look = _looks.get((node.resource_id, node.site_id), wakeups.WORK.rung_at)
-    for lease in look.overdue(now) if look else ():
-        if node.state == NodeState.IDLE and look and look.suits(node, lease, now):
-            look.settled.add(lease.pk)  # whatever comes of it: nobody else need try
-            with contextlib.suppress(StateConflict, IntegrityError):
-                return _take(node, lease, look, now)
+    for _ in range(_TRIES):
+        fitting = (lease for lease in look.overdue(now) if look.suits(node, lease, now))
+        lease = next(fitting, None) if node.state == NodeState.IDLE else None
+        if lease is None:
+            return None
+        look.settled.add(lease.pk)  # whatever comes of it: nobody else need try
+        try:
+            return _take(node, lease, look, now)
+        except quotas.NoRoom:
+            look.room[lease.job.owner_id] = 0
+        except (StateConflict, IntegrityError):
             node.refresh_from_db(fields=CHANGED)
     return None
 
@@ -51,13 +61,17 @@ def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
     places: dict[tuple[str, str], list[Node]] = {}
     for node in idle:
         places.setdefault((node.resource_id, node.site_id), []).append(node)
-    taken = set()
+    taken: set[UUID] = set()
+    called: Counter[int] = Counter()
     for place, left in sorted(places.items()):
         look = _looks.get(place, wakeups.WORK.rung_at)
-        for lease in look.overdue(now) if look else ():
-            suited = (node for node in left if look and look.suits(node, lease, now))
-            if lease.pk not in taken and (taker := next(suited, None)):
+        for lease in look.overdue(now):
+            owner = lease.job.owner_id
+            if lease.pk in taken or called[owner] >= look.room.get(owner, len(idle)):
+                continue
+            if taker := next((node for node in left if look.suits(node, lease, now)), None):
                 taken.add(lease.pk)
+                called[owner] += 1
                 left.remove(taker)
                 yield taker.pk
 
@@ -81,6 +95,12 @@ def _running(resource: str, site: str, now: datetime) -> QuerySet[Lease]:
     )
 
 
+def _places(resource: str) -> int:
+    """How many more nodes may begin copies."""
+    under_way = Lease.objects.filter(state=LeaseState.ACTIVE, is_copy=True, job__resource=resource).count()
+    return max(0, max(_LEAST_COPIES, crowd.of(resource).at() // _NODES_PER_COPY) - under_way)
+
+
 @dataclass(frozen=True)
 class _Look:
     """What is slow that a site's nodes may take, how fast nodes are, and what they do."""
@@ -91,6 +111,8 @@ class _Look:
     in_hand: Mapping[Any, Sequence[Lease]]  # node → what it holds, in the order in which it got it
     delivered: Mapping[Any, datetime]  # node → when it last did
     had: frozenset[tuple[Any, Any, int]]  # (node, share, start): each node tries a range once
+    room: dict[int, int]
+    """How many more nodes may work for each owner who has such a limit."""
     settled: set[Any] = field(default_factory=set)
     """Of `slow`, what this process has given out since."""
     _due: dict[Any, datetime] = field(default_factory=dict)
@@ -98,10 +120,16 @@ class _Look:
     _means: dict[Any, float] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, place: tuple[str, str]) -> _Look | None:
-        slow = list(_running(*place, timezone.now())[:_LOOKED_AT])
+    def at(cls, place: tuple[str, str]) -> _Look:
+        running = _running(*place, timezone.now())
+        slow = list(running[:_LOOKED_AT])
+        room = quotas.room(quotas.limited({lease.job.owner_id for lease in slow}))
+        if full := [owner for owner, left in room.items() if left <= 0]:
+            slow = list(running.exclude(job__owner__in=full)[:_LOOKED_AT])
+        if slow:
+            slow = slow[: _places(place[0])]
         if not slow:
-            return None
+            return cls((), {}, frozenset(), {}, {}, frozenset(), {})
         jobs, starts = {lease.job_id for lease in slow}, {lease.start for lease in slow}
         models, nodes = {lease.job.model_id for lease in slow}, {lease.node_id for lease in slow}
         speeds: dict[Any, dict[Any, float]] = {model: {} for model in models}
@@ -119,11 +147,14 @@ class _Look:
         done = Lease.objects.filter(node__in=nodes, state=LeaseState.DONE, finished_at__gt=slow[0].created_at)
         latest = dict(done.order_by().values_list("node").annotate(Max("finished_at")))
         tried = Lease.objects.filter(job__in=jobs, start__in=starts).order_by().values_list("node", "share", "start")
-        return cls(slow, speeds, frozenset(loaded), in_hand, latest, frozenset(tried))
+        return cls(slow, speeds, frozenset(loaded), in_hand, latest, frozenset(tried), dict(room))
 
     def overdue(self, now: datetime) -> list[Lease]:
         """What has run for so long that it is given to another one who is likely to be done before."""
-        return [lease for lease in self.slow if lease.pk not in self.settled and now > self._due_at(lease)]
+        return [lease for lease in self.slow if self._is_open(lease) and now > self._due_at(lease)]
+
+    def _is_open(self, lease: Lease) -> bool:
+        return lease.pk not in self.settled and self.room.get(lease.job.owner_id, 1) > 0
 
     def suits(self, node: Node, lease: Lease, now: datetime) -> bool:
         """Whether a node of the place has not tried it, and would most likely be done before the one that has it."""
@@ -169,6 +200,8 @@ class _Look:
 
 def _take(node: Node, lease: Lease, look: _Look, now: datetime) -> Lease:
     """Raises StateConflict or IntegrityError when the range is done, or another copy of it began."""
+    if not _running(node.resource_id, node.site_id, now).filter(pk=lease.pk).exists():
+        raise StateConflict("Somebody was faster.")  # found out before waiting for the job's row
     is_warm = (node.pk, lease.job.model_id) in look.held
     with transaction.atomic():
         # Locked, as it is when a range ends or the job stops: the first lease stays what it is until commit.
@@ -196,4 +229,4 @@ def _take(node: Node, lease: Lease, look: _Look, now: datetime) -> Lease:
 
 
 # Every idle node that finds no tiles asks this, and nearly always nobody is slow.
-_looks: Kept[tuple[str, str], _Look | None] = Kept(_Look.at)
+_looks: Kept[tuple[str, str], _Look] = Kept(_Look.at)

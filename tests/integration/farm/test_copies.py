@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -16,7 +17,7 @@ from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import StaleLease
-from rrm.farm import composing, consistency, copies, deliveries, jobs, leases, nodes, reports, wakeups
+from rrm.farm import composing, consistency, copies, deliveries, jobs, leases, nodes, quotas, reports, wakeups
 from rrm.farm.models import Job, Lease, Node
 from tests.integration.farm.conftest import Farm, bundle_of
 
@@ -233,6 +234,41 @@ def test_a_range_is_not_copied_to_a_site_that_its_job_may_not_use(farm: Farm) ->
     age(timedelta(minutes=1))
 
     assert farm.ask(elsewhere)["lease"] is None
+
+
+def test_copies_for_an_owner_at_the_limit_are_not_even_tried(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(4):
+        farm.submit(width=16, height=16)
+        farm.lease(farm.node())
+    age(timedelta(minutes=1))
+    idle, take = farm.node(), Mock(wraps=copies._take)
+    monkeypatch.setattr("rrm.farm.copies._take", take)
+    quotas.change(farm.owner, {"max_nodes": 4})
+
+    assert list(copies.takers([idle], timezone.now())) == []
+    assert farm.ask(idle)["lease"] is None
+    take.assert_not_called()
+    # What the look does not know yet is learnt by one try, not by one for each range.
+    monkeypatch.setattr(quotas, "room", lambda limited: dict.fromkeys(limited, 1))
+    wakeups.WORK.ring()
+    assert farm.ask(idle)["lease"] is None
+    take.assert_called_once()
+
+
+def test_no_more_than_a_tenth_of_the_nodes_are_at_copies_at_once(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rrm.farm.copies._LEAST_COPIES", 2)
+    for _ in range(4):
+        farm.submit(width=16, height=16)
+        farm.lease(farm.node())
+    age(timedelta(minutes=1))
+    idle = [farm.node() for _ in range(4)]
+
+    assert len(set(copies.takers(idle, timezone.now()))) == 2
+    got = [farm.ask(node)["lease"] for node in idle]
+    assert [lease is not None for lease in got] == [True, True, False, False]
+    farm.deliver(idle[0], got[0])
+    wakeups.WORK.ring()
+    assert farm.ask(idle[3])["lease"] is not None
 
 
 def test_what_is_slow_elsewhere_hides_nothing_here(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
