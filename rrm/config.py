@@ -19,6 +19,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 elsewhere (unix(7))
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+")
+_NEEDED_IN_PRODUCTION = {
+    "RRM_ALLOWED_HOSTS": "the public host in production",
+    "DATABASE_URL": "the database in production, as in postgres://user:password@host:5432/rrm",
+    "REDIS_URL": "the Redis or Valkey server in production, as in redis://host:6379/0",
+}
 
 
 class ConfigError(ValueError):
@@ -115,8 +120,9 @@ class RrmConfig:
         service = _service(read)
         embedded = service["mode"] == "embedded"
         config = cls(**service, **_durations(read, embedded=embedded), **_limits(read), **_v1(read, service))
-        if not embedded and not config.allowed_hosts:
-            raise ConfigError("RRM_ALLOWED_HOSTS must name the public host in production")
+        for name, said in ({} if embedded else _NEEDED_IN_PRODUCTION).items():
+            if not read.words(name, ""):
+                raise ConfigError(f"{name} must name {said}")
         return config
 
 

@@ -32,7 +32,7 @@ from benchmarks.rivals import ground
 from rrm.domain.states import JOB_OFFERED, LeaseState
 from rrm.errors import NoCapacity, StateConflict
 from rrm.farm import beckoning, booking, deliveries, jobs, leases, nodes, tokens, wakeups
-from rrm.farm.models import JobShare, Lease, Node, Resource, Session
+from rrm.farm.models import JobShare, Lease, Node, Resource
 
 Figures = dict[str, Any]
 _REST, _REST_SECONDS = 4.0, 0.2  # between two looks: so many times what a look takes, and at least so long
@@ -196,12 +196,6 @@ def audit(index: int, of: int, *, limited_to: int) -> Figures:
         breaches += most > limited_to > 0
         looks += 1
     return {"looks": looks, "quota_breaches": breaches, "most_nodes": most}
-
-
-def sessions_with_one_node() -> int:
-    """Nodes that more than one person has."""
-    ready = Session.objects.filter(state="READY").order_by().values("node").annotate(sessions=Count("pk"))
-    return ready.filter(sessions__gt=1).count()
 
 
 _ROLES: Mapping[str, Callable[..., Figures]] = {"take": take, "request": request, "book": book, "audit": audit}

@@ -19,7 +19,6 @@ from renderers.mandelbrot.palette import Bytes, Coloring, Painter
 from renderers.mandelbrot.tile import Counts, Smooth
 
 Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)

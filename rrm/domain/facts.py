@@ -37,8 +37,6 @@ class NodeFacts:
     """When its site will end it."""
     works_for: frozenset[str] = frozenset()
     """The owners of the leases it has."""
-    barred: frozenset[str] = frozenset()
-    """Renderers that it is given no work of."""
     rank: int = 0
     """The place of its site in the resource's order of preference; 0 is the first."""
     free_since: datetime | None = None
@@ -51,7 +49,6 @@ class Kind(NamedTuple):
     owner: str
     sites: frozenset[str] | None
     pressed: bool
-    renderer: str
     is_light: bool
 
 
@@ -70,7 +67,7 @@ class JobFacts:
     load_seconds: float = 0.0
     """What a node needs to load the model."""
     sites: frozenset[str] | None = None
-    """The sites whose nodes may take a range now (see `open_sites`); None is any."""
+    """The sites whose nodes may take a range now; None is any."""
     lease_seconds: float = 0.0
     """How long a node is busy with one lease of it, of its unclaimed tiles the next."""
     deadline: datetime | None = None
@@ -89,7 +86,7 @@ class JobFacts:
     @property
     def kind(self) -> Kind:
         pressed = self.pressed and self.deadline is not None
-        return Kind(self.owner, self.sites, pressed, self.renderer, self.is_light)
+        return Kind(self.owner, self.sites, pressed, self.is_light)
 
     @property
     def is_light(self) -> bool:
@@ -140,23 +137,6 @@ class Holders:
         if len(able) == 1:
             return able[0]
         return sum(count for count, _ in able), min((soonest for _, soonest in able), default=0.0)
-
-
-def open_sites(policy: str, listed: Iterable[str], with_work: Iterable[str]) -> frozenset[str] | None:
-    """Where a job may run now: "only" is where it says, "split" where a site's own share still has work."""
-    if policy == "any":
-        return None
-    return frozenset(listed if policy == "only" else with_work)
-
-
-def may_run(node: NodeFacts, job: JobFacts) -> bool:
-    """Whether the job is one for this node at all, whatever else either has to do."""
-    return (
-        job.resource == node.resource
-        and (job.sites is None or node.site in job.sites)
-        and job.renderer not in node.barred
-        and node.id not in job.refused
-    )
 
 
 def is_done_before(end: datetime, work: timedelta, now: datetime) -> bool:

@@ -98,10 +98,8 @@ class Asking(NamedTuple):
 
     def may_take(self, kind: Kind) -> bool:
         node = self.node
-        return (
-            (kind.sites is None or node.site in kind.sites)
-            and kind.renderer not in node.barred
-            and (kind.owner not in self.full or kind.owner in node.works_for)
+        return (kind.sites is None or node.site in kind.sites) and (
+            kind.owner not in self.full or kind.owner in node.works_for
         )
 
     def turn(self, kind: Kind, entry: Entry) -> Turn:

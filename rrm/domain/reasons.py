@@ -103,9 +103,11 @@ def _at_limit(case: Waiting) -> str:
 
 
 def _quarantined(case: Waiting) -> str:
-    if case.quarantined_until is None or case.quarantined_until <= case.now or case.holders:
+    if case.quarantined_until is None or case.quarantined_until <= case.now or case.free_holders:
         return ""
     names = f" ({', '.join(case.could_not_load)})" if case.could_not_load else ""
+    if case.holders:
+        return f"Nodes could not load its model{names}; it waits for one that holds it."
     return f"Nodes could not load its model{names}; it is tried again in {_span(case.quarantined_until - case.now)}."
 
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q, QuerySet, Sum
 
+from rrm.domain.scheduling import Reason
 from rrm.domain.states import NODE_WORKING, JobState, LeaseState
 from rrm.farm import blocking, nodes
 from rrm.farm.models import Block, Job, Lease, Node, Site
@@ -28,7 +29,7 @@ _OPEN = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED, JobState.COMPOSING,
 
 def settle(lease: Lease, now: datetime) -> None:
     """`lease` was completed: see whether somebody who failed on these tiles is to blame. Not in its transaction."""
-    if lease.share.failed_on or lease.decision == "copy":
+    if lease.share.failed_on or lease.decision == Reason.COPY:
         overlapping = Q(job=lease.job_id, start__lt=lease.stop, stop__gt=lease.start)
         _settle(_suspects().filter(overlapping), now)
 

@@ -21,6 +21,7 @@ from django.db.models import Exists, Max, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from rrm.domain import facts, tiling
+from rrm.domain.scheduling import Reason
 from rrm.domain.states import JOB_OFFERED, LeaseState, NodeState
 from rrm.errors import StateConflict
 from rrm.farm import crowd, loading, quarantine, quotas, wakeups
@@ -28,7 +29,6 @@ from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import CHANGED, advance
 
-DECISION = "copy"
 _LEAST = timedelta(seconds=5)
 _UNMEASURED = timedelta(seconds=30)  # for a model that nobody has measured yet
 _TIMES = 3  # as long as expected
@@ -220,7 +220,7 @@ def _take(node: Node, lease: Lease, look: _Look, now: datetime) -> Lease:
             node=node,
             start=lease.start,
             stop=lease.stop,
-            decision=DECISION,
+            decision=Reason.COPY,
             warm=is_warm,
             is_copy=True,
             created_at=now,

@@ -61,7 +61,7 @@ def accept(owner: User, request: object, key: str, make: Callable[[], tuple[Job,
 
 
 def _admit(job: Job) -> None:
-    """Let the job's owner in with one more unfinished job. Raises OverQuota."""
+    """Let the job's owner in with one more unfinished job. Raises TooMany."""
     quota = quotas.locked(job.owner)
     quotas.admit_job(quota, job.width * job.height)
     fairness.join(quota)

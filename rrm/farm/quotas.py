@@ -74,11 +74,6 @@ def limited(owners: Collection[int]) -> Mapping[int, int]:
     return {owner: most for owner, most in rows.values_list("owner", "max_nodes") if most is not None}
 
 
-def full(owners: Collection[int]) -> frozenset[str]:
-    """The owners for whom no further node may work, as `scheduling.choose` wants them; one or two queries."""
-    return frozenset(str(owner) for owner, left in room(limited(owners)).items() if left <= 0)
-
-
 def room(limited: Mapping[int, int]) -> Mapping[int, int]:
     """How many more nodes may work for each of these owners, who may have so many; one query."""
     at_work = nodes_of(limited) if limited else {}

@@ -76,7 +76,7 @@ class _Supply:
     nodes: dict[UUID, tuple[str, str]] = field(default_factory=dict)
     """Node → (site, state)."""
     holders: dict[UUID, set[UUID]] = field(default_factory=dict)
-    """Model → the nodes that hold it."""
+    """Model → the nodes that hold it and take work."""
 
     def at(self, sites: Collection[str], *states: str) -> set[UUID]:
         return {node for node, (site, state) in self.nodes.items() if site in sites and state in states}
@@ -180,7 +180,8 @@ def _supply(resources: set[str]) -> Mapping[str, _Supply]:
         supply[resource].nodes[node] = (site, state)
         if state in (NodeState.IDLE, NodeState.BUSY):  # they go on though their site was disabled meanwhile
             supply[resource].sites.add(site)
-    held = HeldModel.objects.filter(node__resource__in=resources, node__state__in=NODE_WORKING)
+    takers = {"node__state__in": (NodeState.IDLE, NodeState.BUSY), "node__reserved_for": None}
+    held = HeldModel.objects.filter(node__resource__in=resources, **takers)
     for node, model, resource in held.values_list("node", "model", "node__resource"):
         supply[resource].holders.setdefault(model, set()).add(node)
     return supply

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from rrm import errors
-from rrm.errors import LauncherError, SiteUnavailable
+from rrm.errors import LauncherError
 from rrm.launchers import base, detach, far, host, local, logs
 from rrm.launchers.base import (
     Handle,
@@ -80,13 +80,7 @@ class SshLauncher(Launcher):
         return str(self._ask("account", handle=handle))
 
     def _ask(self, deed: str, timeout: float = _ANSWER_SECONDS, **what: Any) -> Any:
-        question = {"folder": self._connection.target.folder, "deed": deed, "with": what}
-        answer = self._connection.call(_far_end(), question, timeout)
-        if "trouble" in answer:
-            raise SiteUnavailable(answer["trouble"])
-        if "refused" in answer:
-            raise LauncherError(answer["refused"])
-        return answer["answer"]
+        return far.ask(self._connection, _far_end(), deed, what, timeout)
 
 
 @cache

@@ -8,7 +8,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,6 @@ def orders(
     for at, model in zip(times, popularity.draws(chance), strict=False):
         owner = owners[0] if len(owners) == 1 else chance.choice(owners)
         yield Order(at, model, chance.expovariate(1 / seconds), leases, owner, expected=seconds)
-
-
-def poisson(rate: float, popularity: Zipf, seconds: float, count: int, seed: int, leases: int = 1) -> Iterator[Order]:
-    """`count` orders at a steady rate."""
-    chance = random.Random(seed)
-    times = instants(steady(rate), rate, chance)
-    return islice(orders(times, popularity, seconds, chance, leases=leases), count)
 
 
 def read_trace(path: Path) -> list[Order]:

@@ -161,14 +161,3 @@ def limits(least: int, most: int, start: float, drain: float = 300.0, standby: i
         start_time=timedelta(seconds=start),
         drain_time=timedelta(seconds=drain),
     )
-
-
-def changes_of_direction(turns: list[Turn]) -> list[float]:
-    """When the number of nodes asked for or let go turned from up to down or back."""
-    found, last = list[float](), 0
-    for turn in turns:
-        way = (turn.launched > 0) - (turn.drained > 0)
-        if way and last and way != last:
-            found.append(turn.at)
-        last = way or last
-    return found

@@ -26,7 +26,7 @@ from tests.acceptance.stack import PREFIX, ROOT, START_SECONDS, Stack, running_r
 from tests.nginx import HOST, encrypted, running_nginx
 from tests.services import free_port
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.redis]
 UNIT = ROOT / "deployment" / "systemd" / "rrm-web.service"
 ORIGIN = f"https://{HOST}"
 
@@ -69,13 +69,14 @@ class Browser:
 
 
 @contextlib.contextmanager
-def production_web(stack: Stack, key: str) -> Iterator[int]:
+def production_web(stack: Stack, key: str, redis_url: str) -> Iterator[int]:
     """A web process as in production, over the data of a running copy; its port."""
     port = free_port()
     started = re.sub(r"\\\n", " ", UNIT.read_text()).split("ExecStart=")[1].split("\n")[0]
     words = started.replace("--port 9000", f"--port {port}").replace("--workers 4", "--workers 1")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RRM_", "DJANGO_"))}
     environment |= {"RRM_MODE": "production", "RRM_DATA": str(stack.data), "RRM_SECRET_KEY": key}
+    environment |= {"DATABASE_URL": f"sqlite:///{stack.data}/rrm.sqlite3", "REDIS_URL": redis_url}
     environment |= {"RRM_ALLOWED_HOSTS": HOST, "RRM_TRUSTED_ORIGINS": ORIGIN, "RRM_MANAGER_URL": ORIGIN}
     command = [sys.executable, "manage.py", "collectstatic", "--no-input"]
     subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -99,12 +100,13 @@ def answers(port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, int, int, Path]]:
+def served(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[tuple[Stack, int, int, Path]]:
     """The service, the ports for https and for http, and nginx's folder."""
     folder = tmp_path_factory.mktemp("tls")
     (folder / "nginx").mkdir()
     key, port, redirecting = secrets.token_urlsafe(48), free_port(), free_port()
-    with running_rrm(folder, RRM_SECRET_KEY=key) as stack, production_web(stack, key) as web:
+    shared = {"RRM_SECRET_KEY": key, "REDIS_URL": redis_url}
+    with running_rrm(folder, **shared) as stack, production_web(stack, key, redis_url) as web:
         with stack.client() as client:
             client.call("PATCH", "resource/mandelbrot/", json={"min_nodes": 1, "max_nodes": 1})
             client.until(lambda: [node["state"] for node in client.live_nodes()], lambda found: found == ["IDLE"], 60)

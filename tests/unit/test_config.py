@@ -54,11 +54,20 @@ def test_a_bad_value_names_its_variable(tmp_path: Path, name: str, value: str) -
         read(tmp_path, **{name: value})
 
 
-def test_production_needs_a_key_and_a_host(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="RRM_SECRET_KEY"):
-        read(tmp_path, RRM_MODE="production")
-    with pytest.raises(ConfigError, match="RRM_ALLOWED_HOSTS"):
-        read(tmp_path, RRM_MODE="production", RRM_SECRET_KEY="x" * 40)
+PRODUCTION = {
+    "RRM_MODE": "production",
+    "RRM_SECRET_KEY": "x" * 40,
+    "RRM_ALLOWED_HOSTS": "rrm.example.org",
+    "DATABASE_URL": "sqlite:////srv/rrm.sqlite3",
+    "REDIS_URL": "redis://localhost/0",
+}
+
+
+def test_production_does_not_guess_what_it_needs(tmp_path: Path) -> None:
+    assert not read(tmp_path, **PRODUCTION).embedded
+    for name in PRODUCTION.keys() - {"RRM_MODE"}:
+        with pytest.raises(ConfigError, match=f"{name} must .* in production"):
+            read(tmp_path, **PRODUCTION | {name: " "})
 
 
 def test_the_broker_socket_fits_into_an_address_however_long_the_folder_is(tmp_path: Path) -> None:
@@ -92,15 +101,14 @@ def test_postgres_urls_are_understood() -> None:
         ({"RRM_V1_ANONYMOUS": "0"}, False, False),
         ({"RRM_ALLOWED_HOSTS": "*"}, False, False),
         ({"RRM_ALLOWED_HOSTS": "*", "RRM_V1_ANONYMOUS": "1"}, True, False),
-        ({"RRM_MODE": "production"}, False, False),
-        ({"RRM_MODE": "production", "RRM_V1_ANONYMOUS": "1"}, True, False),
+        (PRODUCTION, False, False),
+        ({**PRODUCTION, "RRM_V1_ANONYMOUS": "1"}, True, False),
     ],
 )
 def test_version_1_asks_for_no_token_on_loopback_alone(
     tmp_path: Path, environ: dict[str, str], anonymous: bool, configurable: bool
 ) -> None:
-    basics = {"RRM_DATA": str(tmp_path), "RRM_SECRET_KEY": "k" * 40, "RRM_ALLOWED_HOSTS": "localhost"}
-    config = RrmConfig.from_environ({**basics, **environ})
+    config = read(tmp_path, **environ)
     assert (config.v1_anonymous, config.v1_configurable) == (anonymous, configurable)
 
 

@@ -25,8 +25,6 @@ from rrm.farm.models import Resource, ResourceSite, Site
 from rrm.farm.snapshot import resource_states
 from rrm.farm.transitions import record
 
-STATUSES = ("active", "idle", "starved", "suspended", "inoperable")
-
 
 class PlacementsField(serializers.ListField):
     """The ids of a resource's sites, the preferred one first."""

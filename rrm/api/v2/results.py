@@ -20,6 +20,7 @@ from rrm.api.auth import Scope
 from rrm.api.schema import CACHED, EVENT_STREAM, IN_PARTS, LAST_EVENT, NOT_READY, file_responses
 from rrm.api.v2.jobs import job_of
 from rrm.api.views import ApiView
+from rrm.domain.scheduling import Reason
 from rrm.domain.states import JobState, LeaseState
 from rrm.errors import Invalid, NotFound, NotReady
 from rrm.farm import derived, jobs
@@ -331,7 +332,7 @@ def _entry(lease: Lease) -> dict[str, Any]:
         "state": lease.state,
         "reason": lease.reason,
         "decision": lease.decision,
-        "copy": lease.decision == "copy",
+        "copy": lease.decision == Reason.COPY,
         "warm": lease.warm,
         "created_at": lease.created_at,
         "finished_at": lease.finished_at,

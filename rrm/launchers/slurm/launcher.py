@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 from rrm import errors
-from rrm.errors import LauncherError, SiteUnavailable
 from rrm.launchers import base, far, logs
 from rrm.launchers.base import Handle, Launcher, Liveness, NodeSpec, Observation, Stream, Survey, agent_command
 from rrm.launchers.bootstrap import Renderers
-from rrm.launchers.connection import Connection, Target
+from rrm.launchers.far import Line
 from rrm.launchers.slurm import (
     answers,
     cancelling,
@@ -34,15 +33,6 @@ _START_SECONDS = 60.0
 _DOUBT = timedelta(seconds=30)
 
 
-class Line(Protocol):
-    """What is needed of a `Connection`."""
-
-    @property
-    def target(self) -> Target: ...
-
-    def call(self, source: str, request: Any, timeout: float) -> Any: ...
-
-
 class SlurmLauncher(Launcher):
     """Renderer nodes on one cluster, reached through its login host.
 
@@ -53,13 +43,13 @@ class SlurmLauncher(Launcher):
 
     def __init__(
         self,
-        connection: Connection | Line,
+        connection: Line,
         installed: Callable[[Any], Renderers],
         *,
         poll_interval: timedelta = POLL_INTERVAL,
         doubt: timedelta = _DOUBT,
     ) -> None:
-        self._connection: Connection | Line = connection
+        self._connection = connection
         self._installed = installed
         self._interval = poll_interval.total_seconds()
         self._doubt = doubt.total_seconds()
@@ -124,13 +114,7 @@ class SlurmLauncher(Launcher):
         return shared_survey(self._connection.target)
 
     def _ask(self, deed: str, timeout: float = _ANSWER_SECONDS, **what: Any) -> Any:
-        question = {"folder": self._connection.target.folder, "deed": deed, "with": what}
-        answer = self._connection.call(_far_end(), question, timeout)
-        if "trouble" in answer:
-            raise SiteUnavailable(answer["trouble"])
-        if "refused" in answer:
-            raise LauncherError(answer["refused"])
-        return answer["answer"]
+        return far.ask(self._connection, _far_end(), deed, what, timeout)
 
 
 def members(handle: Handle) -> list[Handle]:

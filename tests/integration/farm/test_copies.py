@@ -18,7 +18,7 @@ from django.utils import timezone
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import StaleLease
 from rrm.farm import composing, consistency, copies, deliveries, jobs, leases, nodes, quotas, reports, wakeups
-from rrm.farm.models import Job, Lease, Node
+from rrm.farm.models import Job, Lease, Node, RenderModel
 from tests.integration.farm.conftest import Farm, bundle_of
 
 
@@ -65,6 +65,19 @@ def test_an_idle_node_gets_a_copy_of_a_range_that_takes_too_long(race: Race) -> 
     assert (first.is_copy, copy.is_copy, copy.decision) == (False, True, "copy")
     assert race.farm.ask(race.farm.node())["lease"] is None
     assert list(consistency.problems()) == []
+
+
+def test_in_quarantine_only_a_node_that_holds_the_model_gets_a_copy(farm: Farm) -> None:
+    slow, quick, other = farm.node(), farm.node(), farm.node()
+    farm.submit(width=32, height=16)
+    farm.work_off(slow, quick)
+    farm.submit(width=16, height=16)
+    farm.lease(slow)
+    RenderModel.objects.update(quarantined_until=timezone.now() + timedelta(minutes=15))
+    age(timedelta(seconds=6))
+
+    assert farm.ask(other)["lease"] is None
+    assert farm.ask(quick)["lease"] is not None
 
 
 def test_the_copy_that_is_faster_counts_and_the_first_leaves_nothing(race: Race) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
@@ -111,6 +111,23 @@ def test_nodes_that_hold_the_model_go_on_and_the_others_are_spared(farm: Farm) -
     assert farm.ask(farm.node())["lease"] is None
     farm.work_off(holder)
     assert Job.objects.get().state == JobState.COMPOSING
+
+
+def test_a_job_in_quarantine_is_told_of_nodes_that_hold_its_model_and_take_work(farm: Farm) -> None:
+    farm.submit()
+    holder, _ = farm.node(), farm.node()
+    farm.deliver(holder, farm.lease(holder))
+    failed = [["a-node", timezone.now().timestamp()]]
+    RenderModel.objects.update(load_failures=failed, quarantined_until=timezone.now() + timedelta(minutes=15))
+    job = Job.objects.get()
+    assert waiting.pending_reason(job) == "A node of mandelbrot that holds its model is free and takes it up next."
+
+    farm.submit(params=VIEW | {"max_iter": 65}, priority="urgent")
+    farm.lease(holder)
+    assert waiting.pending_reason(job) == "Nodes could not load its model (a-node); it waits for one that holds it."
+
+    Node.objects.filter(pk=holder.pk).update(reserved_for=uuid4())
+    assert waiting.pending_reason(job) == "Nodes could not load its model (a-node); it is tried again in 15 min."
 
 
 def test_other_models_are_rendered_meanwhile(farm: Farm) -> None:

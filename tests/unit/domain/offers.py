@@ -9,6 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from rrm.domain.facts import JobFacts, NodeFacts
 from rrm.domain.orders import PRIORITIES
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -41,3 +42,9 @@ NODE: Mapping[str, SearchStrategy[Any]] = {
     "streak": st.integers(0, 40),
 }
 """Facts of a node, without its id."""
+
+
+def may_run(node: NodeFacts, job: JobFacts) -> bool:
+    """Whether the job is one for this node at all, whatever else either has to do."""
+    is_at_site = job.sites is None or node.site in job.sites
+    return job.resource == node.resource and is_at_site and node.id not in job.refused

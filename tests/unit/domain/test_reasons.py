@@ -48,6 +48,10 @@ def soon(seconds: float) -> datetime:
             "Nodes could not load its model (n1, n2); it is tried again in 10 min.",
         ),
         (
+            {"working": 4, "free": 1, "holders": 1, "quarantined_until": soon(600), "could_not_load": ["n1"]},
+            "Nodes could not load its model (n1); it waits for one that holds it.",
+        ),
+        (
             {"working": 4, "free": 1, "holders": 1, "free_holders": 1, "quarantined_until": soon(600)},
             "A node of r that holds its model is free and takes it up next.",
         ),

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrm.domain.facts import Holders, JobFacts, NodeFacts, is_done_before, is_pressed, may_run, open_sites
-from rrm.domain.orders import POLICIES, PRIORITIES
+from rrm.domain.facts import Holders, JobFacts, NodeFacts, is_done_before, is_pressed
+from rrm.domain.orders import PRIORITIES
 from rrm.domain.queues import Queues
 from rrm.domain.scheduling import Choice, Policy, Reason, choose
 from tests.unit.domain import offers
-from tests.unit.domain.offers import NOW
+from tests.unit.domain.offers import NOW, may_run
 
 LOAD = 60.0
 LOADED = NOW + timedelta(seconds=LOAD)
@@ -296,14 +296,6 @@ def test_a_node_turns_to_a_job_when_it_claims_a_part_of_it() -> None:
     assert choose(rested, queues, holders, NOW) is not None
     queues.claim(waiting, 1.0, NOW - timedelta(seconds=1))
     assert choose(rested, queues, holders, NOW) is None
-
-
-@pytest.mark.parametrize(
-    ("policy", "sites"), [("any", None), ("only", frozenset({"a", "b"})), ("split", frozenset({"b"}))]
-)
-def test_the_policy_says_where_a_job_may_run(policy: str, sites: frozenset[str] | None) -> None:
-    assert set(POLICIES) == {"any", "only", "split"}
-    assert open_sites(policy, listed=["a", "b"], with_work=["b"]) == sites
 
 
 jobs_of_any_kind = st.builds(JobFacts, **offers.JOB)

@@ -12,11 +12,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrm.domain.facts import RANK, Holders, JobFacts, NodeFacts, is_in_time, may_run
+from rrm.domain.facts import RANK, Holders, JobFacts, NodeFacts, is_in_time
 from rrm.domain.queues import Queues
 from rrm.domain.scheduling import DEFAULTS, Choice, Reason, choose
 from tests.unit.domain import offers
-from tests.unit.domain.offers import NAMES, NOW, ago
+from tests.unit.domain.offers import NAMES, NOW, ago, may_run
 
 K, LOADS, AGED = DEFAULTS.streak_limit, DEFAULTS.streak_loads, DEFAULTS.age_factor
 
@@ -144,7 +144,6 @@ jobs_of_any_kind = st.builds(
     **offers.JOB,
     lease_seconds=st.floats(0, 5),
     is_begun=st.booleans(),
-    renderer=st.sampled_from(["mandelbrot", "external"]),
     refused=st.frozensets(st.sampled_from(["n1", "n2"])),
     deadline=st.none() | st.floats(0, 100).map(lambda left: NOW + timedelta(seconds=left)),
     pressed=st.booleans(),
@@ -158,7 +157,6 @@ nodes_of_any_kind = st.builds(
     free_since=st.none() | ago(10),
     ends_at=st.none() | st.floats(0, 500).map(lambda left: NOW + timedelta(seconds=left)),
     works_for=st.frozensets(NAMES),
-    barred=st.frozensets(st.sampled_from(["mandelbrot", "external"])),
     rank=st.integers(0, 2),
 )
 

@@ -10,7 +10,7 @@ import pytest
 from rrm.simulate.arrivals import Order, Rate, Zipf, instants, orders, steady
 from rrm.simulate.dispatch import StreakBound
 from rrm.simulate.engine import Scenario, Simulation
-from rrm.simulate.scaling import Autoscaler, Supplier, Turn, changes_of_direction, limits
+from rrm.simulate.scaling import Autoscaler, Supplier, Turn, limits
 
 MODELS = Zipf(8)
 PERIOD = 15.0
@@ -30,6 +30,17 @@ def demand(rate: Rate, highest: float, until: float, seed: int = 0, seconds: flo
     chance = random.Random(seed)
     made = orders(instants(rate, highest, chance), MODELS, seconds, chance)
     return list(takewhile(lambda order: order.at < until, made))
+
+
+def changes_of_direction(turns: list[Turn]) -> list[float]:
+    """When the number of nodes asked for or let go turned from up to down or back."""
+    found, last = list[float](), 0
+    for turn in turns:
+        way = (turn.launched > 0) - (turn.drained > 0)
+        if way and last and way != last:
+            found.append(turn.at)
+        last = way or last
+    return found
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(0.05, 60.0), (0.5, 10.0), (2.0, 10.0)])
