@@ -73,7 +73,6 @@ class JobFacts:
     deadline: datetime | None = None
     pressed: bool = False
     """Whether it misses its deadline unless it comes first (see `is_pressed`)."""
-    renderer: str = ""
     refused: frozenset[str] = frozenset()
     """Ids of the nodes that should leave it to others, since they failed on it."""
     served_at: datetime | None = None

@@ -39,8 +39,6 @@ class Reason(StrEnum):
     NO_HOLDER = "no-holder"
     COPY = "copy"
     """The node that has these tiles is slow."""
-    PRELOAD = "preload"
-    """Nobody needs the model yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ def _running(resource: str, site: str, now: datetime) -> QuerySet[Lease]:
             job__state__in=JOB_OFFERED,
             job__resource=resource,
         )
+        .exclude(quarantine.out_of_reach(now, resource, site))
         .select_related("job__model", "share")
         .order_by("created_at", "id")
     )

@@ -207,7 +207,6 @@ class Market:
             lease_seconds=max(settings.RRM.lease_target.total_seconds(), tile_seconds),
             deadline=row.deadline,
             pressed=is_pressed(row.deadline, left, self.crowd.at(*bound_to), self.now),
-            renderer=row.renderer,
             refused=frozenset(map(str, refused)),
             is_loadable=self._is_loadable(row),
             is_begun=job.is_running,
@@ -260,7 +259,7 @@ def _read(place: tuple[str, str]) -> Market:
     resource, site = place
     known, now = crowd.of(resource), timezone.now()
     jobs: dict[str, OpenJob] = {}
-    for row in _open_shares(resource, site):
+    for row in _open_shares(resource, site, now):
         job = jobs.setdefault(str(row[6]), OpenJob(Columns._make(row[6:])))
         job.shares.append(_share(row[:6], job.row, known, now))
     owners = {job.row.owner_id for job in jobs.values()}
@@ -273,7 +272,7 @@ def _read(place: tuple[str, str]) -> Market:
 _markets: Kept[tuple[str, str], Market] = Kept(_read)
 
 
-def _open_shares(resource: str, site: str) -> Iterator[tuple[Any, ...]]:
+def _open_shares(resource: str, site: str, now: datetime) -> Iterator[tuple[Any, ...]]:
     """The most urgent tiles that the site may take, of each owner the oldest.
 
     What it may not take never crowds them out, nor do the many jobs of an owner those of the others.
@@ -289,6 +288,7 @@ def _open_shares(resource: str, site: str) -> Iterator[tuple[Any, ...]]:
             job__resource=resource,
             cursor__lt=F("stop"),
         )
+        .exclude(quarantine.out_of_reach(now, resource, site))
         .annotate(of_owner=of_owner)
         .order_by(rank.desc(), "of_owner", *age)
     )

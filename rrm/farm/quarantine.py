@@ -13,11 +13,11 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from rrm.domain.states import JOB_FINAL, NODE_WORKING, JobState
+from rrm.domain.states import JOB_FINAL, NODE_WORKING, JobState, NodeState
 from rrm.farm import wakeups
-from rrm.farm.models import Job, Node, RenderModel
+from rrm.farm.models import HeldModel, Job, Node, RenderModel
 from rrm.farm.transitions import iso, record
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,13 @@ MOST_FAILURES = 3
 def in_force(now: datetime, prefix: str = "") -> Q:
     """Which models are in quarantine; `prefix` leads to the model, as in "job__model__"."""
     return Q(**{f"{prefix}quarantined_until__gt": now})
+
+
+def out_of_reach(now: datetime, resource: str, site: str) -> Q:
+    """Of what has a `job`: what no node at the site may render, as its model is in quarantine and none holds it."""
+    takers = {"node__state__in": (NodeState.IDLE, NodeState.BUSY), "node__reserved_for": None}
+    here = HeldModel.objects.filter(node__resource=resource, node__site=site, **takers)
+    return in_force(now, "job__model__") & Q(~Exists(here.filter(model=OuterRef("job__model"))))
 
 
 def is_in_force(model: RenderModel, now: datetime) -> bool:

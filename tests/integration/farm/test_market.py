@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,9 +13,9 @@ from django.utils import timezone
 
 from rrm.domain.states import JobState
 from rrm.errors import StateConflict
-from rrm.farm import beckoning, claims, jobs, market, nodes
+from rrm.farm import beckoning, claims, jobs, market, nodes, wakeups
 from rrm.farm.kept import Kept
-from rrm.farm.models import Estimate, HeldModel, Job, JobShare, Lease, Node, Quota, Resource, Site
+from rrm.farm.models import Estimate, HeldModel, Job, JobShare, Lease, Node, Quota, RenderModel, Resource, Site
 from tests.integration.farm.conftest import VIEW, Farm
 from tests.integration.farm.people import SOON, book
 
@@ -159,6 +160,20 @@ def test_the_many_jobs_of_one_owner_hide_nobody_elses(farm: Farm, monkeypatch: p
     first, *_ = Job.objects.filter(owner=farm.owner).order_by("created_at")
     assert {str(first.pk), str(other.pk)} <= offered.jobs.keys()
     assert len(offered.jobs) == 4
+
+
+def test_what_is_in_quarantine_and_nobody_holds_hides_nothing(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rrm.farm.market._CANDIDATES", 4)
+    resting = [farm.submit() for _ in range(6)]
+    RenderModel.objects.update(quarantined_until=timezone.now() + timedelta(minutes=15))
+    other = farm.submit(params=VIEW | {"max_iter": 65})
+    node = farm.node()
+    assert market.of(node).jobs.keys() == {str(other.pk)}
+
+    HeldModel.objects.create(node=node, model=resting[0].model)
+    wakeups.WORK.ring()
+
+    assert str(resting[0].pk) in market.of(node).jobs
 
 
 def test_as_many_waiting_nodes_are_called_as_there_are_tiles(farm: Farm) -> None:
