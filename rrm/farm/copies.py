@@ -7,6 +7,7 @@ the nodes may be at copies: where more is slow, no node is to blame, and copies 
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ _TRIES = 3
 
 
 def claim(node: Node, now: datetime) -> Lease | None:
-    """A second lease of the range that is most overdue, for a node that holds nothing; None when there is none."""
+    """A second lease of a range that is overdue, for a node that holds nothing; None when there is none."""
     look = _looks.get((node.resource_id, node.site_id), wakeups.WORK.rung_at)
     for _ in range(_TRIES):
         fitting = (lease for lease in look.overdue(now) if look.suits(node, lease, now))
@@ -128,7 +129,8 @@ class _Look:
         if full := [owner for owner, left in room.items() if left <= 0]:
             slow = list(running.exclude(job__owner__in=full)[:_LOOKED_AT])
         if slow:
-            slow = slow[: _places(place[0])]
+            # In an order of its own, so that processes seldom try the same.
+            slow = random.sample(slow, min(_places(place[0]), len(slow)))
         if not slow:
             return cls((), {}, frozenset(), {}, {}, frozenset(), {})
         jobs, starts = {lease.job_id for lease in slow}, {lease.start for lease in slow}
@@ -145,7 +147,8 @@ class _Look:
         active = Lease.objects.filter(node__in=nodes, state=LeaseState.ACTIVE).select_related("job__model")
         for lease in active.order_by("created_at", "id"):
             in_hand.setdefault(lease.node_id, []).append(lease)
-        done = Lease.objects.filter(node__in=nodes, state=LeaseState.DONE, finished_at__gt=slow[0].created_at)
+        since = min(lease.created_at for lease in slow)
+        done = Lease.objects.filter(node__in=nodes, state=LeaseState.DONE, finished_at__gt=since)
         latest = dict(done.order_by().values_list("node").annotate(Max("finished_at")))
         tried = Lease.objects.filter(job__in=jobs, start__in=starts).order_by().values_list("node", "share", "start")
         return cls(slow, speeds, frozenset(loaded), in_hand, latest, frozenset(tried), dict(room))
