@@ -175,6 +175,8 @@ def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, 
     reason = f"tile {tile}: {error}" if tile is not None else error
     with contextlib.suppress(StateConflict), transaction.atomic():
         message = f"{node.name} failed on tiles {lease.start} to {lease.stop - 1}: {reason}"
+        # Locks the job's row, as whoever else ends leases or stops the job does first: so the lease may be locked
+        # before the shares, though claims lock the shares first. Those make leases, and wait for none.
         record(lease.job, "log", {"level": "warning", "message": message[:1000]})
         ranges.give_back(lease, reason, failed=True)
         if _is_hopeless(lease, node):
