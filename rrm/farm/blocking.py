@@ -39,19 +39,38 @@ def machines(site: Site, renderer: str, now: datetime) -> Sequence[str]:
 
 
 def forgive(block: Block, actor: str) -> None:
-    """End a block now. Twice is the same as once. A node that was sent away for it is not called back."""
+    """End a block now, that of a machine with those of its nodes. Twice is the same as once.
+
+    A node that was sent away for it is not called back.
+    """
     now = timezone.now()
     with transaction.atomic():
-        if not in_force(now).filter(pk=block.pk).update(until=now, lifted_by=actor[:150]):
+        if not _end(in_force(now).filter(pk=block.pk), actor, now):
             return
         block.refresh_from_db()
-        # What it was blamed for is forgiven with it; otherwise its next failure would be the last straw.
-        blamed = Lease.objects.filter(node__name=block.node, node__site=block.site_id, fault=Lease.Fault.BLAMED)
+        # What they were blamed for is forgiven with it; otherwise the next failure would be the last straw.
+        names = [block.node] if block.node else _end_of_nodes(block, actor, now)
+        blamed = Lease.objects.filter(node__name__in=names, node__site=block.site_id, fault=Lease.Fault.BLAMED)
         blamed.update(fault=Lease.Fault.NONE)
-        Node.objects.filter(name=block.node).update(blames=0)
+        nodes = Node.objects.filter(name__in=names)
+        list(nodes.select_for_update(no_key=True).order_by("pk").values_list("pk"))  # in one order, as everywhere
+        nodes.update(blames=0)
         message = f"{block.node or block.hostname} may work for {block.renderer} again (forgiven by {actor})"
         record(block.site, "log", {"level": "info", "message": message}, actor=actor)
         wakeups.wake("rrm.autoscale")
+
+
+def _end_of_nodes(block: Block, actor: str, now: datetime) -> list[str]:
+    """End the blocks of the nodes that the machine is blocked for; their names."""
+    same = {"site": block.site_id, "hostname": block.hostname, "renderer": block.renderer}
+    own = in_force(now).filter(**same).exclude(node="")
+    names = list(own.values_list("node", flat=True))
+    _end(own, actor, now)
+    return names
+
+
+def _end(blocks: QuerySet[Block], actor: str, now: datetime) -> int:
+    return blocks.update(until=now, lifted_by=actor[:150])
 
 
 def describe(block: Block) -> str:

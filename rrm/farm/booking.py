@@ -135,7 +135,7 @@ def _open(session: Session, wish: Wish, now: datetime) -> Session:
     if wish.overrides:
         session.reason = "Waits for a node of its own."
         with transaction.atomic():
-            _wait(session)
+            _wait(session, now)
             _start_own(session, wish.site)
         return session
     waiting = _waiting(wish.resource.pk).filter(overrides={}).exclude(pk=session.pk).count()
@@ -149,7 +149,7 @@ def _open(session: Session, wish: Wish, now: datetime) -> Session:
         )
     session.reason = expected.reason
     with transaction.atomic():
-        _wait(session)
+        _wait(session, now)
         wakeups.wake("rrm.autoscale")
         wakeups.announce_work()
     return session
@@ -165,10 +165,19 @@ def _store(session: Session) -> None:
         record(session, "session", facts_of(session), actor=session.owner.get_username())
 
 
-def _wait(session: Session) -> None:
-    """The loop ends its waiting in any case; the wake-up makes that punctual."""
+def _wait(session: Session, now: datetime) -> None:
     _store(session)
-    wakeups.wake("rrm.end_wait", str(session.pk), at=session.wait_until)
+    end_punctually(session, now)
+
+
+def end_punctually(session: Session, now: datetime) -> None:
+    """The loop ends waiting in any case. Where it would come too late, a wake-up makes that punctual.
+
+    What is farther off is left to the loop's next turns: a wake-up for tomorrow would be kept until then, and lost with
+    its process.
+    """
+    if session.wait_until is not None and session.wait_until - now <= 2 * settings.RRM.reconcile_period:
+        wakeups.wake("rrm.end_wait", str(session.pk), at=session.wait_until)
 
 
 def _start_own(session: Session, site: Site | None) -> None:

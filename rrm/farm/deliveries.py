@@ -175,6 +175,8 @@ def fail(node: Node, lease_id: UUID, tile: int | None, error: str) -> dict[str, 
     reason = f"tile {tile}: {error}" if tile is not None else error
     with contextlib.suppress(StateConflict), transaction.atomic():
         message = f"{node.name} failed on tiles {lease.start} to {lease.stop - 1}: {reason}"
+        # Locks the job's row, as whoever else ends leases or stops the job does first: so the lease may be locked
+        # before the shares, though claims lock the shares first. Those make leases, and wait for none.
         record(lease.job, "log", {"level": "warning", "message": message[:1000]})
         ranges.give_back(lease, reason, failed=True)
         if _is_hopeless(lease, node):
@@ -188,17 +190,30 @@ def fail_load(node: Node, lease_id: UUID, error: str) -> dict[str, Any]:
     lease = _lease_of(node, lease_id)
     if lease.state != LeaseState.ACTIVE:
         return {"command": reports.command_for(node)}
-    with contextlib.suppress(StateConflict):
-        with transaction.atomic():
-            message = f"{node.name} could not load the model: {error}"
-            record(lease.job, "log", {"level": "warning", "message": message[:1000]})
-            ranges.give_back(lease, f"the model was not loaded: {error}")
-            loading.failed(node, lease.job.model)
-            ranges.release(node)
-        now = timezone.now()
-        if reason := quarantine.failed(node, lease.job, error[:300], now):
-            _fail_all(quarantine.waiting_for(lease.job.model), reason, now)
+    failed, now = None, timezone.now()
+    with contextlib.suppress(StateConflict), transaction.atomic():
+        message = f"{node.name} could not load the model: {error}"
+        record(lease.job, "log", {"level": "warning", "message": message[:1000]})
+        ranges.give_back(lease, f"the model was not loaded: {error}")
+        loading.failed(node, lease.job.model)
+        ranges.release(node)
+        failed = quarantine.count(node, lease.job.model_id, now)
+    _settle_load(failed, error[:300], now)
     return {"command": reports.command_for(node)}
+
+
+def fail_preload(node: Node, digests: Iterable[str], now: datetime) -> None:
+    """The node could not load what it was told to: it is not told again, and `quarantine` counts the failure."""
+    for told in node.held.filter(loading=True, model__digest__in=list(digests)):
+        with transaction.atomic():
+            is_news = bool(told.delete()[0])
+            failed = quarantine.count(node, told.model_id, now, in_advance=True) if is_news else None
+        _settle_load(failed, "it was to be loaded in advance", now)
+
+
+def _settle_load(failed: quarantine.Failed | None, error: str, now: datetime) -> None:
+    if failed and (reason := quarantine.tell(failed, error, now)):
+        _fail_all(quarantine.waiting_for(failed.model), reason, now)
 
 
 def _fail_all(hopeless: Iterable[Job], reason: str, now: datetime) -> None:

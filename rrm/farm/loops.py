@@ -32,20 +32,30 @@ class TurnLost(Exception):
 class _Turn:
     name: str
     until: datetime
+    turned: datetime
 
     def fence(self) -> None:
         """Go on until later, or raise TurnLost."""
-        until = timezone.now() + LONGEST_TURN
-        if not self._row().update(running_until=until):
+        now = timezone.now()
+        until = now + LONGEST_TURN
+        if not self._row().update(running_until=until, **_sign(self.turned, now)):
             raise TurnLost(f"The loop {self.name} was taken over.")
-        self.until = until
+        self.until, self.turned = until, now
 
     def end(self, error: str) -> None:
-        came_through = {} if error else {"last_finished": timezone.now()}
-        self._row().update(running_until=None, last_error=error[:500], **came_through)
+        now = timezone.now()
+        came_through = {} if error else {"last_finished": now}
+        self._row().update(running_until=None, last_error=error[:500], **_sign(self.turned, now), **came_through)
 
     def _row(self) -> QuerySet[Loop]:
         return Loop.objects.filter(name=self.name, running_until=self.until)
+
+
+def _sign(before: datetime | None, now: datetime) -> dict[str, datetime]:
+    """What is written of a loop that turns at this moment. Long after it last did, it is steady only from here on."""
+    longest = max(PAUSE, 3 * settings.RRM.reconcile_period)
+    is_steady = before is not None and abs(now - before) <= longest
+    return {"last_turned": now} if is_steady else {"last_turned": now, "steady_since": now}
 
 
 _current: ContextVar[_Turn | None] = ContextVar("turn", default=None)
@@ -60,11 +70,8 @@ def run(name: str, turn: Callable[[datetime], None]) -> bool:
     known, _ = Loop.objects.get_or_create(name=name)
     # An instant that no turn can have set is of a clock that was changed since.
     free = Q(running_until=None) | Q(running_until__lt=now) | Q(running_until__gt=now + 2 * LONGEST_TURN)
-    own = _Turn(name, now + LONGEST_TURN)
-    longest = max(PAUSE, 3 * settings.RRM.reconcile_period)
-    is_steady = known.last_finished is not None and abs(now - known.last_finished) <= longest
-    since = {} if is_steady else {"steady_since": now}
-    if not Loop.objects.filter(free, name=name).update(running_until=own.until, **since):
+    own = _Turn(name, now + LONGEST_TURN, now)
+    if not Loop.objects.filter(free, name=name).update(running_until=own.until, **_sign(known.last_turned, now)):
         return False
     token, error = _current.set(own), ""
     try:

@@ -35,7 +35,7 @@ def survey(resources: Sequence[Resource], now: datetime) -> list[Pool]:
     """What is known of each of these resources, which have their placements with the sites."""
     work, supply = _Work.of(now), _supply()
     sessions, preloads, hit_rates = _sessions(), preloading.wanted(now), _hit_rates(now)
-    taken = _taken()
+    taken = _Taken.now()
     pools = []
     for resource in resources:
         held, models = preloads.get(resource.pk, (0, frozenset()))
@@ -48,7 +48,7 @@ def survey(resources: Sequence[Resource], now: datetime) -> list[Pool]:
             lease_seconds=settings.RRM.lease_target.total_seconds(),
         )
         nodes = [_supply_node(node, resource) for node in supply.get(resource.pk, ())]
-        pools.append(Pool(resource.pk, demand, nodes, _limits(resource, taken), _history(resource)))
+        pools.append(Pool(resource.pk, demand, nodes, _limits(resource, taken, len(nodes)), _history(resource)))
     return pools
 
 
@@ -181,18 +181,31 @@ def _supply_node(node: Node, resource: Resource) -> SupplyNode:
     )
 
 
-def _taken() -> Mapping[str, int]:
-    """How many nodes of all resources each site has."""
-    return dict(Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site").annotate(Count("id")))
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """How many nodes of all resources each site has, and how many each resource has at all sites."""
+
+    sites: Counter[str]
+    resources: Counter[str]
+
+    @classmethod
+    def now(cls) -> _Taken:
+        found = cls(Counter(), Counter())
+        live = Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site", "resource")
+        for site, resource, count in live.annotate(Count("id")):
+            found.sites[site] += count
+            found.resources[resource] += count
+        return found
 
 
-def _limits(resource: Resource, taken: Mapping[str, int]) -> Limits:
+def _limits(resource: Resource, taken: _Taken, supply: int) -> Limits:
     sites = [place.site for place in resource.placements.all() if place.site.enabled and not place.site.problem]
-    room = Counter({site.pk: max(0, site.max_nodes - taken.get(site.pk, 0)) for site in sites})
+    room = Counter({site.pk: max(0, site.max_nodes - taken.sites[site.pk]) for site in sites})
     return Limits(
         min_nodes=resource.min_nodes,
         max_nodes=resource.max_nodes,
         sites=tuple(SiteRoom(site.pk, room[site.pk]) for site in sites),
+        taken=max(taken.resources[resource.pk] - supply, 0),  # the two were read one after the other
         standby=resource.standby,
         enabled=resource.enabled,
         idle_timeout=_idle_timeout(resource),

@@ -7,7 +7,7 @@ with the order to do so, so that orders are filled exactly, and goes when the no
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -283,12 +283,3 @@ def _begin(node: Node, model: RenderModel, now: datetime) -> bool:
             return loading.order(node, model, now)
     except StateConflict:
         return False
-
-
-def failed(node: Node, digests: Iterable[str], now: datetime) -> None:
-    """The node could not load what it was told to: it is not told again."""
-    for held in node.held.filter(loading=True, model__digest__in=list(digests)).select_related("model"):
-        others = [entry for entry in held.model.load_failures if entry[0] != node.name]
-        entry = [node.name, now.timestamp()]
-        RenderModel.objects.filter(pk=held.model_id).update(load_failures=[*others, entry][-20:])
-        held.delete()

@@ -1,15 +1,17 @@
 """Quarantine of render models that nodes cannot load: for a while no node is asked to, and those that hold it go on.
 
-A load that fails is no fault of a tile, and of a node only if others can load the model. So the range is offered whole,
-first to nodes that have not tried. Whoever loads the model and delivers a tile of it ends all this. After the second
-quarantine in a row the jobs that wait for the model fail.
+A load that fails, for a job or in advance, is no fault of a tile, and of a node only if others can load the model. So
+the range is offered whole, first to nodes that have not tried. Whoever loads the model and delivers a tile of it ends
+all this. After the second quarantine in a row the jobs that wait for the model fail.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -75,28 +77,48 @@ def tried(load_failures: Iterable[tuple[str, float]], now: datetime) -> list[str
     return [name for name, at in load_failures if at > since]
 
 
-def failed(node: Node, job: Job, error: str, now: datetime) -> str:
-    """`node` could not load the model of `job`. Why the jobs that wait for the model must fail; empty if they need not.
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A failure that was counted, whether it began a quarantine, and whether that is the second in a row."""
+
+    model: RenderModel
+    names: str
+    is_enough: bool
+    is_second: bool
+
+
+def count(node: Node, model_id: UUID, now: datetime, *, in_advance: bool = False) -> Failed | None:
+    """`node` could not load the model; None if that is no news as it is in quarantine.
+
+    What fails `in_advance` fails no job: none had to wait for it. Call it in the transaction that takes the load from
+    the node, after all other locks, and `tell` after that.
+    """
+    model = RenderModel.objects.select_for_update(no_key=True).get(pk=model_id)
+    if is_in_force(model, now):
+        return None
+    failures = [*counting(model, now), [node.name, now.timestamp()]]
+    is_enough = _is_enough(failures, node)
+    is_second = is_enough and not in_advance and model.quarantined_until is not None
+    model.load_failures = failures
+    if is_enough:
+        model.quarantined_until = now + settings.RRM.quarantine_period
+    model.save(update_fields=["load_failures", "quarantined_until"])
+    return Failed(model, ", ".join(sorted({str(name) for name, _ in failures})), is_enough, is_second)
+
+
+def tell(failed: Failed, error: str, now: datetime) -> str:
+    """Tell the jobs that wait for a model that is in quarantine now; why they must fail if that is the second in a row.
 
     Call it outside any transaction: the rows of jobs are locked before those of models everywhere.
     """
-    with transaction.atomic():
-        model = RenderModel.objects.select_for_update(no_key=True).get(pk=job.model_id)
-        if is_in_force(model, now):
-            return ""
-        failures = [*counting(model, now), [node.name, now.timestamp()]]
-        is_enough = _is_enough(failures, node)
-        is_second = is_enough and model.quarantined_until is not None
-        model.load_failures = failures
-        if is_enough:
-            model.quarantined_until = now + settings.RRM.quarantine_period
-        model.save(update_fields=["load_failures", "quarantined_until"])
-    if not is_enough:
+    model = failed.model
+    if not failed.is_enough:
         return ""
-    names = ", ".join(sorted({str(name) for name, _ in failures}))
-    logger.warning("Model %s could not be loaded on %s: quarantine until %s", model, names, model.quarantined_until)
-    problem = f"The model could not be loaded on {names}: {error}"
-    if is_second:
+    logger.warning(
+        "Model %s could not be loaded on %s: quarantine until %s", model, failed.names, model.quarantined_until
+    )
+    problem = f"The model could not be loaded on {failed.names}: {error}"
+    if failed.is_second:
         return f"{problem} (again, after a quarantine)"
     for waiting in waiting_for(model):
         record(waiting, "log", {"level": "warning", "message": f"{problem}. {sentence(model, now)}"[:1000]})

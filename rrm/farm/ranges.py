@@ -115,7 +115,7 @@ def take_back(job: Job, reason: str, *others: Node) -> None:
 def give_back_all(node: Node, reason: str) -> None:
     """Return everything that `node` holds, because it is leaving or gone."""
     held = node.leases.filter(state=LeaseState.ACTIVE).select_related("node", "share")
-    for lease in held.order_by("job", "created_at"):  # jobs are locked in the same order everywhere
+    for lease in held.order_by("job_id", "created_at"):  # jobs are locked in the order of their keys everywhere
         with contextlib.suppress(StateConflict):
             give_back(lease, reason)
 

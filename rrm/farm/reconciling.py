@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db.models import Q
 
@@ -12,16 +14,30 @@ from rrm.farm import blaming, deliveries, instants, jobs, loops, ranges, surveyi
 from rrm.farm.models import Event, IdempotencyKey, Job, Node, Preload
 from rrm.results.layout import clear_drafts, discard
 
+logger = logging.getLogger(__name__)
+
 COMPOSE_AGAIN = timedelta(seconds=8)
 _IDEMPOTENCY_KEPT = timedelta(days=7)
 _STRAY = timedelta(hours=1)
 
 
 def reconcile(now: datetime) -> None:
-    """One turn: overdue leases, nodes that are gone or silent, stuck launches and stops, jobs that nobody finished."""
+    """One turn: overdue leases, nodes that are gone or silent, stuck launches and stops, jobs that nobody finished.
+
+    A step that fails keeps the others from nothing. Raises an ExceptionGroup of all failures in the end.
+    """
+    failures = []
     for step in _STEPS:
         loops.fence()
-        step(now)
+        try:
+            step(now)
+        except (loops.TurnLost, SoftTimeLimitExceeded):
+            raise  # there is no time for the others
+        except Exception as problem:
+            logger.error("%s failed: %r", step.__name__, problem)
+            failures.append(problem)
+    if failures:
+        raise ExceptionGroup(f"{len(failures)} of {len(_STEPS)} steps failed", failures)
 
 
 def _finish_jobs(now: datetime) -> None:

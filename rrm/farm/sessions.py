@@ -247,6 +247,8 @@ def _look_at_waiting(session: Session, now: datetime) -> None:
     elif session.wait_until is not None and now >= session.wait_until:
         waited = (now - session.opened_at).total_seconds()
         _finish(session, SessionState.FAILED, f"No renderer became free within {waited:.0f} s.", ROBOT)
+    else:
+        booking.end_punctually(session, now)
 
 
 def _lose_own(session: Session, own: Node, now: datetime) -> None:

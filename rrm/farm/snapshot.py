@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Count, F, Sum
 
 from rrm.domain import autoscaling
@@ -33,26 +32,28 @@ _OVERDUE = 4  # periods after which a loop counts as stuck
 
 
 def farm_snapshot(now: datetime) -> dict[str, Any]:
-    """Sites, resources, nodes, the queue by model, and how well stickiness works; one consistent read."""
-    with transaction.atomic():
-        nodes = list(_nodes(now))
-        resources = resource_bodies(Resource.objects.all(), now)
-        waiting = _queue()
-        status, reason = _farm_status(resources, waiting)
-        return {
-            "time": iso(now),
-            "status": status,
-            "reason": reason,
-            "sites": _sites(nodes),
-            "resources": resources,
-            "nodes": node_bodies(nodes),
-            "queue": waiting,
-            "sessions": sessions_body(),
-            "preloads": _preloads(now),
-            **_stickiness(),
-            "decisions": decisions.lately(now),
-            "loops": loops(now),
-        }
+    """Sites, resources, nodes, the queue by model, and how well stickiness works.
+
+    Many queries: call it in `reading.one_instant`, so that they fit together.
+    """
+    nodes = list(_nodes(now))
+    resources = resource_bodies(Resource.objects.all(), now)
+    waiting = _queue()
+    status, reason = _farm_status(resources, waiting)
+    return {
+        "time": iso(now),
+        "status": status,
+        "reason": reason,
+        "sites": _sites(nodes),
+        "resources": resources,
+        "nodes": node_bodies(nodes),
+        "queue": waiting,
+        "sessions": sessions_body(),
+        "preloads": _preloads(now),
+        **_stickiness(),
+        "decisions": decisions.lately(now),
+        "loops": loops(now),
+    }
 
 
 def _nodes(now: datetime) -> Iterable[Node]:

@@ -125,8 +125,10 @@ class _Courier:
 
     def __init__(self) -> None:
         self._pending: dict[tuple[str, ...], float] = {}
+        self._later: dict[tuple[str, ...], float] = {}  # apart: what waits for its time takes no room from what is due
         self._changed = threading.Condition()
         self._busy = False
+        self._is_full = False
         self._down_since: float | None = None
         self._redis = redis.Redis.from_url(
             settings.RRM.pubsub_url, socket_connect_timeout=1, socket_timeout=2, retry_on_timeout=False
@@ -137,9 +139,16 @@ class _Courier:
     def post(self, message: tuple[str, ...], due: float = 0.0) -> None:
         """Deliver it when time.monotonic() says `due`, at the earlier time if it waits already."""
         with self._changed:
-            if len(self._pending) < _QUEUE_LIMIT:
-                self._pending[message] = min(due, self._pending.get(message, due))
+            if message in self._pending:
+                return
+            is_known = message in self._later
+            due = min(due, self._later.pop(message, due))
+            queue = self._later if due > time.monotonic() else self._pending
+            if is_known or len(queue) < _QUEUE_LIMIT:
+                queue[message] = due
                 self._changed.notify_all()
+            else:
+                self._note_overflow(message)
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything that is due was tried; False when the time is over first."""
@@ -148,7 +157,7 @@ class _Courier:
 
     def _due(self) -> list[tuple[str, ...]]:
         now = time.monotonic()
-        return [message for message, due in self._pending.items() if due <= now]
+        return [*self._pending, *(message for message, due in self._later.items() if due <= now)]
 
     def _run(self) -> None:
         while True:
@@ -156,13 +165,22 @@ class _Courier:
                 self._busy = False
                 self._changed.notify_all()
                 while not (messages := self._due()):
-                    soonest = min(self._pending.values(), default=math.inf)
+                    soonest = min(self._later.values(), default=math.inf)
                     self._changed.wait(None if soonest == math.inf else max(0.0, soonest - time.monotonic()))
+                self._pending.clear()
                 for message in messages:
-                    del self._pending[message]
-                self._busy = True
+                    self._later.pop(message, None)
+                self._busy, self._is_full = True, False
             for message in messages:
                 self._deliver(message)
+
+    def _note_overflow(self, message: tuple[str, ...]) -> None:
+        """One line for all that is dropped until the courier is back."""
+        if not self._is_full:
+            logger.warning(
+                "%d wake-ups wait for the broker: %s, and others, are left to the loops", _QUEUE_LIMIT, message
+            )
+            self._is_full = True
 
     def _deliver(self, message: tuple[str, ...]) -> None:
         try:

@@ -24,7 +24,7 @@ from rrm.api.v2.models import RenderModelSerializer
 from rrm.api.v2.waiting import is_news, wait_for_work
 from rrm.api.views import NodeView, calling_node, valid
 from rrm.errors import Unauthorised
-from rrm.farm import deliveries, leases, loaded, preloading, reports
+from rrm.farm import deliveries, leases, loaded, reports
 from rrm.farm.models import RenderModel
 
 BUNDLE = "application/vnd.rrm.bundle"
@@ -188,7 +188,7 @@ class LeaseRequest(NodeView):
         report = _report(valid(WorkRequestSerializer(data=request.data)))
         node, waits = calling_node(request), report.pop("wait") and not report["leases"]
         if unloaded := report.pop("unloaded", ()):
-            preloading.failed(node, unloaded, timezone.now())
+            deliveries.fail_preload(node, unloaded, timezone.now())
         asked = time.monotonic()
         answer = leases.next_lease(node, report, timezone.now())
         if not waits or is_news(answer, report):

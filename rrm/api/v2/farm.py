@@ -25,6 +25,7 @@ from rrm.api.v2.tokens import TokenSerializer
 from rrm.api.views import ApiView, refuse_fields, valid
 from rrm.domain.palettes import Palette
 from rrm.farm import colormaps, sessions
+from rrm.farm.reading import one_instant
 from rrm.farm.snapshot import farm_snapshot, sessions_body
 
 RECENT_JOBS = 20
@@ -154,10 +155,11 @@ class Farm(ApiView):
     def get(self, request: Request) -> Response:
         """Show the whole farm at one instant."""
         now, viewer = timezone.now(), access(request)
-        recent = list(jobs_of(viewer).order_by("-created_at", "id")[:RECENT_JOBS])
-        farm = farm_snapshot(now)
-        body = {**farm, "nodes": shown(farm["nodes"], viewer), **_models_seen(farm, viewer)}
-        return Response({**body, "jobs": job_bodies(recent, now)})
+        with one_instant():
+            recent = list(jobs_of(viewer).order_by("-created_at", "id")[:RECENT_JOBS])
+            farm = farm_snapshot(now)
+            body = {**farm, "nodes": shown(farm["nodes"], viewer), **_models_seen(farm, viewer)}
+            return Response({**body, "jobs": job_bodies(recent, now)})
 
 
 def _models_seen(farm: Mapping[str, Any], viewer: Access) -> dict[str, list[dict[str, Any]]]:

@@ -91,6 +91,8 @@ class Limits:
     min_nodes: int
     max_nodes: int
     sites: tuple[SiteRoom, ...]
+    taken: int = 0
+    """Places of the maximum that nodes outside the plan take: sessions' own, and those asked of sites out of reach."""
     standby: int = 0
     enabled: bool = True
     idle_timeout: timedelta | None = None
@@ -100,6 +102,11 @@ class Limits:
     period: timedelta = timedelta(seconds=15)
     gives_way: bool = True
     """Whether its nodes may make place for another resource's; not where nobody can tell if they are in use."""
+
+    @property
+    def most(self) -> int:
+        """How many nodes the plan may have."""
+        return max(self.max_nodes - self.taken, 0)
 
     @property
     def idle_limit(self) -> timedelta:

@@ -85,7 +85,7 @@ class Weighed:
     @property
     def places(self) -> int:
         """How many more nodes the resource may have; those that leave still take a place."""
-        return max(self.limits.max_nodes - len(self.supply), 0)
+        return max(self.limits.most - len(self.supply), 0)
 
     @property
     def unserved(self) -> int:
@@ -153,7 +153,7 @@ def _swaps(farm: Weighed) -> int:
 
 def _drained(farm: Weighed, swaps: int) -> tuple[str, ...]:
     """The idle nodes to let go: those that must, and of those beyond the recent want the ones idle for long enough."""
-    must = max(farm.have - farm.limits.max_nodes, swaps) if farm.limits.enabled else farm.have
+    must = max(farm.have - farm.limits.most, swaps) if farm.limits.enabled else farm.have
     counts, chosen = farm.counts, list[str]()
     for node in by_loss(farm):
         expired = node.idle_since is not None and farm.now - node.idle_since >= _idle_limit(farm)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from rrm.domain.autoscaling.facts import TOLERANCE, UP_PERIODS, Demand, Limits, Plan, Reckoning
 
+_OUTSIDE = "are taken by nodes of sessions' own and by nodes asked of sites out of reach"
+
 
 def reason(made: Plan, limits: Limits) -> str:
     """One sentence."""
@@ -31,6 +33,8 @@ def _counted(names: Sequence[str], where: str) -> str:
 def _why_not_more(reckoning: Reckoning, limits: Limits) -> str:
     if not limits.sites:
         return "no site is enabled and can be reached"
+    if reckoning.places == 0 and limits.taken:
+        return f"no place is left, as {limits.taken} of {limits.max_nodes} {_OUTSIDE}"
     if reckoning.places == 0:
         return "waiting for the places of nodes that leave"
     if all(site.room <= 0 for site in limits.sites):
@@ -64,6 +68,8 @@ def _want(made: Plan, reckoning: Reckoning, demand: Demand, limits: Limits) -> I
     most = f"between {limits.min_nodes} and {limits.max_nodes}"
     preloads = f", at least {demand.preloads} for models to be held" if demand.preloads else ""
     yield f"Wanted: {', '.join(parts)}{preloads}, {most}: {made.want}."
+    if limits.taken:
+        yield f"{limits.taken} of its {limits.max_nodes} places {_OUTSIDE}."
 
 
 def _up(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:

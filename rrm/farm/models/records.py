@@ -80,5 +80,8 @@ class Loop(models.Model):
     name = models.CharField(max_length=50, primary_key=True)
     running_until = models.DateTimeField(null=True, blank=True)
     last_finished = models.DateTimeField(null=True, blank=True)
+    """When it last came through."""
+    last_turned = models.DateTimeField(null=True, blank=True)
+    """When a turn last began, passed a fence or ended, well or not."""
     steady_since = models.DateTimeField(null=True, blank=True)
     last_error = models.CharField(max_length=500, blank=True)

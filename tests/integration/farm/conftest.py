@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 from uuid import UUID
 
 import pytest
@@ -17,6 +18,7 @@ from renderers.mandelbrot.render import TilePainter, Work
 from renderers.models import HeldModels
 from rrm.farm import consistency, deliveries, jobs, leases, nodes, reports
 from rrm.farm.models import Job, Node, Resource, ResourceSite, Site
+from tests.integration.farm.walls import Wall
 
 MODELS = HeldModels()
 VIEW = {"center": [-0.5, 0], "radius": 1.25, "max_iter": 64}
@@ -103,3 +105,10 @@ def shared_farm(transactional_db: None) -> Iterator[Farm]:
     """The same with commits that other threads see."""
     yield Farm()
     assert list(consistency.problems()) == []
+
+
+@pytest.fixture
+def wall(farm: Farm) -> Iterator[Wall]:
+    made = Wall()
+    with mock.patch("django.utils.timezone.now", made):
+        yield made

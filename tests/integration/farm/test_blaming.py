@@ -206,6 +206,24 @@ def test_a_machine_of_a_cluster_is_blocked_after_two_of_its_nodes(farm: Farm, cl
     assert list(consistency.problems()) == []
 
 
+def test_a_machine_that_is_forgiven_begins_anew(farm: Farm, cluster: Site) -> None:
+    good, elsewhere = node_at(farm, cluster, "n2"), node_at(farm, cluster, "n3")
+    fail_on(farm, elsewhere, good, 3)
+    pair = [node_at(farm, cluster, "n1") for _ in range(2)]
+    for bad in pair:
+        fail_on(farm, bad, good, 3)
+
+    blocking.forgive(Block.objects.get(node="", hostname="n1"), "olga")
+
+    now = timezone.now()
+    assert [block.node for block in blocking.in_force(now)] == [elsewhere.name]
+    assert not Node.objects.filter(pk__in=[node.pk for node in pair]).exclude(blames=0).exists()
+    assert not Lease.objects.filter(node__in=pair, fault=Lease.Fault.BLAMED).exists()
+    assert set(Block.objects.filter(hostname="n1").values_list("lifted_by", flat=True)) == {"olga"}
+    fail_on(farm, node_at(farm, cluster, "n1"), good, 3)
+    assert blocking.machines(cluster, "mandelbrot", now) == []
+
+
 def test_a_node_that_comes_up_on_a_blocked_machine_leaves_and_the_next_start_waits(farm: Farm, cluster: Site) -> None:
     now = timezone.now()
     until = now + settings.RRM.block_period

@@ -11,11 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from rrm.domain.states import LeaseState, NodeState
-from rrm.farm import blaming, deliveries, jobs, ranges
+from rrm.farm import blaming, deliveries, jobs, quarantine, ranges
 from rrm.farm.models import Block, Job, Lease, Node, Site
 from tests.integration.farm.conftest import VIEW, Farm
 from tests.integration.farm.test_blaming import ONE, fail_on, node_at
@@ -152,3 +153,48 @@ def test_two_nodes_of_a_machine_that_are_blamed_at_once_block_it_once(
     assert Block.objects.exclude(node="").count() == 3
     assert [block.hostname for block in Block.objects.filter(node="")] == ["n1"]
     assert {state_of(bad) for bad in sick} == {NodeState.DRAINING}
+
+
+def two_jobs(farm: Farm) -> tuple[Node, list[Any]]:
+    """A node with a lease of each of two jobs of one model, the newer of which has the greater key; their keys."""
+    node, _ = two_leases(farm)
+    keys = sorted(Job.objects.values_list("pk", flat=True))
+    for hours, key in enumerate(reversed(keys)):
+        Job.objects.filter(pk=key).update(created_at=timezone.now() - timedelta(hours=hours))
+    Job.objects.update(model=Job.objects.get(pk=keys[0]).model)
+    return node, keys
+
+
+def leave(node: Node) -> None:
+    with transaction.atomic():
+        ranges.give_back_all(node, "it leaves")
+        ranges.release(node)
+
+
+def test_the_jobs_of_a_node_that_leaves_are_locked_in_the_order_of_their_keys(farm: Farm) -> None:
+    node, keys = two_jobs(farm)
+    with CaptureQueriesContext(connection) as queries:
+        leave(node)
+    locked = [query["sql"].replace("-", "") for query in queries if 'FROM "farm_job" WHERE' in query["sql"]]
+    assert [next(key for key in keys if key.hex in sql) for sql in locked] == keys
+
+
+def test_a_node_that_leaves_while_all_jobs_of_its_model_are_locked_is_no_deadlock(
+    shared_farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, keys = two_jobs(shared_farm)
+    model = Job.objects.get(pk=keys[0]).model
+    begun, real = threading.Event(), ranges._offer_again
+
+    def slow(lease: Lease) -> None:
+        real(lease)
+        begun.set()
+        time.sleep(0.2)
+
+    def lift() -> None:
+        begun.wait(5)
+        quarantine.lift(model, "olga")
+
+    monkeypatch.setattr(ranges, "_offer_again", slow)
+    at_once(lambda: leave(node), lift)
+    assert Lease.objects.filter(state=LeaseState.RETURNED).count() == 2

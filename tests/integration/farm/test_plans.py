@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from io import StringIO
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core import mail
@@ -211,3 +212,31 @@ def test_an_idle_node_makes_place_for_a_person_who_waits(farm: Farm) -> None:
     Resource.objects.filter(pk="mandelbrot").update(min_nodes=1)
     with pytest.raises(NoCapacity, match="no further node"):
         booking.book(farm.owner, wish, timezone.now())
+
+
+@pytest.mark.parametrize("why", ["a session's own", "at a site out of reach"])
+def test_no_node_is_planned_where_others_take_all_places(
+    farm: Farm, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    Resource.objects.update(max_nodes=1)
+    farm.resource.refresh_from_db()
+    own = uuid4() if why == "a session's own" else None
+    nodes.request_node(farm.resource, farm.site, "test", reserved_for=own)
+    if own is None:
+        farm.place(farm.add_site("there"), 1)
+        Site.objects.filter(pk=farm.site.pk).update(problem="no route to host")
+    farm.submit()
+    now = timezone.now()
+
+    with caplog.at_level("INFO"):
+        for turn in range(4):
+            scaling.autoscale(now + turn * timedelta(seconds=15))
+
+    assert "No node started" not in caplog.text
+    farm.resource.refresh_from_db()
+    assert farm.resource.last_plan["launch"] == {}
+    assert farm.resource.last_plan["reason"] == (
+        "1 wanted, 0 exist: no place is left, as 1 of 1 are taken by nodes of sessions' own and by nodes asked of "
+        "sites out of reach."
+    )
+    assert "1 of its 1 places" in told("--explain")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from rrm.domain.states import NodeState
-from rrm.farm import leases, nodes, preloading, reports, scaling
+from rrm.domain.states import JobState, NodeState
+from rrm.farm import deliveries, leases, nodes, preloading, reports, scaling
 from rrm.farm.models import HeldModel, Node, Preload, RenderModel, Resource, Site
 from tests import factories as make
 from tests.integration.farm.conftest import Farm
+from tests.integration.farm.threads import in_threads
 
 HOUR = timedelta(hours=1)
 
@@ -89,10 +92,62 @@ def test_what_a_node_could_not_load_it_is_not_told_again_and_another_is(farm: Fa
     ordered(farm, model)
     assert ask(first)["preload"]
 
-    preloading.failed(first, [model.digest], timezone.now())
+    deliveries.fail_preload(first, [model.digest], timezone.now())
 
     assert ask(first)["preload"] is None
     assert ask(second)["preload"]
+
+
+def test_failed_preloads_count_for_the_quarantine_and_fail_no_job(farm: Farm) -> None:
+    job = farm.submit()
+
+    def three_fail(now: datetime) -> list[str]:
+        failing = [make.node(farm.resource, farm.site, state=NodeState.IDLE) for _ in range(3)]
+        for node in failing:
+            HeldModel.objects.create(node=node, model=job.model, loading=True)
+            deliveries.fail_preload(node, [job.model.digest], now)
+            deliveries.fail_preload(node, [job.model.digest], now)  # the answer to the first was lost
+        job.model.refresh_from_db()
+        assert job.model.quarantined_until == now + settings.RRM.quarantine_period
+        return [node.name for node in failing]
+
+    now = timezone.now()
+    names = three_fail(now)
+
+    assert [name for name, _ in job.model.load_failures] == names
+    assert not HeldModel.objects.exists()
+    three_fail(now + 1.1 * settings.RRM.quarantine_period)
+    job.refresh_from_db()
+    assert job.state == JobState.QUEUED
+    said = [event.data["message"] for event in job.events.filter(kind="log")]
+    assert [message.startswith("The model could not be loaded on") for message in said] == [True, True]
+
+
+def test_failures_at_the_same_moment_all_count(shared_farm: Farm) -> None:
+    job = shared_farm.submit()
+    loading, rendering = shared_farm.node(), shared_farm.node()
+    lease = shared_farm.lease(rendering)
+    HeldModel.objects.create(node=loading, model=job.model, loading=True)
+    about_to_write, written = threading.Event(), threading.Event()
+
+    def hold_up(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith('UPDATE "farm_rendermodel"'):
+            about_to_write.set()
+            written.wait(0.5)
+        return execute(sql, *rest)
+
+    def preload() -> None:
+        with connection.execute_wrapper(hold_up):
+            deliveries.fail_preload(Node.objects.get(pk=loading.pk), [job.model.digest], timezone.now())
+
+    def render() -> None:
+        about_to_write.wait(5)
+        deliveries.fail_load(rendering, UUID(lease["id"]), "MemoryError")
+        written.set()
+
+    assert in_threads(preload, render) == [None, None]
+    job.model.refresh_from_db()
+    assert sorted(name for name, _ in job.model.load_failures) == sorted([loading.name, rendering.name])
 
 
 def test_an_order_is_over_when_its_time_is_and_when_it_is_withdrawn(farm: Farm) -> None:

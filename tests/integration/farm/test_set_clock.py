@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
-from unittest import mock
 
 import pytest
 from django.utils import timezone
 
 from rrm.domain.states import LeaseState, NodeState
-from rrm.farm import loops, patience, reconciling, reports, scaling, sessions, sites, snapshot, surveying
+from rrm.farm import loops, patience, sessions, sites, snapshot, surveying
 from rrm.farm.models import Lease, Node, Quota, Resource, Site
 from tests.integration.farm.conftest import Farm
 from tests.integration.farm.people import SOON, book, now_is
 from tests.integration.farm.test_surveying import Cluster, far_node
+from tests.integration.farm.walls import Wall
 
 HOUR = timedelta(hours=1)
-
-
-class Wall:
-    """The clock of everybody."""
-
-    def __init__(self) -> None:
-        self.at = timezone.now()
-
-    def __call__(self) -> datetime:
-        self.at += timedelta(milliseconds=1)
-        return self.at
-
-    def set(self, by: timedelta) -> None:
-        self.at += by
-
-    def turns(self, *, seconds: float = 0, every: float = 10, heard: bool = False) -> None:
-        """The loops turn for so long, as beat has them, while nodes are heard or not."""
-        for _ in range(round(seconds / every) + 1):
-            for node in Node.objects.all() if heard else ():
-                reports.heartbeat(node, {"leases": []})
-            loops.run("reconcile", reconciling.reconcile)
-            loops.run("autoscale", scaling.autoscale)
-            loops.run("sessions", sessions.turn)
-            self.at += timedelta(seconds=every)
-
-
-@pytest.fixture
-def wall(farm: Farm) -> Iterator[Wall]:
-    made = Wall()
-    with mock.patch("django.utils.timezone.now", made):
-        yield made
 
 
 @pytest.mark.parametrize("by", [-HOUR, HOUR])

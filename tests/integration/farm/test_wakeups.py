@@ -138,6 +138,32 @@ def test_a_task_for_later_is_sent_then_and_keeps_no_other_waiting(broker: redis.
     assert b"punctual" in b64decode(json.loads(late)["body"])
 
 
+MUCH_LATER = """
+import django
+django.setup()
+from datetime import timedelta
+from django.utils import timezone
+from rrm.farm import wakeups
+wakeups._QUEUE_LIMIT = 3
+for number in range(5):
+    wakeups.wake("rrm.end_wait", str(number), at=timezone.now() + timedelta(hours=1))
+wakeups.wake("rrm.autoscale")
+wakeups.wake("rrm.end_wait", "0")
+assert wakeups.flush(5)
+"""
+
+
+@pytest.mark.redis
+def test_what_waits_for_its_time_keeps_nothing_from_being_sent(broker: redis.Redis, redis_url: str) -> None:
+    environment = {**os.environ, "REDIS_URL": redis_url, "DJANGO_SETTINGS_MODULE": "rrm.settings"}
+    command = [sys.executable, "-c", MUCH_LATER]
+
+    done = subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True, text=True)
+
+    assert broker.llen("control") == 2
+    assert done.stderr.count("are left to the loops") == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_without_a_broker_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "RRM", replace(settings.RRM, redis_url="redis://127.0.0.1:1/0"))

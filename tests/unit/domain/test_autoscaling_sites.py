@@ -82,6 +82,14 @@ def test_no_node_makes_place_for_a_site_that_has_no_room() -> None:
     assert decide(work(1, "far"), [idle("a", since=NOW, site="near")], limits).drain == ()
 
 
+def test_places_that_others_take_are_not_planned_with() -> None:
+    limits = replace(HERE, max_nodes=3, taken=2)
+    assert decide(work(3), [], limits).launch == ("here",)
+    made = decide(work(3), nodes(1), limits)
+    assert (made.want, made.launch, made.drain) == (3, (), ())
+    assert decide(work(3), [idle("a"), *nodes(1)], limits).drain == ("a",)  # the maximum was lowered
+
+
 def test_one_node_that_serves_two_needs_is_not_launched_twice() -> None:
     sites = tuple(SiteRoom(name, 100) for name in ("a", "b", "c"))
     demand = Demand((Work(1, 1, frozenset({"a", "b"})), Work(1, 1, frozenset({"a", "c"}))))
