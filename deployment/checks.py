@@ -4,8 +4,8 @@ The whole output of a step is kept in test-results/; that of a failed one is pri
 one fails, so that a run shows everything there is to mend. The last lines are pytest's own summaries.
 
 Steps run in lanes beside each other; those that only calculate give way to those that look at the clock. With
-THOROUGH=1 every suite that runs in one process is measured by coverage, which doubles its time, and tests that try
-things at random try more of them.
+THOROUGH=1 every suite that runs in one process is measured by coverage, which doubles its time, tests that try things
+at random try more of them, and SQLite is asked everything that PostgreSQL is.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ _SUMMARY = re.compile(
     r"^=*\s*(\d+ (passed|failed|error|skipped|deselected|xfailed)|no tests ran)\b.* in [\d.:hms ()]+=*$"
 )
 _SHOWN_LINES = 150
+_OF_DATABASES = ("tests/integration/farm", "tests/integration/test_consistency.py")
 _KILL = "tests/acceptance/test_kill.py"
 _TROUBLES = [
     f"tests/acceptance/test_{name}.py" for name in ("start_and_stop", "faults", "outages", "production_services")
@@ -113,7 +114,8 @@ def steps() -> list[Step]:
         pytest_step("unit", "tests/unit", "-tests/unit/domain", measured=everywhere),
         pytest_step("domain", "tests/unit/domain", measured=("--source=rrm.domain",)),
         pytest_step("integration-postgresql", "tests/integration", postgresql=True),
-        pytest_step("integration-sqlite", "tests/integration", measured=everywhere),
+        # What is asked of the API is asked of PostgreSQL above, and of SQLite by services with browsers and nodes.
+        pytest_step("integration-sqlite", *(["tests/integration"] if THOROUGH else _OF_DATABASES), measured=everywhere),
         pytest_step("cluster", "tests/cluster", lane=SITES),
         pytest_step("contracts", "tests/contracts", "tests/gateway", measured=everywhere, lane=SITES),
         pytest_step("browser", "tests/browser", lane=SITES),

@@ -57,8 +57,10 @@ def request_node(
             raise StateConflict(f"The resource {resource.pk} has no enabled site{f' {site.pk}' if site else ''}.")
         live = Node.objects.filter(state__in=NODE_LIVE)
         wanted = tailored(resource, overrides or {})
-        if live.filter(resource=resource).count() + machines_of(wanted, places[0]) > resource.max_nodes:
-            raise StateConflict(f"The resource {resource.pk} has its {resource.max_nodes} nodes already.")
+        used, more, most = live.filter(resource=resource).count(), machines_of(wanted, places[0]), resource.max_nodes
+        if used + more > most:
+            batch = f", and a batch job of it makes {more}" if more > 1 else ""
+            raise StateConflict(f"The resource {resource.pk} has {used} of at most {most} nodes{batch}.")
         free = next((place for place in places if _has_room(place, wanted)), None)
         if free is None:
             full = ", ".join(f"{place.pk} ({place.max_nodes} at most)" for place in places)

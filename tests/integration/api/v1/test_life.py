@@ -172,7 +172,7 @@ def test_where_the_limits_allow_no_node_it_is_400_with_the_reason(program: Progr
     id = program.reserve()
     answer = put(program, "schedule", id)
     assert answer.status_code == 400
-    assert "has its 0 nodes already" in body_of(answer)["contents"]
+    assert "has 0 of at most 0 nodes" in body_of(answer)["contents"]
     assert program.status(id) == (200, 7)
     Resource.objects.filter(pk="viewer").update(max_nodes=1)
     assert put(program, "schedule", id).status_code == 200
