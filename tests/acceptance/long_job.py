@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from tests.acceptance.stack import Client, Stack
+from tests.pictures import are_same, pixels
 
 # The valley with fifty times the steps; its many tiles leave many moments to disturb it.
 ORDER: dict[str, Any] = {
@@ -31,16 +31,14 @@ class Outcome:
     counts: bytes
 
     def differences(self, other: Outcome) -> list[str]:
-        """How the results differ from those of another job; nothing where every byte is the same."""
+        """How the results differ from those of another job; nothing where every value is the same."""
         found = []
         if self.counts != other.counts:
             mine, theirs = (np.load(io.BytesIO(each.counts)) for each in (self, other))
             found.append(f"counts.npy: {_where(mine != theirs)}")
-        if self.image != other.image:
-            mine, theirs = (np.asarray(Image.open(io.BytesIO(each.image))) for each in (self, other))
-            found.append(
-                f"image.png, {len(self.image)} and {len(other.image)} bytes: {_where((mine != theirs).any(2))}"
-            )
+        if not are_same(self.image, other.image):
+            differs = (pixels(self.image) != pixels(other.image)).any(2)
+            found.append(f"image.png, {len(self.image)} and {len(other.image)} bytes: {_where(differs)}")
         return found
 
 

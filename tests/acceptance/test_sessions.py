@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import random
 import signal
@@ -13,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.acceptance.stack import Client, Stack, running_rrm
 from tests.acceptance.users import VIEW, resident, use
+from tests.pictures import pixels
 from tests.thoroughness import tries
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
@@ -73,10 +72,6 @@ def test_a_warm_renderer_shows_a_picture_and_then_works_for_jobs_again(stack: St
     client.call("DELETE", f"session/{session['id']}/")
     client.until(lambda: states(client), lambda found: found == ["IDLE"] * NODES)
     assert stack.manage("check_farm").returncode == 0
-
-
-def pixels(data: bytes) -> Any:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def test_who_waits_comes_before_a_job_that_takes_every_node(client: Client) -> None:

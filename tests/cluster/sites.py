@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import shutil
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 
 from deployment.minicluster.sshd import SshHost
 from tests.acceptance.stack import Client, Failed, Stack, running_rrm
+from tests.pictures import are_same
 
 POLL = 2
 WORKING = ("IDLE", "BUSY")
@@ -78,12 +80,12 @@ def problem_of(client: Client, site: str, holds: Callable[[str], bool], seconds:
 
 
 def same_picture(client: Client, model: str, size: int, resource: str, sites: dict[str, Any]) -> dict[str, Any]:
-    """Render a view at `sites` and on this machine; the body of the first. Raises Failed when the bytes differ."""
+    """Render a view at `sites` and on this machine; the body of the first. Raises Failed when the results differ."""
     order = {"model": model, "width": size, "height": size, "outputs": ["png", "counts"]}
     there = client.finished(client.submit(resource=resource, sites=sites, **order), 120)
     here = client.finished(client.submit(resource="mandelbrot", **order), 120)
-    for name in ("image.png", "counts.npy"):
-        if client.content(f"job/{there['id']}/{name}") != client.content(f"job/{here['id']}/{name}"):
+    for name, is_same in (("image.png", are_same), ("counts.npy", operator.eq)):
+        if not is_same(*(client.content(f"job/{job['id']}/{name}") for job in (there, here))):
             raise Failed(f"{name} of {model} differs between {sites} and this machine")
     return there
 
