@@ -161,13 +161,13 @@ def active_leases(node: Node) -> dict[str, InHand]:
 
 
 def keep(report: Mapping[str, Any], active: Mapping[str, InHand], now: datetime) -> None:
-    """Put off the deadlines of those `active` leases that the node says it works on."""
+    """Put off the deadlines of those `active` leases that the node says it works on, unless that was done lately."""
     listed = [str(lease) for lease in report.get("leases", ())]
-    later = now + settings.RRM.lease_minimum
+    later, lately = now + settings.RRM.lease_minimum, settings.RRM.lease_minimum / 5
     # One by one: two rows locked together could wait for somebody who takes leases back in another order.
     for id in sorted(active.keys() & listed):
         lease = active[id]
-        if later - lease.deadline > _resolution() and now - lease.created_at < settings.RRM.lease_longest:
+        if later - lease.deadline > lately and now - lease.created_at < settings.RRM.lease_longest:
             statements.update(Lease, {"pk": lease.pk, "state": LeaseState.ACTIVE}, {"deadline": later})
 
 

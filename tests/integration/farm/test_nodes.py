@@ -86,7 +86,7 @@ def test_no_more_nodes_than_the_resource_and_the_site_allow(farm: Farm) -> None:
         nodes.request_node(farm.resource, None, "test")
     Resource.objects.update(max_nodes=2)
     farm.resource.refresh_from_db()
-    with pytest.raises(StateConflict, match="has its 2 nodes"):
+    with pytest.raises(StateConflict, match="has 2 of at most 2 nodes"):
         nodes.request_node(farm.resource, None, "test")
 
 
@@ -313,10 +313,10 @@ def _until_dead(node: Node) -> None:
     raise AssertionError("the node survived SIGKILL")
 
 
-def test_signs_of_life_are_written_down_once_in_half_a_heartbeat_at_most(farm: Farm) -> None:
+def test_signs_of_life_are_written_down_now_and_then(farm: Farm) -> None:
     farm.submit()
     node, now, half = farm.node(), timezone.now(), settings.RRM.heartbeat.total_seconds() / 2
-    lease = farm.lease(node)
+    fifth, lease = settings.RRM.lease_minimum.total_seconds() / 5, farm.lease(node)
 
     def written(after: float) -> tuple[datetime, datetime]:
         row = Node.objects.get(pk=node.pk)
@@ -326,8 +326,10 @@ def test_signs_of_life_are_written_down_once_in_half_a_heartbeat_at_most(farm: F
         assert seen is not None
         return seen, Lease.objects.get(pk=lease["id"]).deadline
 
-    first = written(2.0)
-    assert first == (now + timedelta(seconds=2), now + timedelta(seconds=2) + settings.RRM.lease_minimum)
-    assert written(1.9 + half) == first
-    later = now + timedelta(seconds=2.1 + half)
-    assert written(2.1 + half) == (later, later + settings.RRM.lease_minimum)
+    first = written(4.0)
+    assert first == (now + timedelta(seconds=4), now + timedelta(seconds=4) + settings.RRM.lease_minimum)
+    assert written(3.9 + half) == first
+    seen = now + timedelta(seconds=4.1 + half)
+    assert written(4.1 + half) == (seen, first[1]), "the lease has four fifths of its time left"
+    later = now + timedelta(seconds=4.1 + fifth)
+    assert written(4.1 + fifth)[1] == later + settings.RRM.lease_minimum
