@@ -2,7 +2,7 @@
 
 A load that fails, for a job or in advance, is no fault of a tile, and of a node only if others can load the model. So
 the range is offered whole, first to nodes that have not tried. Whoever loads the model and delivers a tile of it ends
-all this. After the second quarantine in a row the jobs that wait for the model fail.
+all this. After the second quarantine in a row the jobs that wait for the model fail, unless a node holds it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def tried(load_failures: Iterable[tuple[str, float]], now: datetime) -> list[str
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A failure that was counted, whether it began a quarantine, and whether that is the second in a row."""
+    """A failure that was counted, whether it began a quarantine, and whether that is the second and nobody goes on."""
 
     model: RenderModel
     names: str
@@ -98,7 +98,7 @@ def count(node: Node, model_id: UUID, now: datetime, *, in_advance: bool = False
         return None
     failures = [*counting(model, now), [node.name, now.timestamp()]]
     is_enough = _is_enough(failures, node)
-    is_second = is_enough and not in_advance and model.quarantined_until is not None
+    is_second = is_enough and not in_advance and model.quarantined_until is not None and not _is_held(model)
     model.load_failures = failures
     if is_enough:
         model.quarantined_until = now + settings.RRM.quarantine_period
@@ -153,6 +153,10 @@ def _clear(model: RenderModel) -> bool:
     marked = RenderModel.objects.filter(pk=model.pk).exclude(load_failures=[], quarantined_until=None)
     model.load_failures, model.quarantined_until = [], None
     return bool(marked.update(load_failures=[], quarantined_until=None))
+
+
+def _is_held(model: RenderModel) -> bool:
+    return HeldModel.objects.filter(model=model, loading=False, node__state__in=NODE_WORKING).exists()
 
 
 def _is_enough(failures: list[list[object]], node: Node) -> bool:

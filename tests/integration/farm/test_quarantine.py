@@ -193,6 +193,23 @@ def test_after_the_second_quarantine_in_a_row_the_jobs_fail(farm: Farm) -> None:
     assert quarantine.is_in_force(model(), timezone.now())
 
 
+def test_after_the_second_quarantine_in_a_row_a_node_that_holds_the_model_still_goes_on(farm: Farm) -> None:
+    job = farm.submit(width=256, height=256)
+    holder = farm.node(cores=1)
+    farm.deliver(holder, farm.lease(holder))
+    reports.heartbeat(holder, {"models": [model().digest]})
+    Job.objects.update(created_at=timezone.now() - timedelta(hours=1))
+    RenderModel.objects.update(load_seconds=0.01)
+    for _ in range(2):
+        RenderModel.objects.filter(quarantined_until__isnull=False).update(quarantined_until=timezone.now())
+        three_failures(farm)
+
+    farm.work_off(holder)
+
+    job.refresh_from_db()
+    assert job.state == JobState.COMPOSING
+
+
 def test_an_operator_lifts_a_quarantine(farm: Farm) -> None:
     job = farm.submit()
     three_failures(farm)
