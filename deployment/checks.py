@@ -110,10 +110,10 @@ def steps() -> list[Step]:
         Step("migrations", (*MANAGE, "makemigrations", "--check", "--dry-run")),
         Step("deploy", (*MANAGE, "check", "--deploy", "--fail-level", "WARNING"), PRODUCTION),
         Step("schema", (*MANAGE, "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull)),
+        pytest_step("integration-postgresql", "tests/integration", postgresql=True),  # takes as long as what follows
         Step("types", (PYTHON, "-m", "mypy")),
         pytest_step("unit", "tests/unit", "-tests/unit/domain", measured=everywhere),
         pytest_step("domain", "tests/unit/domain", measured=("--source=rrm.domain",)),
-        pytest_step("integration-postgresql", "tests/integration", postgresql=True),
         # What is asked of the API is asked of PostgreSQL above, and of SQLite by services with browsers and nodes.
         pytest_step("integration-sqlite", *(["tests/integration"] if THOROUGH else _OF_DATABASES), measured=everywhere),
         pytest_step("cluster", "tests/cluster", lane=SITES),

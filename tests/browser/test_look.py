@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.acceptance.stack import Stack
 from tests.browser.conftest import OpenPage
 from tests.browser.watching import text, until
+from tests.thoroughness import THOROUGH
 
 # Contrast of each visible text with what lies behind it (WCAG 2.2, 1.4.3), as [ratio, size in px, text].
 CONTRASTS = """() => {
@@ -51,8 +52,12 @@ def settled(page: Page) -> None:
     page.wait_for_timeout(300)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 1000, 360])
+SCREENS = [(width, scheme) for width in (1440, 1000, 360) for scheme in ("light", "dark")]
+# Each width and each theme once: colours do not depend on the width.
+LOOKS = SCREENS if THOROUGH else [(1440, "light"), (1000, "dark"), (360, "light")]
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
 @pytest.mark.parametrize("kind", ["dashboard", "job"])
 def test_every_text_is_legible_and_nothing_is_cut(
     open_page: OpenPage, burst: dict[str, Any], artefacts: Path, scheme: str, width: int, kind: str
