@@ -122,15 +122,16 @@ def test_the_memory_of_a_node_is_level_over_many_users(stack: Stack, client: Cli
     assert memory[-1] - memory[20] < 24 * MEBIBYTE, memory
 
 
-USES = tries("SESSIONS", 48, 200)
+ROUNDS = tries("SESSION_ROUNDS", 3, 4)
+USES = tries("SESSIONS", 30, 200)
 
 
 def test_nothing_is_left_of_sessions_however_they_end(stack: Stack, client: Client) -> None:
     chance = random.Random(5)
     memory = []
     with ThreadPoolExecutor(4) as pool:
-        for _ in range(4):
-            list(pool.map(lambda seed: use(stack, seed), [chance.random() for _ in range(USES // 4)]))
+        for _ in range(ROUNDS):
+            list(pool.map(lambda seed: use(stack, seed), [chance.random() for _ in range(USES // ROUNDS)]))
             settled(client)
             memory.append(resident(stack, "web"))
     assert client.get("session/?state=READY&state=PENDING")["results"] == []

@@ -19,7 +19,8 @@ from tests.cluster.sites import clear, register
 from tests.thoroughness import tries
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
-USES = tries("SESSIONS", 40, 200)
+ROUNDS = tries("SESSION_ROUNDS", 3, 4)
+USES = tries("SESSIONS", 24, 200)
 NODES = 3
 POOL = 16  # threads for the database, which are made when there is something for them to do
 MEBIBYTE = 2**20
@@ -99,8 +100,8 @@ def test_nothing_is_left_of_sessions_at_a_host_however_they_end(
     chance, memory, seen = random.Random(6), [], []
     began = time.monotonic()
     with ThreadPoolExecutor(2 * NODES) as pool:
-        for _ in range(4):
-            list(pool.map(lambda seed: use(stack, seed, "far"), [chance.random() for _ in range(USES // 4)]))
+        for _ in range(ROUNDS):
+            list(pool.map(lambda seed: use(stack, seed, "far"), [chance.random() for _ in range(USES // ROUNDS)]))
             settled(client)
             client.until(lambda: connections(client), lambda count: count == 0)
             memory.append(resident(stack, "web"))
