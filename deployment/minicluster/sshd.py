@@ -9,7 +9,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,7 +157,8 @@ def account() -> str:
     if os.geteuid() != 0:
         return pwd.getpwuid(os.geteuid()).pw_name
     # Two test sites may start at once, and who finds the list of accounts locked gives up.
-    with (Path(tempfile.gettempdir()) / f"{ACCOUNT}.lock").open("w") as turn:
+    turn = os.open("/etc", os.O_RDONLY)  # nothing is made that somebody else could have put there before
+    try:
         fcntl.flock(turn, fcntl.LOCK_EX)
         try:
             pwd.getpwnam(ACCOUNT)
@@ -166,6 +166,8 @@ def account() -> str:
             subprocess.run([program("useradd", "passwd"), "-m", "-s", "/bin/bash", ACCOUNT], check=True)
         # A locked account ("!") is refused even to a key when PAM is not used.
         subprocess.run([program("usermod", "passwd"), "-p", "*", ACCOUNT], check=True)
+    finally:
+        os.close(turn)
     return ACCOUNT
 
 

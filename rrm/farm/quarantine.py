@@ -25,6 +25,8 @@ from rrm.farm.transitions import iso, record
 logger = logging.getLogger(__name__)
 
 MOST_FAILURES = 3
+BY_TAKERS = Q(node__state__in=(NodeState.IDLE, NodeState.BUSY), node__reserved_for=None)
+"""Of held models: by nodes that take ranges of jobs."""
 
 
 def in_force(now: datetime, prefix: str = "") -> Q:
@@ -34,8 +36,7 @@ def in_force(now: datetime, prefix: str = "") -> Q:
 
 def out_of_reach(now: datetime, resource: str, site: str) -> Q:
     """Of what has a `job`: what no node at the site may render, as its model is in quarantine and none holds it."""
-    takers = {"node__state__in": (NodeState.IDLE, NodeState.BUSY), "node__reserved_for": None}
-    here = HeldModel.objects.filter(node__resource=resource, node__site=site, **takers)
+    here = HeldModel.objects.filter(BY_TAKERS, node__resource=resource, node__site=site)
     return in_force(now, "job__model__") & Q(~Exists(here.filter(model=OuterRef("job__model"))))
 
 
@@ -156,7 +157,7 @@ def _clear(model: RenderModel) -> bool:
 
 
 def _is_held(model: RenderModel) -> bool:
-    return HeldModel.objects.filter(model=model, loading=False, node__state__in=NODE_WORKING).exists()
+    return HeldModel.objects.filter(BY_TAKERS, model=model, loading=False).exists()
 
 
 def _is_enough(failures: list[list[object]], node: Node) -> bool:

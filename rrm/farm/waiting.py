@@ -180,8 +180,7 @@ def _supply(resources: set[str]) -> Mapping[str, _Supply]:
         supply[resource].nodes[node] = (site, state)
         if state in (NodeState.IDLE, NodeState.BUSY):  # they go on though their site was disabled meanwhile
             supply[resource].sites.add(site)
-    takers = {"node__state__in": (NodeState.IDLE, NodeState.BUSY), "node__reserved_for": None}
-    held = HeldModel.objects.filter(node__resource__in=resources, **takers)
+    held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource__in=resources)
     for node, model, resource in held.values_list("node", "model", "node__resource"):
         supply[resource].holders.setdefault(model, set()).add(node)
     return supply
