@@ -2,8 +2,9 @@
 
 python -m benchmarks scheduling [--json FILE] [--plot FILE.png] [--quick] [--only PART …] [--seeds 3] [--leases 1000]
 
-The parts: points (the load), others (what else may differ), scale (10,000 nodes), day (the autoscaler; its figure goes
-beside the other, as FILE-day.png). `python -m rrm.simulate` does the like for a farm of your own.
+The parts: points (the load), others (what else may differ), ageing (from when on a job ages), snapshot (1,000 nodes
+and jobs at once), scale (10,000 nodes), day (the autoscaler; its figure goes beside the other, as FILE-day.png).
+`python -m rrm.simulate` does the like for a farm of your own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _command
+from benchmarks.deciding import ageing, snapshot
 from rrm.simulate import plots, tables
 from rrm.simulate.dispatch import StreakBound
 from rrm.simulate.engine import Simulation
@@ -25,7 +27,9 @@ from rrm.simulate.scaling import Autoscaler, Supplier, Turn, limits
 from rrm.simulate.tally import Figures, pooled
 from rrm.simulate.workload import Workload
 
-PARTS = ("points", "others", "scale", "day")
+PARTS = ("points", "others", "ageing", "snapshot", "scale", "day")
+_SNAPSHOT = 1000
+_AGEING_RUNS = 10
 BASE = Workload()
 OTHERS: tuple[tuple[str, Workload, tuple[str, ...]], ...] = (
     ("load .1", replace(BASE, rho=0.1), ("k16", "least")),
@@ -94,6 +98,20 @@ def scale(leases: int, nodes: int) -> dict[str, Any]:
     return found
 
 
+def aged(seeds: int, jobs: int) -> dict[str, Any]:
+    """The rule beside simpler ones."""
+    found = ageing.measure(seeds, jobs)
+    ageing.show(found)
+    return dict(found)
+
+
+def snapped(size: int) -> dict[str, Any]:
+    """How long every node of a farm has to wait for its answer, if all ask at once."""
+    found = snapshot.measure(size)
+    snapshot.show(size, found)
+    return dict(found)
+
+
 def day(jobs: int) -> tuple[Figures, list[Turn]]:
     """The autoscaler over a day and a night: up to 40 nodes that queue for two minutes and boot for one and a half."""
     orders = Workload(0.3, jobs, {"here": 40}, arrivals="diurnal", seconds=60)
@@ -123,6 +141,8 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     parts: dict[str, Callable[[], Any]] = {
         "points": lambda: _drawn(points(seeds, jobs, rhos), given.plot),
         "others": lambda: {label: [row.as_dict() for row in rows] for label, rows in others(seeds, jobs).items()},
+        "ageing": lambda: aged(1 if given.quick else _AGEING_RUNS, jobs),
+        "snapshot": lambda: snapped(_SNAPSHOT),
         "scale": lambda: scale(20_000 if given.quick else given.leases, 100 if given.quick else 10_000),
         "day": lambda: _day(1000 if given.quick else 20_000, given.plot),
     }

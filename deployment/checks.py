@@ -48,6 +48,7 @@ _KILL = "tests/acceptance/test_kill.py"
 _TROUBLES = [
     f"tests/acceptance/test_{name}.py" for name in ("start_and_stop", "faults", "outages", "production_services")
 ]
+_LIVES = {} if THOROUGH else {"STATEFUL_EXAMPLES": "4"}  # on each database half as many as when asked for alone
 _LEAST_COVERED = 97  # per cent of lines and branches of rrm.domain
 
 
@@ -110,12 +111,18 @@ def steps() -> list[Step]:
         Step("migrations", (*MANAGE, "makemigrations", "--check", "--dry-run")),
         Step("deploy", (*MANAGE, "check", "--deploy", "--fail-level", "WARNING"), PRODUCTION),
         Step("schema", (*MANAGE, "spectacular", "--validate", "--fail-on-warn", "--file", os.devnull)),
-        pytest_step("integration-postgresql", "tests/integration", postgresql=True),  # takes as long as what follows
+        # Takes as long as what follows.
+        pytest_step("integration-postgresql", "tests/integration", environment=_LIVES, postgresql=True),
         Step("types", (PYTHON, "-m", "mypy")),
         pytest_step("unit", "tests/unit", "-tests/unit/domain", measured=everywhere),
         pytest_step("domain", "tests/unit/domain", measured=("--source=rrm.domain",)),
         # What is asked of the API is asked of PostgreSQL above, and of SQLite by services with browsers and nodes.
-        pytest_step("integration-sqlite", *(["tests/integration"] if THOROUGH else _OF_DATABASES), measured=everywhere),
+        pytest_step(
+            "integration-sqlite",
+            *(["tests/integration"] if THOROUGH else _OF_DATABASES),
+            environment=_LIVES,
+            measured=everywhere,
+        ),
         pytest_step("cluster", "tests/cluster", lane=SITES),
         pytest_step("contracts", "tests/contracts", "tests/gateway", measured=everywhere, lane=SITES),
         pytest_step("browser", "tests/browser", lane=SITES),

@@ -162,7 +162,9 @@ class Agent:
 
     def _heartbeat_loop(self) -> None:
         while not self._over.wait(self._heartbeat):
-            answer = self._client.heartbeat(self._in_hand(), self._models.digests(), self._identity.cores)
+            answer = self._client.heartbeat(
+                self._in_hand(), self._models.digests(), self._identity.cores, unloaded=self._preloading.failures()
+            )
             for lease_id in answer.get("revoked", ()):
                 if self._renderer.abandon(lease_id) or self._forget(lease_id):
                     log.info("lease %s was taken back", lease_id)

@@ -152,12 +152,22 @@ class ManagerClient:
         return registration
 
     def heartbeat(
-        self, leases: Iterable[str], models: Iterable[str], cores: int, problem: str | None = None
+        self,
+        leases: Iterable[str],
+        models: Iterable[str],
+        cores: int,
+        problem: str | None = None,
+        unloaded: Iterable[str] = (),
     ) -> dict[str, Any]:
-        """Say that the node lives, and what ails it where that is news; answers {"command", "revoked", "pinned"}."""
+        """Say that the node lives, and what ails it where that is news; answers {"command", "revoked", "pinned"}.
+
+        `unloaded` as in `lease`: told by whichever call comes first.
+        """
         body: dict[str, Any] = {"leases": [*leases], "models": [*models], "cores": cores}
         if problem is not None:
             body["problem"] = problem[:LONGEST_PROBLEM]
+        if unloaded:
+            body["unloaded"] = [*unloaded]
         return self._call("POST", "heartbeat", json=body)
 
     def lease(

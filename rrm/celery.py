@@ -15,6 +15,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rrm.settings")
 
 from rrm.settings import RRM
 
+_WEEK = 7 * 86400
+
 app = Celery("rrm", broker=RRM.broker_url, backend=None)
 app.conf.update(
     task_ignore_result=True,
@@ -25,8 +27,9 @@ app.conf.update(
     # Of all tasks but composing, which is as long as the picture is large and ends when it stands still. Pools of
     # threads have no limits; what is done there is bounded by the deadlines of its SSH commands.
     task_soft_time_limit=45,
-    task_time_limit=60,
-    task_annotations={"rrm.compose": {"soft_time_limit": None, "time_limit": None}},
+    task_time_limit=55,
+    # A week stands for no limit: where a task has none, those of its worker hold, which are the above.
+    task_annotations={"rrm.compose": {"soft_time_limit": _WEEK, "time_limit": _WEEK}},
     worker_prefetch_multiplier=1,
     worker_hijack_root_logger=False,
     worker_cancel_long_running_tasks_on_connection_loss=True,

@@ -10,15 +10,27 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from rrm import spelling
+
 _SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes on Linux, 104 elsewhere (unix(7))
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+")
+_SPELLED: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    "REDIS_URL": (spelling.is_broker, "an address like redis://host:6379/0 or rediss://:password@host:6379/0"),
+    "RRM_MANAGER_URL": (spelling.is_service, "an address like https://rrm.example.org"),
+    "RRM_TRUSTED_ORIGINS": (spelling.is_origin, "origins like https://rrm.example.org, without a path"),
+    "RRM_OPERATORS": (spelling.is_mailbox, "mail addresses like operator@example.org"),
+    "RRM_MAIL_SERVER": (spelling.is_mail_server, "a host, perhaps with a port, like mail.example.org:25"),
+    "RRM_MAIL_FROM": (spelling.is_sender, "a mail address like rrm@example.org"),
+}
+_SEVERAL = {"RRM_TRUSTED_ORIGINS", "RRM_OPERATORS"}
+_SECRET = {"REDIS_URL"}  # there may be a password in it
 _NEEDED_IN_PRODUCTION = {
     "RRM_ALLOWED_HOSTS": "the public host in production",
     "DATABASE_URL": "the database in production, as in postgres://user:password@host:5432/rrm",
@@ -105,8 +117,7 @@ class RrmConfig:
     @property
     def mail_host(self) -> tuple[str, int]:
         """The mail server's name and port."""
-        host, _, port = self.mail_server.partition(":")
-        return host, int(port) if port.isdecimal() else 25
+        return spelling.mail_server(self.mail_server)
 
     @property
     def installation(self) -> str:
@@ -117,6 +128,7 @@ class RrmConfig:
     def from_environ(cls, environ: Mapping[str, str]) -> RrmConfig:
         """Read and check every variable. Raises ConfigError with the variable's name."""
         read = _Reader(environ)
+        read.check_spelling()
         service = _service(read)
         embedded = service["mode"] == "embedded"
         config = cls(**service, **_durations(read, embedded=embedded), **_limits(read), **_v1(read, service))
@@ -218,6 +230,15 @@ class _Reader:
     def words(self, name: str, default: str) -> tuple[str, ...]:
         return tuple(self.text(name, default).replace(",", " ").split())
 
+    def check_spelling(self) -> None:
+        """See that what is an address, of a kind, is written as one."""
+        for name, (is_one, what) in _SPELLED.items():
+            values = self.words(name, "") if name in _SEVERAL else [self.text(name, "")]
+            for value in values:
+                if value and not is_one(value):
+                    found = "what it is" if name in _SECRET else repr(value)
+                    raise ConfigError(f"{name} must be {what}, not {found}")
+
     def flag(self, name: str, *, is_on: bool = False) -> bool:
         return self.choice(name, "1" if is_on else "0", ("0", "1", "false", "true")) in {"1", "true"}
 
@@ -287,7 +308,14 @@ def _kept_secret(path: Path) -> str:
 
 def database_settings(url: str) -> dict[str, object]:
     """Django's DATABASES entry for sqlite:///path or postgres://user:password@host:port/name?option=value."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = str(parts.port or "")
+    except ValueError:  # the message would quote a part of it, which may be one of the password
+        raise ConfigError(
+            "DATABASE_URL cannot be taken apart: write it as postgres://user:password@host:5432/rrm, and /, ?, # and @ "
+            "within the password as %2F, %3F, %23 and %40"
+        ) from None
     if parts.scheme == "sqlite":
         return _sqlite(unquote(parts.path.removeprefix("/")))
     if parts.scheme in {"postgres", "postgresql"}:
@@ -298,7 +326,7 @@ def database_settings(url: str) -> dict[str, object]:
             "USER": unquote(parts.username or ""),
             "PASSWORD": unquote(parts.password or ""),
             "HOST": options.pop("host", parts.hostname or ""),
-            "PORT": str(options.pop("port", "") or parts.port or ""),
+            "PORT": str(options.pop("port", "") or port),
             # A request may run on any thread of the ASGI server; only a pool re-uses connections across threads.
             "OPTIONS": {"pool": {"min_size": 1, "max_size": 16, "timeout": 20}, **options},
         }

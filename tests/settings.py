@@ -24,3 +24,6 @@ if "sqlite" in str(DATABASES["default"]["ENGINE"]):
 
 # Logging in is not what most tests are about.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+# Every client of a test has middleware of its own, which would look at all static files once more.
+WHITENOISE_AUTOREFRESH = True

@@ -11,6 +11,8 @@ from django.db import models
 from django.utils.dateparse import parse_datetime
 from rest_framework import serializers
 
+from rrm.domain import capabilities
+
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _NO_SUCH_FIELD = "There is no such field."
 _NOT_SETTABLE = "This field cannot be set."
@@ -98,6 +100,18 @@ class Slug(Text):
         if not _SLUG.fullmatch(text):
             self.fail("slug")
         return text
+
+
+class Tags(serializers.ListField):
+    """Capabilities, answered in order and each once."""
+
+    child = Text()
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        try:
+            return capabilities.parse(data)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from None
 
 
 class Instant(serializers.DateTimeField):

@@ -37,6 +37,8 @@ class NodeFacts:
     """When its site will end it."""
     works_for: frozenset[str] = frozenset()
     """The owners of the leases it has."""
+    hardware: str = ""
+    """Its class of machines: what a job costs is said of one class."""
     rank: int = 0
     """The place of its site in the resource's order of preference; 0 is the first."""
     free_since: datetime | None = None
@@ -50,6 +52,7 @@ class Kind(NamedTuple):
     sites: frozenset[str] | None
     pressed: bool
     is_light: bool
+    is_loadable: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class JobFacts:
     @property
     def kind(self) -> Kind:
         pressed = self.pressed and self.deadline is not None
-        return Kind(self.owner, self.sites, pressed, self.is_light)
+        return Kind(self.owner, self.sites, pressed, self.is_light, self.is_loadable)
 
     @property
     def is_light(self) -> bool:
@@ -132,6 +135,9 @@ class Holders:
         sites = self.by_model.get((job.resource, job.model))
         if not sites:
             return 0, 0.0
+        if len(sites) == 1 and job.sites is None:
+            [facts] = sites.values()
+            return facts
         able = [facts for site, facts in sites.items() if job.sites is None or site in job.sites]
         if len(able) == 1:
             return able[0]

@@ -7,16 +7,30 @@ ring that processes would have to share.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 QUANTUM = 10.0
 """Node-seconds of an owner of weight 1 in one round."""
+MOST_CHARGED = 1e15
+"""More node-seconds than anybody could have had: a charge of so many, or one that is no number, counts as none."""
+
+
+def sound(charged: float) -> float:
+    """A charge that can be reckoned with."""
+    return charged if abs(charged) < MOST_CHARGED else 0.0
 
 
 def round_of(charged: float, weight: float = 1.0, quantum: float = QUANTUM) -> int:
     """The round of an owner who was charged so many node-seconds."""
-    return int(charged / (weight * quantum))
+    rounds = sound(charged) / (weight * quantum)
+    return int(rounds) if math.isfinite(rounds) else 0
+
+
+def reweighed(charged: float, old: float, new: float) -> float:
+    """The charge that leaves somebody with another weight in the same round."""
+    return sound(sound(charged) / old * new)
 
 
 def entry_charge(charged: float, weight: float, active: Collection[tuple[float, float]]) -> float:
@@ -24,8 +38,8 @@ def entry_charge(charged: float, weight: float, active: Collection[tuple[float, 
 
     That is at least the lowest of what the others were charged, by weight.
     """
-    floor = min((other / heft for other, heft in active), default=0.0)
-    return max(charged, floor * weight)
+    floor = min((sound(other) / heft for other, heft in active), default=0.0)
+    return sound(max(sound(charged), floor * weight))
 
 
 @dataclass

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rrm.domain import tiling
+from rrm.domain import capabilities, tiling
 from rrm.errors import Invalid
 
 OUTPUTS = ("png", "counts", "smooth")
@@ -30,7 +30,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Order:
-    """An accepted order; what the database must still confirm are `resource`, `model` and `site_ids`."""
+    """An accepted order; the database must still confirm `resource`, `model`, `site_ids` and `requires`."""
 
     name: str
     resource: str | None
@@ -46,6 +46,7 @@ class Order:
     priority: str
     site_policy: str
     site_ids: tuple[str, ...]
+    requires: tuple[str, ...]
     deadline: datetime | None
 
 
@@ -244,6 +245,13 @@ def _site_ids(value: object) -> tuple[str, ...]:
     return found
 
 
+def _requires(value: object) -> tuple[str, ...]:
+    try:
+        return tuple(capabilities.parse([] if value is None else value))
+    except ValueError as error:
+        raise _Refused(str(error)) from None
+
+
 def _deadline(value: object) -> datetime | None:
     if value is None:
         return None
@@ -276,6 +284,7 @@ _READERS: dict[str, Callable[[object], Any]] = {
     "adaptive": _claim,
     "priority": priority,
     "sites": _sites,
+    "requires": _requires,
     "deadline": _deadline,
     "callback_url": _nothing,
 }

@@ -138,13 +138,14 @@ class QueuesOfClass:
         return found
 
     def cold(self, asking: Asking, before: Turn | None = None) -> Iterator[Queue]:
-        """The queues of models that the node lacks, the one whose turn is next first.
+        """The queues of models that the node lacks and may load, the one whose turn is next first.
 
         With `before` only light ones whose turn is before that: what a node looks at that has a warm job and a streak.
         """
-        seen = set(asking.node.held)
-        able = [kind for kind in self.heads if (before is None or kind.is_light) and asking.may_take(kind)]
+        loadable = [kind for kind in self.heads if kind.is_loadable and (before is None or kind.is_light)]
+        able = [kind for kind in loadable if asking.may_take(kind)]
         in_turn = [_in_turn(self.heads[kind], kind, asking) for kind in able]
+        seen = set(asking.node.held)
         for turn, model in in_turn[0] if len(in_turn) == 1 else heapq.merge(*in_turn):
             if before is not None and turn > before:
                 return
@@ -157,7 +158,7 @@ class QueuesOfClass:
                 queue = Queue(lane.jobs[turn[3]], turn, lane.seconds, self.served.get(model))
             else:
                 queue = self.queue(model, asking)
-            if queue is not None:
+            if queue is not None and queue.head.is_loadable:
                 yield queue
 
     def replace_head(self, kind: Kind, model: str, old: Entry | None, new: Entry | None) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from rrm.domain.capabilities import listed
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -18,12 +20,18 @@ class Waiting:
     bound_to: frozenset[str] = frozenset()
     """The sites that its tiles must be rendered at; empty: any."""
     sites: frozenset[str] = frozenset()
+    unmet: Sequence[str] = ()
+    """What it requires, where none of the sites that could run nodes for it has all of that."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """Of sites that cannot be used at present."""
     starting: int = 0
     working: int = 0
     free: int = 0
     """Of those at work, how many are idle."""
+    booked: int = 0
+    """Of those at work, how many are booked for sessions."""
+    most: int | None = None
+    """How many nodes the resource may have, if it has as many."""
     holders: int = 0
     free_holders: int = 0
     holder_seconds: float = 0.0
@@ -51,7 +59,12 @@ def why(waiting: Waiting) -> str:
     """The first reason that applies, and whether the job is late."""
     said = _applying(waiting)[1]
     late = how_late(waiting.deadline, waiting.now)
-    return f"{said} {late}" if late else said
+    return f"{_sentence(said)} {late}" if late else said
+
+
+def _sentence(text: str) -> str:
+    """What others said, so that something may follow it."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def why_many(first: Sequence[Waiting], total: int) -> str:
@@ -79,6 +92,16 @@ def how_late(deadline: datetime | None, now: datetime) -> str:
 
 def _disabled(case: Waiting) -> str:
     return "" if case.enabled else f"The resource {case.resource} is disabled."
+
+
+def _unmet(case: Waiting) -> str:
+    if not case.unmet:
+        return ""
+    tags = listed(case.unmet)
+    if not case.bound_to:
+        return f"No site of {case.resource} where a node may run offers {tags}."
+    where = sorted(case.bound_to)
+    return f"{listed(where)} {'does' if len(where) == 1 else 'do'} not offer {tags}."
 
 
 def _no_site(case: Waiting) -> str:
@@ -119,15 +142,17 @@ def _no_node(case: Waiting) -> str:
         return " ".join(problems)
     if case.starting:
         return f"{_nodes(case.starting)} of {case.resource} {_be(case.starting)} starting."
-    return " ".join(filter(None, [_start(case), *case.blocked]))
+    return " ".join(map(_sentence, [_start(case), *case.blocked])) if case.blocked else _start(case)
 
 
 def _start(case: Waiting) -> str:
-    if case.retry_at is not None and case.retry_at > case.now:
-        failed = f"{case.failures} start{'' if case.failures == 1 else 's'} in a row failed; " if case.failures else ""
-        told = f" {case.launching}" if case.launching else ""
-        return f"No node of {case.resource} runs: {failed}the next is tried in {_span(case.retry_at - case.now)}.{told}"
-    return case.launching or f"No node of {case.resource} is running there; one will be started."
+    waits = case.retry_at is not None and case.retry_at > case.now
+    if case.retry_at is None or not (waits or case.failures):
+        return case.launching or f"No node of {case.resource} is running there; one will be started."
+    times = "the last start failed; " if case.failures == 1 else f"{case.failures} starts in a row failed; "
+    due = f"is tried in {_span(case.retry_at - case.now)}" if waits else "is about to be tried"
+    told = f" {case.launching}" if case.launching else ""
+    return f"No node of {case.resource} runs: {times if case.failures else ''}the next {due}.{told}"
 
 
 def _free(case: Waiting) -> str:
@@ -150,8 +175,19 @@ def _busy(case: Waiting) -> str:
         f"{_jobs(case.before)} whose turn comes first" if case.before else "",
     ]
     behind = " and ".join(filter(None, ahead))
-    busy = f"{all_of} of {case.resource} that may take it {_be(case.working)} busy"
-    return f"{busy}; it is behind {behind}." if behind else f"{busy}; it is next."
+    place = f"it is behind {behind}" if behind else "it is next"
+    said = f"{all_of} of {case.resource} that may take it {_be(case.working)} {_what_keeps(case)}; {place}."
+    return said if case.most is None else f"{said} {case.resource} may have {_nodes(case.most)} at most."
+
+
+def _what_keeps(case: Waiting) -> str:
+    """What nodes that are not free do."""
+    if not case.booked:
+        return "busy"
+    session = "a session" if case.booked == 1 else "sessions"
+    return (
+        f"booked for {session}" if case.booked == case.working else f"busy, {case.booked} of them booked for {session}"
+    )
 
 
 def _which_node(case: Waiting) -> str:
@@ -168,6 +204,7 @@ def _which_free(case: Waiting) -> str:
 _Rule = Callable[[Waiting], str]
 _WAITS_FOR: Mapping[_Rule, _Rule] = {
     _disabled: lambda _: "a resource that is disabled",
+    _unmet: lambda _: "a site that can do what they require",
     _no_site: lambda _: "a site where a node may run",
     _at_limit: lambda _: "a node that a quota allows",
     _quarantined: lambda _: "a model that nodes could not load",

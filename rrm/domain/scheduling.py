@@ -53,7 +53,7 @@ class Policy:
     heads: int = 24
     """How many cold models that the node may load to look at, those first whose turn is next."""
     looks: int = 240
-    """How many to look at in all, with those that it may not load or that are left to others."""
+    """How many to look at in all, with those that are left to others."""
     soon_seconds: float = 2.0
     """Free nodes of sites that come first get what they can begin and end within this time."""
     spill_seconds: float = 3.0
@@ -139,7 +139,7 @@ class _Market(NamedTuple):
         if heavy.longest < waiting.least_load:
             return None
         for queue in islice(waiting.cold(self.asking), self.policy.looks):
-            if not queue.head.is_loadable or (may_be_left and self.is_left_to_others(queue)):
+            if may_be_left and self.is_left_to_others(queue):
                 continue
             choice = self._light(queue, warm) if queue.head.is_light else heavy.look_at(queue)
             heads -= 1
@@ -150,7 +150,7 @@ class _Market(NamedTuple):
     def _first_light(self, waiting: QueuesOfClass, warm: Queue) -> Choice | None:
         """What is as good as held and comes before `warm`."""
         for queue in islice(waiting.cold(self.asking, warm.turn), self.policy.looks):
-            if not queue.head.is_loadable or self.is_left_to_others(queue):
+            if self.is_left_to_others(queue):
                 continue
             choice = self._light(queue, warm)
             if choice is not None:

@@ -16,7 +16,7 @@ from rrm.farm import booking, copies, market, preloading, reports
 from rrm.farm.models import Node, Session
 
 _COLUMNS = (
-    *("name", "resource_id", "site_id", "state", "streak", "streak_since", "idle_since", "ends_at"),
+    *("name", "resource_id", "site_id", "state", "streak", "streak_since", "idle_since", "ends_at", "cores"),
     *("reserved_for", "address"),
 )
 

@@ -25,9 +25,9 @@ from rrm.domain import facts, tiling
 from rrm.domain.scheduling import Reason
 from rrm.domain.states import JOB_OFFERED, LeaseState, NodeState
 from rrm.errors import StateConflict
-from rrm.farm import crowd, loading, quarantine, quotas, wakeups
+from rrm.farm import crowd, eligible, loading, quarantine, quotas, wakeups
 from rrm.farm.kept import Kept
-from rrm.farm.models import HeldModel, Job, Lease, Node
+from rrm.farm.models import HeldModel, Job, Lease, Node, Site
 from rrm.farm.transitions import CHANGED, advance
 
 _LEAST = timedelta(seconds=5)
@@ -83,7 +83,7 @@ def _running(resource: str, site: str, now: datetime) -> QuerySet[Lease]:
     return (
         Lease.objects.filter(
             Q(share__site=None) | Q(share__site=site),
-            Q(job__site_index="") | Q(job__site_index__contains=f"|{site}|"),
+            eligible.at(Site.objects.get(pk=site)),
             ~Exists(same.filter(state=LeaseState.ACTIVE, is_copy=True)),
             state=LeaseState.ACTIVE,
             is_copy=False,

@@ -18,10 +18,10 @@ from django.core.exceptions import ObjectDoesNotExist
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from rrm.domain import tiling
+from rrm.domain import capabilities, tiling
 from rrm.domain.states import NODE_WORKING, JobState, LeaseState
 from rrm.errors import BadBundle, NotFound, StaleLease, StateConflict, TooLarge
-from rrm.farm import blaming, estimates, fairness, jobs, loading, quarantine, ranges, reports, statements
+from rrm.farm import blaming, eligible, estimates, fairness, jobs, loading, quarantine, ranges, reports, statements
 from rrm.farm.models import HeldModel, Job, Lease, Node
 from rrm.farm.transitions import advance, iso, record
 from rrm.results.checks import Expected, check
@@ -232,7 +232,8 @@ def _is_hopeless(lease: Lease, node: Node) -> bool:
         return True
     sites = [lease.share.site_id] if lease.share.site_id else lease.job.site_ids
     working = Node.objects.filter(resource=node.resource_id, state__in=NODE_WORKING)
-    able = [other for other in working if other.takes_ranges and (not sites or other.site_id in sites)]
+    bound_to = capabilities.able(sites, lease.job.requires, eligible.offers().get(node.resource_id, {}))
+    able = [other for other in working if other.takes_ranges and (bound_to is None or other.site_id in bound_to)]
     others = [other for other in able if other.name not in blamed]
     return not others and times >= MAX_FAILURES
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -30,7 +30,8 @@ _Known = Mapping[UUID, Mapping[str, tuple[float | None, float | None]]]
 class Estimates:
     """What is known of some models. What a class of machines has not measured is taken from others.
 
-    In this order: the mean of those that measured the model, the median of its renderer's models, a constant.
+    In this order: the mean of the classes at its site that measured the model, that of all classes, the median of the
+    renderer's models, a constant.
     """
 
     known: _Known
@@ -45,18 +46,21 @@ class Estimates:
 
     def _one(self, which: Literal[0, 1], model: UUID, hardware: str | None) -> float:
         rows = self.known.get(model, {})
-        own = rows.get(hardware, (None, None))[which] if hardware else None
-        if own is not None:
-            return own
-        others = [row[which] for row in rows.values()]
-        measured = [seconds for seconds in others if seconds is not None]
-        if measured:
-            return sum(measured) / len(measured)
+        measured = {name: seconds for name, row in rows.items() if (seconds := row[which]) is not None}
+        if hardware in measured:
+            return measured[hardware]
+        near = [seconds for name, seconds in measured.items() if hardware and _site(name) == _site(hardware)]
+        if known := near or list(measured.values()):
+            return sum(known) / len(known)
         return self._priors[self.renderers.get(model, "")][which]
 
     @cached_property
     def _priors(self) -> Mapping[str, tuple[float, float]]:
         return _Priors()
+
+
+def _site(hardware: str) -> str:
+    return hardware.rpartition("/")[0]
 
 
 class _Priors(dict[str, tuple[float, float]]):
@@ -70,6 +74,11 @@ class _Priors(dict[str, tuple[float, float]]):
             _median((row[1] for row in rows), PRIOR_LOAD_SECONDS),
         )
         return self[renderer]
+
+
+def machines_at(sites: Collection[str] | None) -> str | None:
+    """The machines whose measurements count where work may be done at these sites; None: all."""
+    return f"{next(iter(sites))}/" if sites and len(sites) == 1 else None
 
 
 def _median(values: Iterable[float | None], otherwise: float) -> float:

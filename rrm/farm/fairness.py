@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from django.conf import settings
-from django.db.models import Count, F
+from django.db.models import Case, Count, F, When
 
-from rrm.domain.fairness import entry_charge, round_of
+from rrm.domain.fairness import MOST_CHARGED, entry_charge, round_of, sound
 from rrm.domain.states import JOB_FINAL, LeaseState
 from rrm.farm.models import Job, Lease, Quota
 
@@ -29,7 +29,7 @@ def rounds(owners: Collection[int]) -> Mapping[str, int]:
 
 
 def _round(quota: Quota | None, owed: float) -> int:
-    return round_of(quota.charged_seconds + owed, quota.weight) if quota else round_of(owed)
+    return round_of(sound(quota.charged_seconds) + owed, quota.weight) if quota else round_of(owed)
 
 
 def charge(lease: Lease, cores: int) -> None:
@@ -40,8 +40,10 @@ def charge(lease: Lease, cores: int) -> None:
     """
     job = lease.job
     load = 0.0 if lease.warm else job.model.load_seconds or 0.0
-    seconds = lease.render_ms / 1000 / max(cores, 1) + load
-    Quota.objects.filter(owner=job.owner_id).update(charged_seconds=F("charged_seconds") + seconds)
+    seconds = sound(lease.render_ms / 1000 / max(cores, 1) + load)
+    # What is stored and cannot be reckoned with is forgotten. Comparisons with what is no number are false.
+    is_sound = When(charged_seconds__lt=MOST_CHARGED, then=F("charged_seconds") + seconds)
+    Quota.objects.filter(owner=job.owner_id).update(charged_seconds=Case(is_sound, default=seconds))
 
 
 def join(quota: Quota) -> None:

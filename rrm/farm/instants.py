@@ -19,7 +19,7 @@ from rrm.farm.models import HeldModel, Lease, Node, Resource, Site
 SKEW = timedelta(minutes=1)
 """The clocks of the manager's machines differ by less."""
 _OF_NODES = ("requested_at", "state_since", "running_since", "started_at", "idle_since", "last_heartbeat")
-_OF_RESOURCES = ("up_since", "surplus_since")
+_OF_RESOURCES = ("surplus_since",)  # a plan that reads `up_since` sets it right itself: it may lie ahead
 _OF_MODELS = ("loaded_at", "last_used")
 
 

@@ -17,10 +17,10 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
 
-from rrm.domain import coloring, mandelbrot, orders, tiling
+from rrm.domain import capabilities, coloring, mandelbrot, orders, tiling
 from rrm.domain.states import JOB_FINAL, JOB_OFFERED, JobState, LeaseState
 from rrm.errors import IdempotencyMismatch, Invalid, NotFound, StateConflict
-from rrm.farm import catalog, colormaps, fairness, quotas, ranges, statements, wakeups
+from rrm.farm import catalog, colormaps, eligible, fairness, quotas, ranges, statements, wakeups
 from rrm.farm.models import IdempotencyKey, Job, JobShare, Lease, RenderModel, Resource, Site
 from rrm.farm.transitions import advance, record
 from rrm.results.layout import JobFiles
@@ -88,7 +88,7 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
         look = check(lambda: coloring.parse(order.coloring, colormaps.palettes()))
         check(lambda: coloring.check_sampling(look, order.supersample) if look else None)
         resource = check(lambda: resource_for(order.resource))
-        sites = check(lambda: _sites(order.site_ids, resource)) or []
+        sites = check(lambda: _sites(order, resource)) or []
         model = check(lambda: _render_model(order))
         view = check(lambda: mandelbrot.geometry(model.params, order.width, order.height).as_dict()) if model else None
         if look and model and view:
@@ -113,12 +113,20 @@ def _draft(owner: User, body: object) -> tuple[Job, list[JobShare]]:
         supersample=order.supersample,
         adaptive=order.adaptive,
         priority=order.priority,
-        site_policy=order.site_policy,
-        site_ids=[site.pk for site in sites],
-        site_index="".join(f"|{site.pk}" for site in sites) + "|" if sites else "",
+        **_where(order, sites),
         deadline=order.deadline,
     )
     return draft, _shares(draft, sites)
+
+
+def _where(order: orders.Order, sites: Sequence[Site]) -> dict[str, Any]:
+    """The fields of a job that say where it may be rendered."""
+    return {
+        "site_policy": order.site_policy,
+        "site_ids": [site.pk for site in sites],
+        "site_index": "".join(f"|{site.pk}" for site in sites) + "|" if sites else "",
+        "requires_index": capabilities.index(order.requires),
+    }
 
 
 def _order(body: object, limits: orders.Limits) -> orders.Order:
@@ -165,14 +173,17 @@ def resource_for(wanted: str | None) -> Resource:
     return resource
 
 
-def _sites(wanted: Sequence[str], resource: Resource | None) -> list[Site]:
-    if not wanted or resource is None:
+def _sites(order: orders.Order, resource: Resource | None) -> list[Site]:
+    """The sites that an order names. Raises Invalid for those that cannot render it, and where no site can."""
+    if resource is None or not (order.site_ids or order.requires):
         return []
-    known = {site.pk: site for site in resource.sites.filter(enabled=True)}
-    strangers = [site for site in wanted if site not in known]
+    known = {site.pk: site for site in resource.sites.filter(enabled=True).order_by("placements__position")}
+    strangers = [site for site in order.site_ids if site not in known]
     if strangers:
         raise Invalid("sites", f"The resource {resource.pk!r} has no enabled site {', '.join(strangers)}.")
-    return [known[site] for site in wanted]
+    named = [known[site] for site in order.site_ids]
+    eligible.check(resource, named, list(known.values()), order.requires)
+    return named
 
 
 def _render_model(order: orders.Order) -> RenderModel:

@@ -7,6 +7,7 @@ finds out at its next `fence`: its successor is at work, and what it decided bef
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_TURN = timedelta(seconds=20)
 PAUSE = timedelta(minutes=1)
+_IN_A_ROW = timedelta(seconds=5)  # one process turns again for so long; later the next tick does
 
 
 class TurnLost(Exception):
@@ -42,10 +44,12 @@ class _Turn:
             raise TurnLost(f"The loop {self.name} was taken over.")
         self.until, self.turned = until, now
 
-    def end(self, error: str) -> None:
+    def end(self, error: str) -> bool:
+        """Whether somebody asked for another turn meanwhile."""
         now = timezone.now()
         came_through = {} if error else {"last_finished": now}
-        self._row().update(running_until=None, last_error=error[:500], **_sign(self.turned, now), **came_through)
+        facts = {"running_until": None, "last_error": error[:500], **_sign(self.turned, now), **came_through}
+        return not self._row().filter(again=False).update(**facts) and bool(self._row().update(**facts))
 
     def _row(self) -> QuerySet[Loop]:
         return Loop.objects.filter(name=self.name, running_until=self.until)
@@ -62,30 +66,50 @@ _current: ContextVar[_Turn | None] = ContextVar("turn", default=None)
 
 
 def run(name: str, turn: Callable[[datetime], None]) -> bool:
-    """Run one turn of loop `name`, unless another process is at it; whether it ran.
+    """Run one turn of loop `name`, and another if somebody asks for one meanwhile; whether it ran.
 
-    The turn of a process that died is over after LONGEST_TURN. A turn that raises is recorded and raises.
+    While another process is at it, that one is asked to turn again. The turn of a process that died is over after
+    LONGEST_TURN. A turn that raises is recorded and raises.
     """
-    now = timezone.now()
-    known, _ = Loop.objects.get_or_create(name=name)
-    # An instant that no turn can have set is of a clock that was changed since.
-    free = Q(running_until=None) | Q(running_until__lt=now) | Q(running_until__gt=now + 2 * LONGEST_TURN)
-    own = _Turn(name, now + LONGEST_TURN, now)
-    if not Loop.objects.filter(free, name=name).update(running_until=own.until, **_sign(known.last_turned, now)):
+    began, own = time.monotonic(), _take(name)
+    if own is None:
         return False
-    token, error = _current.set(own), ""
     try:
-        turn(now)
+        while own is not None and _is_wanted_again(own, turn):
+            own = _take(name) if time.monotonic() - began < _IN_A_ROW.total_seconds() else None
     except TurnLost as lost:
         logger.warning("%s; this process leaves it to the other", lost)
         return False
+    return True
+
+
+def _is_wanted_again(own: _Turn, turn: Callable[[datetime], None]) -> bool:
+    """Run the turn; whether somebody asked for another one meanwhile."""
+    token, error, again = _current.set(own), "", False
+    try:
+        turn(own.turned)
     except Exception as problem:
         error = repr(problem)
         raise
     finally:
         _current.reset(token)
-        own.end(error)
-    return True
+        again = own.end(error)
+    return again
+
+
+def _take(name: str) -> _Turn | None:
+    """The turn, or None when another process has it, which is asked for one more then."""
+    now = timezone.now()
+    known, _ = Loop.objects.get_or_create(name=name)
+    # An instant that no turn can have set is of a clock that was changed since.
+    free = Q(running_until=None) | Q(running_until__lt=now) | Q(running_until__gt=now + 2 * LONGEST_TURN)
+    own, row = _Turn(name, now + LONGEST_TURN, now), Loop.objects.filter(name=name)
+    news = {"running_until": own.until, "again": False, **_sign(known.last_turned, now)}
+    if row.filter(free).update(**news):
+        return own
+    if not row.filter(running_until__gte=now).update(again=True) and row.filter(free).update(**news):
+        return own  # it came to its end in between
+    return None
 
 
 def fence() -> None:
@@ -98,7 +122,10 @@ def fence() -> None:
         turn.fence()
 
 
-def has_just_resumed(name: str, now: datetime) -> bool:
-    """Whether the loop turns again since a moment ago, after a pause or a jump of the clock: nobody could be heard."""
+def resumed_at(name: str, now: datetime) -> datetime | None:
+    """Since when the loop turns again if that is a moment ago; who was last heard before may not have been able to be.
+
+    None of a loop that has turned for a while without a pause or a jump of the clock.
+    """
     since = Loop.objects.filter(name=name).values_list("steady_since", flat=True).first()
-    return since is not None and now - since < PAUSE
+    return since if since is not None and now - since < PAUSE else None

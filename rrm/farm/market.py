@@ -8,7 +8,7 @@ at most; if reading takes long, somewhat more. What comes later rings the bell, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -19,15 +19,15 @@ from django.db.models import Case, F, Q, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
-from rrm.domain import scheduling, tiling
+from rrm.domain import capabilities, scheduling, tiling
 from rrm.domain.facts import JobFacts, NodeFacts, is_pressed
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.queues import Queues
 from rrm.domain.states import JOB_OFFERED, JobState
-from rrm.farm import crowd, estimates, fairness, loading, quarantine, quotas, wakeups
+from rrm.farm import crowd, eligible, estimates, fairness, loading, quarantine, quotas, wakeups
 from rrm.farm.crowd import Crowd
 from rrm.farm.kept import Kept
-from rrm.farm.models import JobShare, Node, Site
+from rrm.farm.models import JobShare, Node, ResourceSite, Site
 
 AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
 _CANDIDATES = 2000
@@ -69,6 +69,7 @@ class Columns(NamedTuple):
     adaptive: bool
     preview_scale: int
     site_ids: list[str]
+    requires_index: str
     renderer: str
     load_seconds: float | None
     load_failures: list[tuple[str, float]]
@@ -84,6 +85,8 @@ class OpenJob:
     """A job with tiles that the site's nodes may take."""
 
     row: Columns
+    sites: frozenset[str] | None
+    """Where it may be rendered; None is anywhere."""
     shares: list[OpenShare] = field(default_factory=list)
     is_running: bool = False
 
@@ -97,6 +100,30 @@ class OpenJob:
 
     def share_for(self, node: UUID) -> OpenShare | None:
         return next((share for share in self.shares if share.left > 0 and node not in share.refused), None)
+
+
+class Views:
+    """What waits as each class of machines sees it: to load a model, or to do a lease, takes each its own time."""
+
+    def __init__(self, facts: Callable[[str], dict[str, JobFacts]]) -> None:
+        self._facts = facts
+        self._known: dict[str, tuple[dict[str, JobFacts], Queues]] = {}
+
+    def of(self, hardware: str) -> Queues:
+        if hardware not in self._known:
+            facts = self._facts(hardware)
+            self._known[hardware] = facts, Queues(facts.values())
+        return self._known[hardware][1]
+
+    def claim(self, job: str, seconds: float, now: datetime) -> None:
+        for facts, queues in self._known.values():
+            if job in queues:
+                queues.claim(facts[job], seconds, now)
+
+    def remove(self, job: str) -> None:
+        for facts, queues in self._known.values():
+            if job in queues:
+                queues.remove(facts[job])
 
 
 @dataclass(slots=True)
@@ -114,13 +141,11 @@ class Market:
     has_room: bool
     """Whether the site has room for one more load."""
     now: datetime
-    facts: dict[str, JobFacts] = field(init=False)
-    _queues: Queues = field(init=False)
+    _views: Views = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.facts = {id: self._facts_of(job) for id, job in self.jobs.items()}
-        self._queues = Queues(self.facts.values())
+        self._views = Views(self.facts)
 
     @property
     def full(self) -> frozenset[str]:
@@ -141,6 +166,7 @@ class Market:
             busy_seconds=in_hand * settings.RRM.lease_target.total_seconds(),
             ends_at=node.ends_at,
             works_for=works_for,
+            hardware=node.hardware,
             rank=self.crowd.rank(node.site_id),
             free_since=node.idle_since,
         )
@@ -148,7 +174,8 @@ class Market:
     def choose(self, asking: NodeFacts, now: datetime) -> scheduling.Choice | None:
         """What the node should take, by what is known here."""
         with self._lock:
-            return scheduling.choose(asking, self._queues, self.crowd.holders, now, rounds=self.rounds, full=self.full)
+            queues = self._views.of(asking.hardware)
+            return scheduling.choose(asking, queues, self.crowd.holders, now, rounds=self.rounds, full=self.full)
 
     def taken(
         self, node: Node, job: OpenJob, share: OpenShare, tiles: range, now: datetime, *, is_new: bool, was_idle: bool
@@ -160,12 +187,10 @@ class Market:
             self.crowd.began(node, str(job.row.model_id), now, is_new=is_new)
             if was_idle and job.row.owner_id in self.room:
                 self.room[job.row.owner_id] -= 1
-            if id not in self._queues:
-                return
             if any(other.left > 0 for other in job.shares):
-                self._queues.claim(self.facts[id], len(tiles) * self._tile_seconds(job), now)
+                self._views.claim(id, len(tiles) * self._tile_seconds(job), now)
             else:
-                self._queues.remove(self.facts[id])
+                self._views.remove(id)
 
     def filled(self, job: str) -> None:
         """As many nodes work for the owner of this job as may."""
@@ -185,12 +210,18 @@ class Market:
             self.room = dict(room)
         return is_more
 
-    def _tile_seconds(self, job: OpenJob) -> float:
-        return job.samples * self.costs.pixel_seconds(job.row.model_id)
+    def facts(self, hardware: str) -> dict[str, JobFacts]:
+        """The jobs with tiles to give out, as a class of machines sees them."""
+        jobs = self.jobs.items()
+        return {id: self._facts_of(job, hardware) for id, job in jobs if any(share.left > 0 for share in job.shares)}
 
-    def _facts_of(self, job: OpenJob) -> JobFacts:
+    def _tile_seconds(self, job: OpenJob, hardware: str | None = None) -> float:
+        return job.samples * self.costs.pixel_seconds(job.row.model_id, hardware)
+
+    def _facts_of(self, job: OpenJob, hardware: str) -> JobFacts:
+        """What is left is for whoever may take it; a load, and one lease, is what the asking node would have."""
         row, tile_seconds = job.row, self._tile_seconds(job)
-        bound_to = frozenset(share.site for share in job.shares if share.site) or frozenset(row.site_ids)
+        bound_to = frozenset(share.site for share in job.shares if share.site) or job.sites or frozenset()
         refused = frozenset.intersection(*(share.refused for share in job.shares))
         left = (row.tiles - row.tiles_done) * tile_seconds
         return JobFacts(
@@ -203,8 +234,8 @@ class Market:
             remaining_seconds=sum(share.left for share in job.shares) * tile_seconds,
             sites=bound_to or None,
             served_at=self.crowd.served_at(str(row.model_id)),
-            load_seconds=self.costs.load_seconds(row.model_id),
-            lease_seconds=max(settings.RRM.lease_target.total_seconds(), tile_seconds),
+            load_seconds=self.costs.load_seconds(row.model_id, hardware),
+            lease_seconds=max(settings.RRM.lease_target.total_seconds(), self._tile_seconds(job, hardware)),
             deadline=row.deadline,
             pressed=is_pressed(row.deadline, left, self.crowd.at(*bound_to), self.now),
             refused=frozenset(map(str, refused)),
@@ -222,17 +253,20 @@ class Rehearsal:
 
     def __init__(self, market: Market) -> None:
         self._market = market
-        self._facts = market.facts
         self._room = dict(market.room)
         self._left = {id: sum(share.left for share in job.shares) for id, job in market.jobs.items()}
-        self._queues = Queues(self._facts[id] for id, left in self._left.items() if left > 0)
+        self._views = Views(self._facts)
+
+    def _facts(self, hardware: str) -> dict[str, JobFacts]:
+        return {id: job for id, job in self._market.facts(hardware).items() if self._left[id] > 0}
 
     def takes(self, node: Node, held: Collection[str], now: datetime) -> bool:
         """Whether there is something left that an idle node would take that holds these models."""
         asking = self._market.asking(node, held)
         full = frozenset(str(owner) for owner, left in self._room.items() if left <= 0)
         holders, rounds = self._market.crowd.holders, self._market.rounds
-        choice = scheduling.choose(asking, self._queues, holders, now, rounds=rounds, full=full)
+        queues = self._views.of(asking.hardware)
+        choice = scheduling.choose(asking, queues, holders, now, rounds=rounds, full=full)
         if choice is None:
             return False
         owner = self._market.jobs[choice.job_id].row.owner_id
@@ -240,7 +274,7 @@ class Rehearsal:
             self._room[owner] -= 1
         self._left[choice.job_id] -= 1
         if not self._left[choice.job_id]:
-            self._queues.remove(self._facts[choice.job_id])
+            self._views.remove(choice.job_id)
         return True
 
 
@@ -259,20 +293,26 @@ def _read(place: tuple[str, str]) -> Market:
     resource, site = place
     known, now = crowd.of(resource), timezone.now()
     jobs: dict[str, OpenJob] = {}
-    for row in _open_shares(resource, site, now):
-        job = jobs.setdefault(str(row[6]), OpenJob(Columns._make(row[6:])))
-        job.shares.append(_share(row[:6], job.row, known, now))
+    others = ResourceSite.objects.filter(resource=resource).values("site")
+    places = Site.objects.filter(Q(pk=site) | Q(pk__in=others)).in_bulk()
+    offers = {id: place.capabilities for id, place in places.items()}
+    for row in _open_shares(resource, places[site], now):
+        columns = Columns._make(row[6:])
+        requires = capabilities.tags_of(columns.requires_index)
+        able = capabilities.able(columns.site_ids, requires, offers)
+        job = jobs.setdefault(str(columns.id), OpenJob(columns, able))
+        job.shares.append(_share(row[:6], job, known, now))
     owners = {job.row.owner_id for job in jobs.values()}
     costs = estimates.of({job.row.model_id: job.row.renderer for job in jobs.values()})
     limited = quotas.limited(owners)
-    has_room = loading.has_room(Site.objects.get(pk=site), now)
+    has_room = loading.has_room(places[site], now)
     return Market(known, jobs, costs, fairness.rounds(owners), limited, dict(quotas.room(limited)), has_room, now)
 
 
 _markets: Kept[tuple[str, str], Market] = Kept(_read)
 
 
-def _open_shares(resource: str, site: str, now: datetime) -> Iterator[tuple[Any, ...]]:
+def _open_shares(resource: str, site: Site, now: datetime) -> Iterator[tuple[Any, ...]]:
     """The most urgent tiles that the site may take, of each owner the oldest.
 
     What it may not take never crowds them out, nor do the many jobs of an owner those of the others.
@@ -283,12 +323,12 @@ def _open_shares(resource: str, site: str, now: datetime) -> Iterator[tuple[Any,
     shares = (
         JobShare.objects.filter(
             Q(site=None) | Q(site=site),
-            Q(job__site_index="") | Q(job__site_index__contains=f"|{site}|"),
+            eligible.at(site),
             job__state__in=JOB_OFFERED,
             job__resource=resource,
             cursor__lt=F("stop"),
         )
-        .exclude(quarantine.out_of_reach(now, resource, site))
+        .exclude(quarantine.out_of_reach(now, resource, site.pk))
         .annotate(of_owner=of_owner)
         .order_by(rank.desc(), "of_owner", *age)
     )
@@ -296,8 +336,8 @@ def _open_shares(resource: str, site: str, now: datetime) -> Iterator[tuple[Any,
     return iter(shares.values_list(*own, *_COLUMNS)[:_CANDIDATES])
 
 
-def _share(row: tuple[Any, ...], job: Columns, known: Crowd, now: datetime) -> OpenShare:
+def _share(row: tuple[Any, ...], job: OpenJob, known: Crowd, now: datetime) -> OpenShare:
     id, site, cursor, stop, at_most, failed_on = row
-    sites = [site] if site else job.site_ids
-    unable = quarantine.tried(job.load_failures, now) if job.load_failures else []
+    sites = [site] if site else job.sites or ()
+    unable = quarantine.tried(job.row.load_failures, now) if job.row.load_failures else []
     return OpenShare(id, site, cursor, stop, at_most, known.refused(failed_on, sites) | known.refused(unable, sites))

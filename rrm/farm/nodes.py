@@ -240,6 +240,7 @@ def stop(node: Node, actor: str, reason: str = "") -> None:
         advance(node, NodeState.STOPPING, reason, actor=actor)
         wakeups.announce_work()
         ask_site(node, "end_node")
+    ranges.give_back_all(node, reason)  # what it was given in the meantime
 
 
 def end(node_id: UUID) -> None:
@@ -259,12 +260,15 @@ def end(node_id: UUID) -> None:
 
 def gone(node: Node, state: NodeState, reason: str) -> None:
     """Record the end of a node: nothing is left with it, and its token is void."""
-    with contextlib.suppress(StateConflict), transaction.atomic():
-        ranges.give_back_all(node, f"node {node.name} is gone: {reason}")
-        advance(node, state, reason, finished_at=timezone.now(), token_digest="", launch_digest="", idle_since=None)
-        node.held.all().delete()
-        wakeups.wake("rrm.sessions")
-        wakeups.wake("rrm.autoscale")  # somebody may wait for its place
+    why = f"node {node.name} is gone: {reason}"
+    with contextlib.suppress(StateConflict):
+        with transaction.atomic():
+            ranges.give_back_all(node, why)
+            advance(node, state, reason, finished_at=timezone.now(), token_digest="", launch_digest="", idle_since=None)
+            node.held.all().delete()
+            wakeups.wake("rrm.sessions")
+            wakeups.wake("rrm.autoscale")  # somebody may wait for its place
+        ranges.give_back_all(node, why)  # what it was given in the meantime
 
 
 def log(node: Node, stream: Stream, tail: int) -> str:

@@ -12,11 +12,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Count, F, Q, Sum
 
-from rrm.domain import tiling
+from rrm.domain import capabilities, tiling
 from rrm.domain.autoscaling import Demand, History, Limits, Phase, Pool, SiteRoom, SupplyNode, Work, lifetimes
 from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
-from rrm.farm import estimates, preloading, quotas
+from rrm.farm import eligible, estimates, preloading, quotas
 from rrm.farm.models import Job, JobShare, Lease, Node, Resource, Session
+from rrm.farm.nodes import machines_of
 
 _FOR_EVER = timedelta(days=36500)
 _LATELY = timedelta(hours=1)
@@ -67,18 +68,20 @@ class _Work:
     def of(cls, now: datetime) -> _Work:
         offered = {job.pk: job for job in _offered(now)}
         costs = estimates.of({job.model_id: job.model.renderer for job in offered.values()})
-        waiting, running = _tiles_waiting(), _tiles_running(now)
+        waiting, running, offers = _tiles_waiting(), _tiles_running(now), eligible.offers()
         allowances = _Allowances.of({job.owner_id for job in offered.values()})
         items: dict[str, list[Work]] = {}
         for job_id, site in sorted(waiting.keys() | running.keys(), key=lambda key: (str(key[0]), key[1] or "")):
             if job := offered.get(job_id):
-                speed = costs.pixel_seconds(job.model_id)
+                named = [site] if site else job.site_ids
+                sites = capabilities.able(named, job.requires, offers.get(job.resource_id, {}))
+                machines = estimates.machines_at(sites)
+                speed = costs.pixel_seconds(job.model_id, machines)
                 samples = tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive)
                 tiles, age = running.get((job_id, site), (0, 0.0))
                 queued = waiting.get((job_id, site), 0)
                 seconds = samples * speed * queued + max(0.0, samples * speed * tiles - age)
-                sites = frozenset([site] if site else job.site_ids) or None
-                load = costs.load_seconds(job.model_id)
+                load = costs.load_seconds(job.model_id, machines)
                 seconds, ranges = allowances.take(job, sites, seconds, queued + tiles)
                 items.setdefault(job.resource_id, []).append(Work(seconds, ranges, sites, str(job.model_id), load))
         return cls(items)
@@ -204,7 +207,7 @@ def _limits(resource: Resource, taken: _Taken, supply: int) -> Limits:
     return Limits(
         min_nodes=resource.min_nodes,
         max_nodes=resource.max_nodes,
-        sites=tuple(SiteRoom(site.pk, room[site.pk]) for site in sites),
+        sites=tuple(SiteRoom(site.pk, room[site.pk], machines_of(resource, site)) for site in sites),
         taken=max(taken.resources[resource.pk] - supply, 0),  # the two were read one after the other
         standby=resource.standby,
         enabled=resource.enabled,

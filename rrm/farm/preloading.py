@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from rrm.domain.autoscaling import warming
-from rrm.domain.states import NODE_STARTING, NODE_WORKING, NodeState
+from rrm.domain.states import NODE_WORKING, NodeState
 from rrm.errors import Forbidden, Invalid, NotFound, StateConflict
-from rrm.farm import loading, quarantine, wakeups
+from rrm.farm import loading, promises, quarantine, wakeups
 from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Job, Node, Preload, RenderModel, Resource, Session
 from rrm.farm.transitions import iso, record
@@ -89,74 +88,6 @@ def live(now: datetime) -> QuerySet[Preload]:
     return Preload.objects.filter(until__gt=now, resource__enabled=True).order_by("created_at", "id")
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an order is: nodes that hold the model and load it, and what its resource has."""
-
-    holding: int = 0
-    loading: int = 0
-    starting: int = 0
-    working: int = 0
-
-
-def progress(orders: Collection[Preload]) -> Mapping[int, Progress]:
-    """How far each order is, by its key; two queries for all."""
-    resources = {order.resource_id for order in orders}
-    held = HeldModel.objects.filter(model__in={order.model_id for order in orders}, node__resource__in=resources)
-    counted = (
-        held.filter(node__state__in=NODE_WORKING)
-        .order_by()
-        .values("model", "node__resource")
-        .annotate(holding=Count("pk", filter=Q(loading=False)), coming=Count("pk", filter=Q(loading=True)))
-    )
-    of = {(row["model"], row["node__resource"]): (row["holding"], row["coming"]) for row in counted}
-    live_nodes = (
-        Node.objects.filter(resource__in=resources)
-        .order_by()
-        .values("resource")
-        .annotate(
-            starting=Count("pk", filter=Q(state__in=NODE_STARTING, reserved_for=None)),
-            working=Count("pk", filter=Q(state__in=NODE_WORKING)),
-        )
-    )
-    there = {row["resource"]: (row["starting"], row["working"]) for row in live_nodes}
-    return {
-        order.pk: Progress(*of.get((order.model_id, order.resource_id), (0, 0)), *there.get(order.resource_id, (0, 0)))
-        for order in orders
-    }
-
-
-def arranged(orders: Collection[Preload]) -> list[dict[str, Any]]:
-    """What there is of orders, with a sentence for each; they have their owners. Two queries for all."""
-    reached = progress(orders)
-    return [
-        {
-            "model": str(order.model_id),
-            "resource": order.resource_id,
-            "nodes": order.nodes,
-            "until": iso(order.until),
-            "owner": order.owner.get_username(),
-            "holding": reached[order.pk].holding,
-            "loading": reached[order.pk].loading,
-            "starting": reached[order.pk].starting,
-            "reason": reason(order, reached[order.pk]),
-        }
-        for order in orders
-    ]
-
-
-def reason(order: Preload, reached: Progress) -> str:
-    """What happens next."""
-    if reached.holding >= order.nodes:
-        return "As many nodes as wanted hold it."
-    told = f"{reached.holding} of {order.nodes} hold it, {reached.loading} load it"
-    if reached.holding + reached.loading >= order.nodes:
-        return f"{told}."
-    if reached.starting:
-        return f"{told}; nodes that are starting follow."
-    return f"{told}; {'the next nodes that are free follow' if reached.working else 'a node is to be started for it'}."
-
-
 def wanted(now: datetime) -> Mapping[str, tuple[int, frozenset[str]]]:
     """For each resource on how many nodes somebody wants a model to be held, and which models."""
     found: dict[str, tuple[int, frozenset[str]]] = {}
@@ -193,7 +124,7 @@ def takers(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
     known = list(HeldModel.objects.filter(node__in=idle).values_list("node", "model", "loading", "loaded_at"))
     held = {(node, model) for node, model, *_ in known}
     at_it = {node for node, _, is_loading, since in known if is_loading and since > now - loading.LONGEST}
-    reached, full = progress(orders), loading.full({node.site_id for node in idle}, now)
+    reached, full = promises.progress(orders), loading.full({node.site_id for node in idle}, now)
     left = [node for node in idle if node.pk not in at_it]
     for wish in orders:
         lacks = wish.nodes - reached[wish.pk].holding - reached[wish.pk].loading

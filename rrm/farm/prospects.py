@@ -14,6 +14,8 @@ from rrm.domain.states import NODE_LIVE, NODE_STARTING, LeaseState, NodeState, S
 from rrm.farm import pools
 from rrm.farm.models import Lease, Node, Resource, Session, Site
 
+_ENOUGH = 10_000  # places to be started at one site: more than people who wait at once
+
 
 def of(resource: Resource, now: datetime) -> booking.Prospects:
     """Where the resource's next renderers could come from."""
@@ -44,7 +46,7 @@ def _to_be_started(resource: Resource) -> Iterator[booking.Place]:
     left = resource.max_nodes - Node.objects.filter(state__in=NODE_LIVE, resource=resource).count()
     sites = {site.pk: site for site in usable(resource)}
     for site in sites.values():
-        for _ in range(min(left, site.max_nodes - taken[site.pk])):
+        for _ in range(min(left, site.max_nodes - taken[site.pk], _ENOUGH)):
             left -= 1
             yield booking.Place(_start_seconds(resource, site), f"a node to be started at {site.pk}")
     for place in _to_spare(resource, sites)[: max(left, 0)]:

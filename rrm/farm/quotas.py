@@ -15,8 +15,9 @@ from django.db import transaction
 from django.db.models import BigIntegerField, Count, F, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Cast
 
+from rrm.domain.fairness import reweighed
 from rrm.domain.states import JOB_FINAL, SESSION_OPEN, LeaseState
-from rrm.errors import StateConflict, TooMany
+from rrm.errors import Invalid, StateConflict, TooMany
 from rrm.farm import wakeups
 from rrm.farm.models import Job, Lease, Node, Quota, Session
 from rrm.farm.transitions import record
@@ -24,11 +25,24 @@ from rrm.farm.transitions import record
 MOST = {"max_nodes": 2**31 - 1, "max_queued_pixels": 2**53, "max_sessions": 2**31 - 1}
 LIMITS = tuple(MOST)
 LEAST_WEIGHT, MOST_WEIGHT = 0.01, 1000.0
+FIELDS = ("weight", *LIMITS)
 _PIXELS = Sum(Cast("width", BigIntegerField()) * F("height"))
 
 
 class NoRoom(StateConflict):
     """No further node may work for an owner."""
+
+
+def complaint(field: str, value: object) -> str:
+    """What is wrong with a value for one of FIELDS; empty when nothing is. Everybody who sets quotas asks here."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if field == "weight":
+        if is_number and LEAST_WEIGHT <= value <= MOST_WEIGHT:  # type: ignore[operator]
+            return ""
+        return f"Must be a number between {LEAST_WEIGHT:g} and {MOST_WEIGHT:g}."
+    if value is None or (isinstance(value, int) and is_number and 0 <= value <= MOST[field]):
+        return ""
+    return f"Must be a whole number between 0 and {MOST[field]}, or null for no limit of their own."
 
 
 def of(owner: User) -> Quota:
@@ -48,14 +62,21 @@ def admit_job(quota: Quota, pixels: int) -> None:
     held = unfinished.aggregate(jobs=Count("pk"), pixels=_PIXELS)
     most, used = settings.RRM.max_open_jobs, held["pixels"] or 0
     if held["jobs"] >= most:
-        detail = f"You have {held['jobs']} unfinished jobs and may have {most}; wait for some, or cancel them."
+        wait = "wait until it is done, or cancel it" if held["jobs"] == 1 else "wait for some, or cancel them"
+        detail = f"You have {counted(held['jobs'], 'unfinished job')} and may have {most}; {wait}."
         raise TooMany(detail, limit="max_open_jobs", allowed=most, used=held["jobs"])
     limit = quota.max_queued_pixels
     if limit is not None and used + pixels > limit:
-        way_out = "wait until some are done, or cancel them" if pixels <= limit else "order a smaller picture"
-        facts = f"They have {used:,}, and this one has {pixels:,}"
-        detail = f"Your unfinished jobs may have {limit:,} pixels together. {facts}: {way_out}."
+        detail = _too_many_pixels(limit, used, pixels)
         raise TooMany(detail, limit="max_queued_pixels", allowed=limit, used=used, asked=pixels)
+
+
+def _too_many_pixels(limit: int, used: int, pixels: int) -> str:
+    if not limit:
+        return "You may order no picture at present; ask an operator for some pixels."
+    way_out = "wait until some are done, or cancel them" if pixels <= limit else "order a smaller picture"
+    facts = f"They have {used:,}, and this one has {pixels:,}"
+    return f"Your unfinished jobs may have {counted(limit, 'pixel')} together. {facts}: {way_out}."
 
 
 def admit_session(quota: Quota) -> None:
@@ -64,8 +85,12 @@ def admit_session(quota: Quota) -> None:
     used = Session.objects.filter(owner=quota.owner_id, state__in=SESSION_OPEN).count()
     if used >= most:
         way_out = "end one first" if most else "ask an operator for some"
-        detail = f"You have {used} open sessions and may have {most}; {way_out}."
+        detail = f"You have {counted(used, 'open session')} and may have {most}; {way_out}."
         raise TooMany(detail, limit="max_sessions", allowed=most, used=used)
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def limited(owners: Collection[int]) -> Mapping[int, int]:
@@ -97,17 +122,18 @@ def hold_node(owner: int, node: Node) -> None:
     active = Lease.objects.filter(state=LeaseState.ACTIVE, job__owner=owner)
     others = active.exclude(node=node).order_by().values("node").distinct().count()
     if others >= (quota.max_nodes or 0):
-        raise NoRoom(f"{others} nodes work for the owner, who may have {quota.max_nodes}.")
+        raise NoRoom(f"{counted(others, 'node')} at work for the owner, who may have {quota.max_nodes}.")
 
 
 def change(owner: User, changes: Mapping[str, Any], actor: str = "") -> Quota:
-    """Set a person's weight and limits. Who gets another weight stays in the round that they are in."""
+    """Set a person's weight and limits. Who gets another weight stays in the round that they are in. Raises Invalid."""
     if not changes:
         return of(owner)
+    if errors := {field: [said] for field, value in changes.items() if (said := complaint(field, value))}:
+        raise Invalid(errors)
     with transaction.atomic():
         quota = locked(owner)
-        weight = changes.get("weight", quota.weight)
-        quota.charged_seconds *= weight / quota.weight
+        quota.charged_seconds = reweighed(quota.charged_seconds, quota.weight, changes.get("weight", quota.weight))
         for field, value in changes.items():
             setattr(quota, field, value)
         quota.save(update_fields=["charged_seconds", *changes])

@@ -6,10 +6,12 @@ told of it. Its values stay with the job that it names as `source`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import DatabaseError
 
 from rrm.domain import coloring, orders
 from rrm.domain.states import JobState
@@ -17,9 +19,11 @@ from rrm.errors import Invalid, StateConflict
 from rrm.farm import colormaps, jobs
 from rrm.farm.models import Job
 
+logger = logging.getLogger(__name__)
+
 _SHARED = (
     *("resource", "model", "width", "height", "tile_size", "tile_cols", "tile_rows", "tiles"),
-    *("view", "preview_scale", "priority", "site_policy", "site_ids"),
+    *("view", "preview_scale", "priority", "site_policy", "site_ids", "requires_index"),
 )
 
 
@@ -31,7 +35,10 @@ def recolor(owner: User, job: Job, body: object, *, key: str = "") -> tuple[Job,
     """
     request = {"recolor": str(job.pk), "order": body}
     new, is_new = jobs.accept(owner, request, key, lambda: (_draft(owner, _with_values(job), body), []))
-    jobs.finish_if_done(new)
+    try:
+        jobs.finish_if_done(new)
+    except DatabaseError as error:  # it is stored, and the loop finishes it
+        logger.warning("The recolouring %s is left to the loop: %s", new.pk, error)
     return new, is_new
 
 

@@ -109,16 +109,12 @@ def _keep(planned: Planned, now: datetime) -> None:
 def _carry_out(planned: Planned) -> None:
     resource, made = planned.resource, planned.plan
     sites = {placement.site_id: placement.site for placement in resource.placements.all()}
-    ahead = 0
-    for site in made.launch:
-        if ahead:  # a batch job of several machines was asked for
-            ahead -= 1
-            continue
-        try:
-            nodes.request_node(resource, sites[site], "autoscaler", made.reason)
-            ahead = nodes.machines_of(resource, sites[site]) - 1
-        except StateConflict as conflict:
-            logger.info("No node started for %s: %s", resource.pk, conflict)
+    for site, count in Counter(made.launch).items():
+        for _ in range(-(-count // nodes.machines_of(resource, sites[site]))):
+            try:
+                nodes.request_node(resource, sites[site], "autoscaler", made.reason)
+            except StateConflict as conflict:
+                logger.info("No node started for %s: %s", resource.pk, conflict)
     rivals = dict(made.yields)
     idle, any_state = (NodeState.IDLE, *NODE_STARTING), _MAY_LEAVE
     for node in Node.objects.filter(pk__in=made.leaving, state__in=any_state).select_related("site", "resource"):

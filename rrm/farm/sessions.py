@@ -275,7 +275,8 @@ def _look_at_ready(session: Session, now: datetime) -> None:
         _renew(session, now)
     if over := rules.why_over(life, idle, now):
         # Nobody could use it while the manager was away.
-        if now >= life.hard_expires_at or not loops.has_just_resumed("sessions", now):
+        resumed, used = loops.resumed_at("sessions", now), life.expires_at - idle
+        if now >= life.hard_expires_at or resumed is None or used >= resumed:
             end(session, ROBOT, over)
         return
     told = None if session.warned_seconds is None else timedelta(seconds=session.warned_seconds)

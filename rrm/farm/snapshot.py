@@ -22,7 +22,7 @@ from rrm.domain.states import (
     NodeState,
     SessionState,
 )
-from rrm.farm import decisions, preloading
+from rrm.farm import decisions, preloading, promises
 from rrm.farm.models import FarmSwitches, HeldModel, Job, JobShare, Lease, Loop, Node, Resource, Session, Site
 from rrm.farm.transitions import iso
 from rrm.farm.waiting import summaries
@@ -40,6 +40,7 @@ def farm_snapshot(now: datetime) -> dict[str, Any]:
     resources = resource_bodies(Resource.objects.all(), now)
     waiting = _queue()
     status, reason = _farm_status(resources, waiting)
+    ever = _stickiness()
     return {
         "time": iso(now),
         "status": status,
@@ -50,8 +51,8 @@ def farm_snapshot(now: datetime) -> dict[str, Any]:
         "queue": waiting,
         "sessions": sessions_body(),
         "preloads": _preloads(now),
-        **_stickiness(),
-        "decisions": decisions.lately(now),
+        **ever,
+        "decisions": decisions.within(decisions.lately(now), ever),
         "loops": loops(now),
     }
 
@@ -152,15 +153,16 @@ def resource_states(resources: Sequence[Resource], now: datetime) -> dict[str, t
     Where work waits and no node is at it, the reason tells how many jobs wait for what, and of the next one why.
     """
     ids = [resource.pk for resource in resources]
-    working = _count(Node.objects.filter(resource__in=ids, state__in=[NodeState.BUSY, NodeState.BOOKED]))
+    busy = _count(Node.objects.filter(resource__in=ids, state=NodeState.BUSY))
+    booked = _count(Node.objects.filter(resource__in=ids, state=NodeState.BOOKED))
     live = _count(Node.objects.filter(resource__in=ids, state__in=NODE_WORKING | NODE_STARTING))
     waiting = _count(Job.objects.filter(resource__in=ids, state__in=JOB_OFFERED))
-    reasons = summaries([resource for resource in ids if resource in waiting and resource not in working])
+    reasons = summaries([resource for resource in ids if resource in waiting and resource not in busy])
     return {
         resource.pk: _state_of(
             resource,
             now,
-            working.get(resource.pk, 0),
+            (busy.get(resource.pk, 0), booked.get(resource.pk, 0)),
             live.get(resource.pk, 0),
             waiting.get(resource.pk, 0),
             reasons.get(resource.pk, ""),
@@ -173,13 +175,20 @@ def _count(rows: Any) -> dict[str, int]:
     return dict(rows.order_by().values_list("resource").annotate(rows=Count("pk")))
 
 
-def _state_of(resource: Resource, now: datetime, working: int, live: int, jobs: int, why: str) -> tuple[str, str]:
+def _state_of(
+    resource: Resource, now: datetime, at_work: tuple[int, int], live: int, jobs: int, why: str
+) -> tuple[str, str]:
+    """`at_work`: how many nodes render, and how many are booked."""
     if not resource.enabled:
         return "suspended", "It is disabled."
     if resource.launch_failures >= autoscaling.FAILURES_ALLOWED:
         return "inoperable", f"{resource.launch_failures} nodes in a row could not be started. {resource.reason}"
-    if working:
-        return "active", f"{working} node{_s(working)} at work."
+    busy, booked = at_work
+    if busy:
+        return "active", f"{busy + booked} node{_s(busy + booked)} at work."
+    if booked:
+        people = f"{booked} node{_s(booked)} at work for people."
+        return "active", f"{people} {why}".strip()
     if not jobs:
         return "idle", "There is no work."
     backs_off = resource.retry_at is not None and resource.retry_at > now
@@ -209,8 +218,8 @@ def _queue() -> list[dict[str, Any]]:
 
 def _preloads(now: datetime) -> list[dict[str, Any]]:
     """The orders to load models in advance, with how far they are; the oldest first."""
-    orders = list(preloading.live(now).select_related("owner", "model"))
-    bodies = preloading.arranged(orders) if orders else []
+    orders = list(preloading.live(now).select_related("owner", "model", "resource"))
+    bodies = promises.arranged(orders) if orders else []
     return [body | {"name": order.model.name} for order, body in zip(orders, bodies, strict=True)]
 
 

@@ -75,12 +75,26 @@ def _program(resource: Resource, site: Site, schema: str) -> tuple[str, ...]:
 
 def variables(text: str) -> dict[str, str]:
     """The first RRM's "A=1 B=2" as a mapping. Quotes keep blanks together as in a shell; other words are ignored."""
+    pairs = (word.partition("=") for word in _words(text) if _is_variable(word))
+    return {name: value for name, _, value in pairs}
+
+
+def stray_words(text: str) -> str:
+    """What is wrong with variables that somebody writes now: words that would be ignored. Empty when nothing is."""
+    stray = [word for word in _words(text) if not _is_variable(word)]
+    return f"Must be NAME=VALUE, separated by blanks; {stray[0]!r} is none." if stray else ""
+
+
+def _words(text: str) -> list[str]:
     try:
-        words = shlex.split(text)
+        return shlex.split(text)
     except ValueError:  # a quote that is never closed stands for itself
-        words = text.split()
-    pairs = (word.partition("=") for word in words)
-    return {name: value for name, equals, value in pairs if equals and name.isidentifier()}
+        return text.split()
+
+
+def _is_variable(word: str) -> bool:
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name.isidentifier()
 
 
 def _batch(resource: Resource, exclude: Sequence[str]) -> Batch:

@@ -70,7 +70,7 @@ def _survey(site: Site, now: datetime) -> None:
         sites.note_traffic(site)
     if found.problem:
         return
-    resumed = loops.has_just_resumed("reconcile", now)
+    resumed = loops.resumed_at("reconcile", now) is not None
     for node in live:
         _reconcile_node(node, found.nodes.get(node.name, _UNSEEN), now, resumed=resumed)
     _end_strays(site, launcher, found.strays)

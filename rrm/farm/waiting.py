@@ -12,6 +12,7 @@ from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from rrm.domain import reasons, tiling
+from rrm.domain.capabilities import lacking
 from rrm.domain.facts import RANK
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
@@ -20,10 +21,12 @@ from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, Resour
 
 _TOLD_APART = 200  # jobs of a resource, where it is told how many wait for what
 _OF_WAITING = (
-    *("resource", "owner", "site_ids", "deadline", "state"),
+    *("resource", "owner", "site_ids", "requires_index", "deadline", "state"),
     *("model__renderer", "model__quarantined_until", "model__load_failures"),
-    *(f"resource__{name}" for name in ("enabled", "renderer", "launch_failures", "retry_at", "reason")),
+    *(f"resource__{name}" for name in ("enabled", "renderer", "max_nodes", "launch_failures", "retry_at", "reason")),
 )
+
+_OF_SITE = ("site", "site__capabilities")
 
 
 def pending_reason(job: Job) -> str:
@@ -71,7 +74,8 @@ def summaries(resources: Sequence[str]) -> dict[str, str]:
 class _Supply:
     """What a resource has: sites where nodes may run or do, what is wrong with them, and its nodes."""
 
-    sites: set[str] = field(default_factory=set)
+    sites: dict[str, list[str]] = field(default_factory=dict)
+    """Site → what it can do."""
     problems: dict[str, str] = field(default_factory=dict)
     nodes: dict[UUID, tuple[str, str]] = field(default_factory=dict)
     """Node → (site, state)."""
@@ -116,7 +120,8 @@ class _Farm:
         """The facts of a job; `in_turn`: also which others come before it."""
         resource, supply, line = job.resource, self.supply[job.resource_id], self.lines[job.resource_id]
         bound_to = self.bound_to.get(job.pk) or frozenset(job.site_ids)
-        sites = frozenset(bound_to & supply.sites if bound_to else supply.sites)
+        places = frozenset(bound_to & supply.sites.keys() if bound_to else supply.sites)
+        sites = frozenset(site for site in places if not lacking(job.requires, supply.sites[site]))
         idle = supply.at(sites, NodeState.IDLE)
         working = supply.at(sites, *NODE_WORKING)
         holders = supply.holders.get(job.model_id, set()) & working
@@ -127,14 +132,17 @@ class _Farm:
             enabled=resource.enabled,
             bound_to=bound_to,
             sites=sites,
+            unmet=job.requires if places and not sites else (),
             problems={site: problem for site, problem in supply.problems.items() if site in sites},
             starting=len(supply.at(sites, *NODE_STARTING)),
             working=len(working),
             free=len(idle),
+            booked=len(supply.at(sites, NodeState.BOOKED)),
+            most=resource.max_nodes if len(supply.nodes) >= resource.max_nodes else None,
             holders=len(holders),
             free_holders=len(holders & idle),
             holder_seconds=line.seconds.get(job.model_id, 0.0) / max(len(holders), 1),
-            load_seconds=self.costs.load_seconds(job.model_id),
+            load_seconds=self.costs.load_seconds(job.model_id, estimates.machines_at(sites)),
             quarantined_until=job.model.quarantined_until,
             could_not_load=quarantine.could_not_load(job.model, self.now),
             nodes_at_limit=self._nodes_at_limit(job.owner_id),
@@ -171,15 +179,15 @@ def _survey(jobs: Sequence[Job], now: datetime) -> _Farm:
 def _supply(resources: set[str]) -> Mapping[str, _Supply]:
     supply = {resource: _Supply() for resource in resources}
     placements = ResourceSite.objects.filter(resource__in=resources, site__enabled=True, site__max_nodes__gt=0)
-    for resource, site, problem in placements.values_list("resource", "site", "site__problem"):
-        supply[resource].sites.add(site)
+    for resource, site, tags, problem in placements.values_list("resource", *_OF_SITE, "site__problem"):
+        supply[resource].sites[site] = tags
         if problem:
             supply[resource].problems[site] = problem
     live = Node.objects.filter(resource__in=resources, state__in=NODE_STARTING | NODE_WORKING)
-    for node, resource, site, state in live.values_list("pk", "resource", "site", "state"):
+    for node, resource, state, site, tags in live.values_list("pk", "resource", "state", *_OF_SITE):
         supply[resource].nodes[node] = (site, state)
         if state in (NodeState.IDLE, NodeState.BUSY):  # they go on though their site was disabled meanwhile
-            supply[resource].sites.add(site)
+            supply[resource].sites[site] = tags
     held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource__in=resources)
     for node, model, resource in held.values_list("node", "model", "node__resource"):
         supply[resource].holders.setdefault(model, set()).add(node)

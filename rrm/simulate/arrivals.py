@@ -15,6 +15,7 @@ from typing import Any
 from rrm.domain.orders import PRIORITIES
 
 DAY = 86400.0
+_NAMES = ("time", "model", "seconds", "leases", "owner", "priority")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,11 @@ def read_trace(path: Path) -> list[Order]:
 
     `leases`, `owner` and `priority` may be given. Raises OSError, or ValueError that names the order.
     """
-    text = path.read_text()
-    if path.suffix == ".csv":
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text in UTF-8.") from None
+    if path.suffix.lower() == ".csv":
         found = [_order(row, number) for number, row in enumerate(csv.DictReader(text.splitlines()), start=1)]
     else:
         lines = (line for line in text.splitlines() if line.strip())
@@ -132,6 +136,9 @@ def _row(line: str, number: int) -> dict[str, Any]:
 
 def _order(row: dict[str, Any], number: int) -> Order:
     problem = f"Order {number} of the trace"
+    unknown = [str(name or "a field without a name") for name in row if name not in _NAMES]
+    if unknown:
+        raise ValueError(f"{problem} has {', '.join(unknown)}; known are {', '.join(_NAMES)}.")
     for name in ("time", "model", "seconds"):
         if row.get(name) in (None, ""):
             raise ValueError(f"{problem} has no {name}.")
@@ -163,8 +170,9 @@ def _count(row: dict[str, Any], name: str, problem: str) -> int:
         return 1
     try:
         number = int(row[name])
+        is_whole = number == float(row[name])
     except (TypeError, ValueError, OverflowError):
-        number = 0
-    if number < 1:
+        number, is_whole = 0, False
+    if number < 1 or not is_whole:
         raise ValueError(f"{problem}: {name} {row[name]!r} is not a whole number, 1 at least.")
     return number

@@ -11,15 +11,20 @@ from itertools import count
 from typing import Any, Protocol
 
 from rrm.domain import booking
-from rrm.simulate.arrivals import Order, Visit
+from rrm.simulate.arrivals import DAY, Order, Visit
 from rrm.simulate.dispatch import Dispatcher
 from rrm.simulate.farm import Farm, Job, Node
 from rrm.simulate.tally import Figures, Tally
 
 _STEPS = 20000  # between two reports of progress
+_TRIES = 10  # as many times as the longest lease takes a run is patient besides
 
 Event = tuple[float, int, Callable[..., None], Any]
 """When, a number that keeps equal instants in order, what to do, and with what."""
+
+
+class Stuck(Exception):
+    """The run does not come to an end: jobs wait, and nothing is delivered any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,8 @@ class Scenario:
     """A farm and what is asked of it. Times are seconds.
 
     `orders` and `visits` come in order of time. A node breaks down every `node_mtbf` seconds of its life on average and
-    another takes its place `repair` later. A node without work that was left waiting asks again every `poll`.
+    another takes its place `repair` later. A node without work that was left waiting asks again every `poll`. If for
+    `patience` nothing is done of what waits, the run is stuck.
     """
 
     orders: Iterable[Order]
@@ -41,6 +47,7 @@ class Scenario:
     node_mtbf: float | None = None
     repair: float = 300.0
     poll: float = 1.0
+    patience: float = DAY
     seed: int = 0
 
 
@@ -49,6 +56,9 @@ class Scaler(Protocol):
 
     def start(self, simulation: Simulation) -> None:
         """Before the first event."""
+
+    def ordered(self) -> None:
+        """Work came."""
 
 
 Watcher = Callable[[float, Node, Job, bool], None]
@@ -70,11 +80,14 @@ class Simulation:
         self.people: deque[Visit] = deque()
         """Those who wait for a node."""
         self.visits_open = 0
+        self._moved, self._longest = 0.0, 0.0
+        """When something was done last, and the longest lease with its load that was begun."""
         self._events: list[Event] = []
         self._order, self._numbers = count(), count()
         self._orders, self._visits = iter(scenario.orders), iter(scenario.visits)
         self._coming = 2  # sources of orders and visits that are not at their end
         self._polling = False
+        self._scaler = scaler
         dispatcher.start(self.farm, random.Random(f"{scenario.seed}/policy"))
         for site, nodes in scenario.nodes.items():
             for _ in range(nodes):
@@ -87,14 +100,16 @@ class Simulation:
     def run(self, until: float | None = None, progress: Callable[[int], None] | None = None) -> Figures:
         """Simulate until everything is done, or until an instant whatever is done by then.
 
-        `progress` is told now and then how many leases have begun.
+        `progress` is told now and then how many leases have begun. Raises Stuck.
         """
-        farm, events, steps = self.farm, self._events, 0
+        farm, events, scenario, steps = self.farm, self._events, self.scenario, 0
         while events and (until is not None or not self.is_done):
             if until is not None and events[0][0] > until:
                 break
             farm.now, _, act, what = heapq.heappop(events)
             act(what)
+            if farm.now - self._moved > scenario.patience:
+                self._check_patience()
             steps += 1
             if progress is not None and steps % _STEPS == 0:
                 progress(self.tally.hits + self.tally.loads)
@@ -104,6 +119,20 @@ class Simulation:
     @property
     def is_done(self) -> bool:
         return not self._coming and not self.jobs and not self.visits_open
+
+    def _check_patience(self) -> None:
+        """Nothing was done for long: because nothing was to do, or a lease takes as long, or the run is stuck."""
+        if not self.jobs and not self.people:
+            self._moved = self.farm.now
+            return
+        since = self.farm.now - self._moved
+        if since < self.scenario.patience + _TRIES * self._longest:
+            return
+        reason = "no node took them" if self.farm.nodes else "no node came"
+        if self.tally.lost:
+            reason = f"nodes broke down before they had done a lease, {self.tally.lost} times"
+        waiting = len(self.jobs) + len(self.people)
+        raise Stuck(f"Nothing was done for {since / 3600:.0f} simulated hours though {waiting} waited: {reason}.")
 
     def figures(self) -> Figures:
         """What is known up to now; nodes that exist count up to this moment."""
@@ -126,10 +155,14 @@ class Simulation:
 
     def _ordered(self, order: Order) -> None:
         self._next(self._orders, self._ordered)
+        if not self.jobs:
+            self._moved = self.farm.now
         job = Job(f"{next(self._numbers):010}", order, order.leases)
         self.jobs[job.id] = job
         self._offer(self.dispatcher.submit(job, order.leases))
         self._ask_later()
+        if self._scaler is not None:
+            self._scaler.ordered()
 
     def join(self, site: str) -> Node:
         """A node is there, and asks for work."""
@@ -208,6 +241,7 @@ class Simulation:
         node.job = job
         node.serial += 1
         node.busy_seconds += load + order.seconds
+        self._longest = max(self._longest, load + order.seconds)
         node.until = farm.now + load + order.seconds
         self.at(node.until, self._finished, (node, node.serial))
 
@@ -217,6 +251,7 @@ class Simulation:
         if node.serial != serial or job is None:  # it broke down meanwhile
             return
         node.job = None
+        self._moved = self.farm.now
         job.running -= 1
         if not job.running and not job.unclaimed:
             del self.jobs[job.id]
@@ -238,6 +273,8 @@ class Simulation:
 
     def _visited(self, visit: Visit) -> None:
         self._next(self._visits, self._visited)
+        if not self.jobs and not self.people:
+            self._moved = self.farm.now
         self.visits_open += 1
         idle = {node.id: node for node in self.idle_nodes()}
         best = booking.best([booking.Free(node.id, visit.model in node.held, len(node.held)) for node in idle.values()])
@@ -259,10 +296,12 @@ class Simulation:
         node.booked = True
         node.serial += 1
         node.busy_seconds += load + visit.seconds
+        self._longest = max(self._longest, load + visit.seconds)
         node.until = farm.now + load + visit.seconds
         self.at(node.until, self._ended, node)
 
     def _ended(self, node: Node) -> None:
         node.booked = False
+        self._moved = self.farm.now
         self.visits_open -= 1
         self._free(node)

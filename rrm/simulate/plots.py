@@ -17,6 +17,17 @@ _PANELS = (
 )
 
 
+def check(target: Path) -> None:
+    """Raises ValueError if a figure could not be drawn to this file."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise ValueError("--plot needs matplotlib, which is not installed.") from None
+    known = FigureCanvasBase.get_supported_filetypes()
+    if target.suffix.lower().lstrip(".") not in known:
+        raise ValueError(f"{target} has none of the endings .{', .'.join(sorted(known))}.")
+
+
 def against_load(found: Mapping[float, Sequence[Figures]], target: Path) -> None:
     """Each figure of each policy over the load of the farm; ours in colour."""
     import matplotlib
@@ -30,7 +41,8 @@ def against_load(found: Mapping[float, Sequence[Figures]], target: Path) -> None
     styles = {name: ("-", "o", f"C{ours.index(name)}", 2.2) for name in ours}
     others = [name for name in names if name not in ours]
     styles |= {
-        name: ("--", "vs^D<>Px*"[number % 9], f"{0.25 + 0.06 * number:.2f}", 1.0) for number, name in enumerate(others)
+        name: ("--", "vs^D<>Px*H"[number % 10], f"{0.25 + 0.06 * number:.2f}", 1.0)
+        for number, name in enumerate(others)
     }
     for axis, (field, label, scale) in zip(axes.flat, _PANELS, strict=False):
         for number, name in enumerate(names):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import sys
 from abc import ABC, abstractmethod
 from bisect import bisect, insort
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 
 from rrm.domain.scheduling import Policy
@@ -129,17 +130,18 @@ class Shelf(ABC):
     def __init__(self) -> None:
         self.by_age: deque[Job] = deque()
         self.by_model: dict[str, deque[Job]] = {}
-        self.waiting = 0
+        self.waiting: Counter[str] = Counter()
+        """How many leases of each model wait."""
 
     @property
     def waits(self) -> bool:
-        return self.waiting > 0
+        return bool(self.waiting)
 
     def start(self, farm: Farm, chance: random.Random) -> None:
         self.farm = farm
 
     def submit(self, job: Job, leases: int) -> Iterable[Node]:
-        self.waiting += leases
+        self.waiting[job.model] += leases
         queue = self.by_model.setdefault(job.model, deque())
         if leases == job.order.leases:
             self.by_age.append(job)
@@ -153,18 +155,25 @@ class Shelf(ABC):
         job = self.next(node) if self.waiting else None
         if job is None:
             return None
-        self.waiting -= 1
+        self.waiting[job.model] -= 1
+        if not self.waiting[job.model]:
+            del self.waiting[job.model]
         return job, self.name
 
     @abstractmethod
     def next(self, node: Node) -> Job | None:
         """Whose lease the node does; None if it is to wait. Something waits."""
 
+    def heads(self, models: Iterable[str]) -> Iterator[Job]:
+        """The oldest job of each of the models that has any."""
+        for model in models:
+            job = _first(self.by_model[model]) if model in self.waiting else None
+            if job is not None:
+                yield job
+
     def warmest(self, node: Node) -> Job | None:
         """The oldest job of a model that the node holds."""
-        queues = (self.by_model[model] for model in node.held if model in self.by_model)
-        found = [job for queue in queues if (job := _first(queue)) is not None]
-        return min(found, key=lambda job: (job.order.at, job.id), default=None)
+        return min(self.heads(node.held), key=_age, default=None)
 
     def oldest(self) -> Job | None:
         return _first(self.by_age)
@@ -183,6 +192,10 @@ def _first(queue: deque[Job]) -> Job | None:
     return queue[0] if queue else None
 
 
+def _age(job: Job) -> tuple[float, str]:
+    return job.order.at, job.id
+
+
 class Exhaustive(Shelf):
     """A node takes the oldest job of a model it holds, however long; without any, the oldest of all."""
 
@@ -193,7 +206,7 @@ class Exhaustive(Shelf):
 
 
 class Delay(Shelf):
-    """Jobs in order of age. One whose model others hold is passed over until it has waited `factor` load times."""
+    """Jobs in order of age. One whose model only others hold is skipped until it has waited `factor` load times."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -201,17 +214,46 @@ class Delay(Shelf):
         self.name = f"delay scheduling D={factor:g}L" if factor else "warm node if free, else any"
 
     def next(self, node: Node) -> Job | None:
-        first = self.oldest()
-        if first is None:
-            return None
-        waited = self.farm.now - first.order.at
-        is_due = waited >= self.factor * self.farm.loads[first.model] or not self.farm.is_held(first.model)
-        return first if is_due else self.warmest(node)
+        # Of one model only the oldest job can be first: it waits for the same nodes, and is due before the others.
+        able = (job for job in self.heads(self.waiting) if job.model in node.held or self._is_due(job))
+        return min(able, key=_age, default=None)
+
+    def _is_due(self, job: Job) -> bool:
+        waited = self.farm.now - job.order.at
+        return waited >= self.factor * self.farm.loads[job.model] or not self.farm.is_held(job.model)
 
 
-def cost_only() -> StreakBound:
-    """A node loads whatever is worth it, warm work or not, and age counts for nothing."""
-    return StreakBound(Policy(streak_limit=0, streak_loads=0.0, age_factor=math.inf), "cost only, no streak")
+class CostOnly(Shelf):
+    """The job that costs least: its load where the node lacks the model, less the time that it has waited.
+
+    A load that takes longer than to wait for those who hold the model is out of the question.
+    """
+
+    name = "cost only: load - waited"
+
+    def next(self, node: Node) -> Job | None:
+        found: tuple[float, str] | None = None
+        first: Job | None = None
+        for job in self.heads(self.waiting):
+            load = 0.0 if job.model in node.held else self.farm.loads[job.model]
+            cost = load + job.order.at, job.id
+            if (found is None or cost < found) and (not load or self._wait(job) >= load):
+                found, first = cost, job
+        return first
+
+    def _wait(self, job: Job) -> float:
+        """Until those who hold the model have done what waits of it before one more lease; endless if nobody does."""
+        sites = self.farm.holding.get(job.model)
+        if not sites:
+            return math.inf
+        soonest = min(holding.seconds_from(self.farm.now) for holding in sites.values())
+        ahead = (self.waiting[job.model] - 1) * job.order.estimate
+        return soonest + ahead / sum(len(holding.nodes) for holding in sites.values())
+
+
+def endless() -> StreakBound:
+    """Ours without its two limits: a node never leaves warm work, and age counts for nothing."""
+    return StreakBound(Policy(streak_limit=sys.maxsize, age_factor=math.inf), "warm, else what pays")
 
 
 RIVALS: dict[str, Callable[[], Dispatcher]] = {
@@ -223,7 +265,8 @@ RIVALS: dict[str, Callable[[], Dispatcher]] = {
     "any": lambda: Delay(0.0),
     "exhaustive": Exhaustive,
     "delay": lambda: Delay(1.0),
-    "cost": cost_only,
+    "cost": CostOnly,
+    "endless": endless,
 }
 OURS: dict[str, Callable[[], Dispatcher]] = {
     "k4": lambda: StreakBound(Policy(streak_limit=4)),

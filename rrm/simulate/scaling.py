@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -12,16 +13,21 @@ from rrm.domain.autoscaling import (
     History,
     Limits,
     Phase,
+    Plan,
+    Pool,
     SiteRoom,
     SupplyNode,
     Work,
     launch_failed,
     launch_succeeded,
-    plan,
+    plan_farm,
 )
 from rrm.simulate.dispatch import instant
 from rrm.simulate.engine import Simulation
-from rrm.simulate.farm import Node
+from rrm.simulate.farm import RESOURCE, Job, Node
+
+LATELY = 3600.0  # the hit rate is that of so many seconds
+LEAST_PAUSE = 5.0  # seconds before a plan for work that comes; orders that come together are planned for together
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +59,14 @@ class Turn:
 
 @dataclass(slots=True)
 class Autoscaler:
-    """Plans every period, as the service does; the sites of `limits` are those of `suppliers`."""
+    """Plans every period and when work comes, as the service does; the sites of `limits` are those of `suppliers`."""
 
     limits: Limits
     suppliers: dict[str, Supplier]
     seed: int = 0
     history: History = field(default_factory=History)
     turns: list[Turn] = field(default_factory=list)
+    """The plans of each period, and those between that changed something."""
     starting: dict[int, str] = field(default_factory=dict)
     """Launches under way, and their sites."""
     leaving: dict[str, str] = field(default_factory=dict)
@@ -68,43 +75,81 @@ class Autoscaler:
         self._simulation = simulation
         self._chance = random.Random(f"{self.seed}/sites")
         self._launches = 0
-        self._turn(None)
+        self._leases = deque([(self.now, 0, 0)])
+        self._every_period(None)
 
     _simulation: Simulation = field(init=False, repr=False)
     _chance: random.Random = field(init=False, repr=False)
     _launches: int = field(init=False, default=0)
+    _leases: deque[tuple[float, int, int]] = field(init=False, repr=False)
+    """At instants of the last hour, how many had found their model and how many had not."""
+    _woken: bool = field(init=False, default=False)
+    _planned_at: float = field(init=False, default=0.0)
 
     @property
     def now(self) -> float:
         return self._simulation.farm.now
 
-    def _turn(self, _: None) -> None:
-        decided = plan(self._demand(), list(self._supply()), self._limits(), self.history, instant(self.now))
+    def _every_period(self, _: None) -> None:
+        self._turn(always=True)
+        self._simulation.at(self.now + self.limits.period.total_seconds(), self._every_period)
+
+    def ordered(self) -> None:
+        """Work came: it is planned for at once, unless another plan was made a moment ago."""
+        if not self._woken:
+            self._woken = True
+            self._simulation.at(max(self.now, self._planned_at + LEAST_PAUSE), self._wake)
+
+    def _wake(self, _: None) -> None:
+        self._woken = False
+        self._turn()
+
+    def _turn(self, *, always: bool = False) -> None:
+        now = instant(self.now)
+        self._planned_at = self.now
+        pool = Pool(RESOURCE, self._demand(), list(self._supply()), self._limits(), self.history)
+        decided = plan_farm([pool], now)[RESOURCE]
         self.history = decided.history
         for site in decided.launch:
             self._launch(site)
         nodes = self._simulation.farm.nodes
         for id_ in decided.drain:
             self._drain(nodes[id_])
-        ready, starting = len(nodes), len(self.starting)
+        if always or decided.launch or decided.drain:
+            self._noted(decided)
+
+    def _noted(self, decided: Plan) -> None:
+        ready, starting = len(self._simulation.farm.nodes), len(self.starting)
         exist = ready + starting + len(self.leaving)
         launched, drained = len(decided.launch), len(decided.drain)
         self.turns.append(Turn(self.now, decided.want, ready, starting, exist, launched, drained, decided.reason))
-        self._simulation.at(self.now + self.limits.period.total_seconds(), self._turn)
 
     def _demand(self) -> Demand:
-        """Queued and running work; as many loads are expected as there were misses up to now."""
+        """Queued and running work by model, and how many of the last hour's leases found theirs."""
         simulation = self._simulation
-        tally, loads = simulation.tally, simulation.farm.loads
-        misses = tally.loads / max(1, tally.hits + tally.loads)
-        seconds, ranges = 0.0, 0
+        work, loads = _Work(), simulation.farm.loads
         for job in simulation.jobs.values():
-            seconds += job.unclaimed * (job.order.estimate + misses * loads[job.model])
-            ranges += job.unclaimed + job.running
-        seconds += sum(max(0.0, node.free_at - self.now) for node in simulation.farm.nodes.values() if node.job)
-        work = (Work(seconds, ranges),) if ranges else ()
-        models = frozenset(job.model for job in simulation.jobs.values())
-        return Demand(work, simulation.visits_open, models)
+            work.add(job, job.unclaimed * job.order.estimate, job.unclaimed)
+        for node in simulation.farm.nodes.values():
+            if node.job is not None:
+                work.add(node.job, max(0.0, node.free_at - self.now), 1)
+        items = (Work(seconds, ranges, None, model, loads[model]) for model, (seconds, ranges) in work.by_model.items())
+        return Demand(
+            tuple(items),
+            simulation.visits_open,
+            frozenset(work.by_model),
+            hit_rate=self._hit_rate(),
+            lease_seconds=work.lease_seconds,
+        )
+
+    def _hit_rate(self) -> float | None:
+        tally = self._simulation.tally
+        self._leases.append((self.now, tally.hits, tally.loads))
+        while len(self._leases) > 1 and self._leases[1][0] <= self.now - LATELY:
+            self._leases.popleft()
+        _, hits, loads = self._leases[0]
+        hits, loads = tally.hits - hits, tally.loads - loads
+        return hits / (hits + loads) if hits + loads else None
 
     def _supply(self) -> Iterator[SupplyNode]:
         farm = self._simulation.farm
@@ -149,6 +194,26 @@ class Autoscaler:
 
     def _gone(self, id_: str) -> None:
         del self.leaving[id_]
+
+
+@dataclass(slots=True)
+class _Work:
+    """Node-seconds and ranges of each model, and of all."""
+
+    by_model: dict[str, tuple[float, int]] = field(default_factory=dict)
+    estimates: float = 0.0
+    ranges: int = 0
+
+    def add(self, job: Job, seconds: float, ranges: int) -> None:
+        known = self.by_model.get(job.model, (0.0, 0))
+        self.by_model[job.model] = known[0] + seconds, known[1] + ranges
+        self.estimates += ranges * job.order.estimate
+        self.ranges += ranges
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a lease is on average."""
+        return self.estimates / self.ranges if self.estimates else 1.0
 
 
 def limits(least: int, most: int, start: float, drain: float = 300.0, standby: int = 0) -> Limits:

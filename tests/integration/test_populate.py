@@ -135,6 +135,17 @@ def test_the_order_of_sites_is_kept_and_changed(write: Any) -> None:
     assert [place.site_id for place in Resource.objects.get().placements.all()] == ["b", "c", "a"]
 
 
+def test_capabilities_are_kept_in_order_so_that_repeating_changes_nothing(write: Any) -> None:
+    text = "sites: {here: {capabilities: [gpu, avx512, gpu]}}"
+    assert "capabilities [avx512, gpu]" in populate(write(text))
+    assert Site.objects.get().capabilities == ["avx512", "gpu"]
+
+    assert populate(write(text)).splitlines()[-1] == "0 created, 0 changed, 1 unchanged"
+    assert "~ site here: capabilities: [avx512, gpu] → [gpu]" in populate(write(text.replace("avx512, gpu", "gpu")))
+    populate(write("sites: {here: {capabilities: []}}"))
+    assert Site.objects.get().capabilities == []
+
+
 def test_fields_that_the_file_does_not_name_stay_as_they_are(write: Any) -> None:
     populate(write(RESOURCE))
     Site.objects.update(enabled=False, name="Closed by hand")

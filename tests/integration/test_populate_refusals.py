@@ -33,6 +33,8 @@ BAD_FILES = {
     "flag as number": ("sites: {here: {enabled: 1}}", "sites.here.enabled: Must be true or false"),
     "truth as number": ("sites: {here: {max_nodes: true}}", "sites.here.max_nodes: Must be a whole number"),
     "text as number": ("sites: {here: {name: 5}}", "sites.here.name: Must be a text"),
+    "capabilities as text": ("sites: {here: {capabilities: gpu}}", "sites.here.capabilities: Must be a list of texts"),
+    "bad capability": ("sites: {here: {capabilities: [GPU]}}", "sites.here.capabilities: Must be a list of at most 20"),
     "negative": ("sites: {here: {max_nodes: -1}}", "sites.here.max_nodes: Ensure this value"),
     "null": ("sites: {here: {max_nodes: null}}", "sites.here.max_nodes: Must be a whole number"),
     "unknown site": (SITE + "resources: {r: {sites: [there]}}", "resources.r.sites: There is no site 'there'"),

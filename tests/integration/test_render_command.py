@@ -27,7 +27,7 @@ from rrm.asgi import application
 from rrm.client import Client
 from rrm.domain.states import JobState
 from rrm.farm import catalog, composing, demo, jobs
-from rrm.farm.models import Job
+from rrm.farm.models import Job, Site
 from tests.integration.farm.conftest import Farm
 
 VIEW = '{"center": [-0.5, 0], "radius": 1.25, "max_iter": 64}'
@@ -155,16 +155,18 @@ def test_historic_views_have_their_own_size_and_colours(
 
 def test_every_option_reaches_the_job(manager: str, farm: Farm, worker: None, tmp_path: Path) -> None:
     (tmp_path / "view.json").write_text(VIEW)
+    Site.objects.update(capabilities=["gpu", "mpi"])
     wanted = ["--size=32X32", "--tile=16", "--palette=fire", "--method=bands", "--offset=0.5", "--scale=-2"]
     wanted += ["--interior=#102030", "--outputs=png,counts", "--priority=high", "--sites=here", "--policy=split"]
-    wanted += ["--name=All", "--resource=mandelbrot", "--supersample=2", "--adaptive", f"--smooth={tmp_path / 's.npy'}"]
+    wanted += ["--name=All", "--resource=mandelbrot", "--supersample=2", "--adaptive", "--requires=mpi,gpu"]
+    wanted += [f"--smooth={tmp_path / 's.npy'}"]
 
     render(manager, f"--params=@{tmp_path / 'view.json'}", *wanted)
 
     job = Job.objects.get()
     chosen = {"palette": "fire", "method": "bands", "offset": 0.5, "scale": -2.0, "interior": "#102030"}
     assert (job.name, job.coloring, job.priority) == ("All", chosen, "high")
-    assert (job.supersample, job.adaptive) == (2, True)
+    assert (job.supersample, job.adaptive, job.requires) == (2, True, ["gpu", "mpi"])
     assert (job.outputs, job.site_policy, job.site_ids) == (["png", "counts", "smooth"], "split", ["here"])
     assert np.load(tmp_path / "s.npy").dtype == np.float32
 

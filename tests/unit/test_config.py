@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rrm import spelling
 from rrm.config import ConfigError, RrmConfig, database_settings
 
 
@@ -47,11 +48,64 @@ def test_the_secret_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None
         ("RRM_MAX_PIXELS", "many"),
         ("RRM_EVENT_DAYS", "2000000000"),
         ("RRM_SECRET_KEY", "short"),
+        *(
+            ("REDIS_URL", url)
+            for url in ("http://localhost:6379/0", "nonsense", "redis://", "redis://h:x/0", "redis://h/x")
+        ),
+        *(("RRM_MAIL_SERVER", server) for server in ("a:b:c", "mail:smtp", "mail:0", "mail:99999", "two words", ":25")),
+        *(("RRM_OPERATORS", people) for people in ("nomail", "a@example.org, nomail", "a@b@c", "<a@example.org>")),
+        *(("RRM_MAIL_FROM", sender) for sender in ("rrm", "RRM <rrm>")),
+        *(("RRM_MANAGER_URL", url) for url in ("bogus", "ftp://h", "https://", "http://h:x", "https://h/?a=1", "//h")),
+        *(("RRM_TRUSTED_ORIGINS", origin) for origin in ("example.org", "https://h/", "ftp://h", "https://a b", "*")),
     ],
 )
 def test_a_bad_value_names_its_variable(tmp_path: Path, name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):
         read(tmp_path, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(
+            ("REDIS_URL", url)
+            for url in ("redis://h", "rediss://:p%40ss@h:6380/2", "redis://[::1]:6379/0", "redis://h/0?x=1")
+        ),
+        *(("RRM_MAIL_SERVER", server) for server in ("mail.example.org", "mail:587", "[::1]:25", "192.0.2.1")),
+        *(("RRM_OPERATORS", people) for people in ("root@localhost", "a@example.org,b@example.org c@example.org")),
+        *(("RRM_MAIL_FROM", sender) for sender in ("rrm@localhost", "RRM <rrm@example.org>")),
+        *(("RRM_MANAGER_URL", url) for url in ("http://10.0.0.1:9000", "https://h/rrm/", "http://[::1]:9000")),
+        *(("RRM_TRUSTED_ORIGINS", origin) for origin in ("https://h https://*.example.org", "http://[::1]:8443")),
+    ],
+)
+def test_what_is_written_well_is_taken(tmp_path: Path, name: str, value: str) -> None:
+    read(tmp_path, **{name: value})
+
+
+def test_a_mail_server_has_a_port_unless_told(tmp_path: Path) -> None:
+    given = {"mail": ("mail", 25), "mail:587": ("mail", 587), "[::1]:26": ("::1", 26)}
+    assert {server: read(tmp_path, RRM_MAIL_SERVER=server).mail_host for server in given} == given
+
+
+def test_no_complaint_has_a_password_in_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="REDIS_URL") as redis:
+        read(tmp_path, REDIS_URL="redis://:s3cret@host:six/0")
+    with pytest.raises(ConfigError, match="DATABASE_URL") as database:
+        database_settings("postgres://rrm:s3cret/x@db:5432/rrm")
+    assert "s3cret" not in f"{redis.value} {database.value}"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgres://rrm:s3cret@db:5432/rrm?password=s3cret", "postgres://rrm:…@db:5432/rrm"),
+        ("postgres://rrm@db/rrm", "postgres://rrm@db/rrm"),
+        ("sqlite:////srv/rrm.sqlite3", "sqlite:////srv/rrm.sqlite3"),
+        ("postgres://rrm:[s3cret@db/rrm", "postgres:…"),
+    ],
+)
+def test_the_address_of_a_database_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert spelling.without_password(url) == shown
 
 
 PRODUCTION = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,9 @@ def manage(tmp_path: Path, *arguments: str, **environ: str) -> subprocess.Comple
         ("RRM_DATA", "/proc/x"),
         ("RRM_DATA", "/dev/null"),
         ("DATABASE_URL", "foo"),
+        ("DATABASE_URL", "postgres://rrm:pass/word@db:5432/rrm"),
+        ("REDIS_URL", "http://localhost:6379"),
+        ("RRM_TRUSTED_ORIGINS", "example.org"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_in_one_line(tmp_path: Path, name: str, value: str) -> None:
@@ -53,3 +57,27 @@ def test_a_good_environment_runs_the_command(tmp_path: Path) -> None:
 
     assert ended.returncode == 0
     assert "no issues" in ended.stdout
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["plan", "--explain"]])
+def test_a_database_that_cannot_be_reached_is_told_in_two_lines(tmp_path: Path, command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    ended = manage(tmp_path, *command, DATABASE_URL=f"postgres://rrm:s3cret@127.0.0.1:{port}/rrm")
+
+    assert ended.returncode == 2
+    first, second = ended.stderr.splitlines()
+    assert f"DATABASE_URL, postgres://rrm:…@127.0.0.1:{port}/rrm, cannot be reached: " in first
+    assert "refused" in first
+    assert second == "Start it, or correct DATABASE_URL, and run this again."
+    assert "s3cret" not in ended.stderr
+
+
+@pytest.mark.parametrize("command", [["check_farm"]])
+def test_a_database_without_tables_is_told_with_the_command_that_makes_them(tmp_path: Path, command: list[str]) -> None:
+    ended = manage(tmp_path, *command)
+
+    assert ended.returncode == 2
+    first, second = ended.stderr.splitlines()
+    assert f"DATABASE_URL, sqlite:///{tmp_path}/rrm.sqlite3, lacks " in first
+    assert second == "Run: ./manage.py migrate"

@@ -22,6 +22,7 @@ from rrm.farm.snapshot import resource_states
 
 UNKNOWN = "RenderingResourceSettings matching query does not exist."
 _MOST_NODES = 1000  # the first RRM had no limit of its own: that of the sites remains
+_AS_BEFORE = {"first_rrm": True}  # which took any text for variables, and ignored what was none
 
 
 class Config(V1View):
@@ -40,7 +41,7 @@ class Config(V1View):
         if Resource.objects.filter(pk=str(body.get("id", "")).lower()).exists():
             return contents("There is a rendering resource with this id.", 409)
         new = {"renderer": Resource.Renderer.EXTERNAL, "sites": _sites(), "max_nodes": _MOST_NODES}
-        serializer = ResourceSerializer(data={**new, **body})
+        serializer = ResourceSerializer(data={**new, **body}, context=_AS_BEFORE)
         serializer.is_valid(raise_exception=True)
         try:
             resource = save(serializer, request)
@@ -54,7 +55,7 @@ class Config(V1View):
         resource = _found(body)
         if resource is None:
             return bare(UNKNOWN, 404)
-        serializer = ResourceSerializer(resource, data=body, partial=True)
+        serializer = ResourceSerializer(resource, data=body, partial=True, context=_AS_BEFORE)
         serializer.is_valid(raise_exception=True)
         save(serializer, request)
         return HttpResponse(b"", content_type="text/html; charset=utf-8")

@@ -70,6 +70,16 @@ class RegisteredSerializer(serializers.Serializer[Any]):
     max_upload_bytes = serializers.IntegerField()
 
 
+class UnloadedField(serializers.ListField):
+    """Digests of models."""
+
+    child = Text(max_length=64)
+
+    def __init__(self, **options: Any) -> None:
+        what = "Digests of models that it was told to load and could not."
+        super().__init__(**{"max_length": _MOST_MODELS, "help_text": what, **options})
+
+
 class HeartbeatSerializer(StrictSerializer):
     """What a node has in hand and holds."""
 
@@ -79,6 +89,7 @@ class HeartbeatSerializer(StrictSerializer):
     problem = Text(
         max_length=1000, allow_blank=True, required=False, help_text="News: why its renderer does not answer, or empty."
     )
+    unloaded = UnloadedField(required=False)
 
 
 class HeartbeatAnswerSerializer(serializers.Serializer[Any]):
@@ -101,12 +112,7 @@ class WorkRequestSerializer(StrictSerializer):
     cores = Whole(min_value=1, max_value=_MOST_CORES, required=False)
     wait = Flag(default=False)
     memory = Whole(max_value=2**62, required=False, help_text="Bytes of loaded models that it keeps.")
-    unloaded = serializers.ListField(
-        child=Text(max_length=64),
-        max_length=_MOST_MODELS,
-        required=False,
-        help_text="Digests of models that it was told to load and could not.",
-    )
+    unloaded = UnloadedField(required=False)
     session = serializers.UUIDField(
         required=False,
         allow_null=True,
@@ -177,8 +183,10 @@ class Heartbeat(NodeView):
     )
     def post(self, request: Request) -> Response:
         """Say that the node lives and works on its leases."""
-        report = _report(valid(HeartbeatSerializer(data=request.data)))
-        return Response(reports.heartbeat(calling_node(request), report))
+        report, node = _report(valid(HeartbeatSerializer(data=request.data))), calling_node(request)
+        if unloaded := report.pop("unloaded", ()):
+            deliveries.fail_preload(node, unloaded, timezone.now())
+        return Response(reports.heartbeat(node, report))
 
 
 class LeaseRequest(NodeView):

@@ -83,9 +83,11 @@ class FarmDecisionsSerializer(serializers.Serializer[Any]):
     """What nodes were given during the last hour, and why."""
 
     reasons = serializers.DictField(child=serializers.IntegerField(), help_text="Ranges by reason: warm, no-holder, …")
-    hit_rate = serializers.FloatField(allow_null=True, help_text="The part that found its model loaded.")
-    loads_per_hour = serializers.IntegerField()
-    seconds_saved = serializers.FloatField(help_text="Loads that warm nodes spared, in seconds.")
+    hit_rate = serializers.FloatField(
+        allow_null=True, help_text="The part of what they delivered that found its model loaded."
+    )
+    loads_per_hour = serializers.IntegerField(help_text="Delivered ranges that needed a load.")
+    seconds_saved = serializers.FloatField(help_text="Loads that warm nodes spared for those delivered, in seconds.")
 
 
 class FarmResourceSerializer(serializers.Serializer[Any]):

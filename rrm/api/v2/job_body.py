@@ -13,6 +13,7 @@ from rest_framework import serializers
 from rrm.api.auth import Access
 from rrm.api.v2.locations import at
 from rrm.domain import mandelbrot
+from rrm.domain.capabilities import LONGEST_TAG, MOST_TAGS
 from rrm.domain.coloring import METHODS, REPEATS
 from rrm.domain.orders import MAX_SUPERSAMPLE, OUTPUTS, POLICIES, PRIORITIES
 from rrm.domain.palettes import INTERPOLATIONS
@@ -33,24 +34,26 @@ def jobs_of(viewer: Access) -> QuerySet[Job]:
 def job_bodies(jobs: Sequence[Job], now: datetime) -> list[dict[str, Any]]:
     """In a constant number of queries, for rows of `jobs_of`."""
     by_site, waiting = use_cases.by_site(jobs), pending_reasons(jobs)
-    return [
-        {
-            **_order(job),
-            "state": str(job.state),
-            "reason": job.reason,
-            "pending_reason": waiting[job.pk],
-            "late": job.deadline is not None and (job.finished_at or now) > job.deadline,
-            "progress": use_cases.progress(job, now),
-            "by_site": by_site[job.pk],
-            "warm_hits": job.warm_hits,
-            "loads": job.loads,
-            "created_at": iso(job.created_at),
-            "started_at": _iso(job.started_at),
-            "finished_at": _iso(job.finished_at),
-            "links": _links(job),
-        }
-        for job in jobs
-    ]
+    return [body_of(job, now, by_site[job.pk], waiting[job.pk]) for job in jobs]
+
+
+def body_of(job: Job, now: datetime, by_site: Sequence[Any] = (), pending_reason: str = "") -> dict[str, Any]:
+    """What the row tells by itself, with what others do. No queries for a row of `jobs_of`."""
+    return {
+        **_order(job),
+        "state": str(job.state),
+        "reason": job.reason,
+        "pending_reason": pending_reason,
+        "late": job.deadline is not None and (job.finished_at or now) > job.deadline,
+        "progress": use_cases.progress(job, now),
+        "by_site": list(by_site),
+        "warm_hits": job.warm_hits,
+        "loads": job.loads,
+        "created_at": iso(job.created_at),
+        "started_at": _iso(job.started_at),
+        "finished_at": _iso(job.finished_at),
+        "links": _links(job),
+    }
 
 
 def _order(job: Job) -> dict[str, Any]:
@@ -78,6 +81,7 @@ def _order(job: Job) -> dict[str, Any]:
         "adaptive": job.adaptive,
         "priority": job.priority,
         "sites": {"policy": job.site_policy, "ids": job.site_ids},
+        "requires": job.requires,
         "deadline": _iso(job.deadline),
         "callback_url": None,
     }
@@ -162,6 +166,12 @@ class JobOrderSerializer(serializers.Serializer[Any]):
     adaptive = serializers.BooleanField(default=False, help_text="More than one only where neighbours differ.")
     priority = serializers.ChoiceField(choices=PRIORITIES, default="normal")
     sites = JobSitesSerializer(required=False)
+    requires = serializers.ListField(
+        child=serializers.CharField(max_length=LONGEST_TAG),
+        max_length=MOST_TAGS,
+        default=list,
+        help_text="Capabilities that a site must have to render it.",
+    )
     deadline = serializers.DateTimeField(required=False, allow_null=True)
     callback_url = serializers.URLField(required=False, allow_null=True)
 
@@ -260,6 +270,7 @@ class JobSerializer(serializers.Serializer[Any]):
     adaptive = serializers.BooleanField()
     priority = serializers.CharField()
     sites = JobSitesSerializer()
+    requires = serializers.ListField(child=serializers.CharField())
     deadline = serializers.DateTimeField(allow_null=True)
     callback_url = serializers.URLField(allow_null=True)
     state = serializers.CharField(help_text=", ".join(JobState))

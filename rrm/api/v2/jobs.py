@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from rrm.api.v2.job_body import (
     JobOrderSerializer,
     JobSerializer,
     RecolorSerializer,
+    body_of,
     job_bodies,
     jobs_of,
 )
@@ -29,6 +31,8 @@ from rrm.domain.states import JobState
 from rrm.errors import Invalid, NotFound
 from rrm.farm import jobs, recoloring
 from rrm.farm.models import Job
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_KEY = 255
 _IDEMPOTENT = [
@@ -99,7 +103,16 @@ class Jobs(ListView):
 
 def _accepted(request: Request, job: Job, is_new: bool) -> Response:
     headers = {"Location": at("job", job.pk), **({} if is_new else {"Idempotency-Replayed": "true"})}
-    return Response(_body(request, job.pk), status=202, headers=headers)
+    return Response(_told(request, job), status=202, headers=headers)
+
+
+def _told(request: Request, job: Job) -> dict[str, Any]:
+    """The body of a job that is stored. That it is must be said, whatever fails: who hears of an error orders again."""
+    try:
+        return _body(request, job.pk)
+    except Exception:
+        logger.exception("Job %s is stored; why it waits cannot be told", job.pk)
+        return body_of(job, timezone.now())
 
 
 def _key(request: Request) -> str:

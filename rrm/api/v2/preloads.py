@@ -15,7 +15,7 @@ from rrm.api.fields import Instant, Slug, StrictSerializer, Whole
 from rrm.api.v2.models import found
 from rrm.api.views import ApiView, refuse_fields, valid
 from rrm.errors import Invalid
-from rrm.farm import preloading
+from rrm.farm import preloading, promises
 from rrm.farm.models import Resource
 
 
@@ -51,8 +51,12 @@ class ModelPreload(ApiView):
     @extend_schema(operation_id="model_preloads", responses=PreloadSerializer(many=True))
     def get(self, request: Request, ref: str) -> Response:
         """Show on which resources somebody wants the model to be held, and how far that is."""
-        orders = preloading.live(timezone.now()).filter(model=found(request, ref)).select_related("owner")
-        return Response(preloading.arranged(orders))
+        orders = (
+            preloading.live(timezone.now())
+            .filter(model=found(request, ref))
+            .select_related("owner", "model", "resource")
+        )
+        return Response(promises.arranged(orders))
 
     @extend_schema(
         operation_id="model_preload",
@@ -71,7 +75,7 @@ class ModelPreload(ApiView):
             raise Invalid("resource", f"There is no resource {order['resource']!r}.")
         until = order.get("until", now + preloading.LASTS)
         placed = preloading.order(access(request).user, model, resource, order["nodes"], until, now)
-        return Response(preloading.arranged([placed])[0], status=202)
+        return Response(promises.arranged([placed])[0], status=202)
 
     @extend_schema(
         operation_id="model_preload_withdraw",

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rrm.api.auth import Scope, access
 from rrm.api.fields import Number, StrictModelSerializer, Whole
 from rrm.api.views import ApiView, ListView, valid
+from rrm.domain.fairness import sound
 from rrm.farm import quotas
 from rrm.farm.models import Quota
 
@@ -28,22 +29,39 @@ class UsedSerializer(serializers.Serializer[Any]):
     sessions = serializers.IntegerField(help_text="Open.")
 
 
+class _Weight(Number):
+    def to_internal_value(self, data: Any) -> float:
+        return float(_checked("weight", data))
+
+
+class _Limit(Whole):
+    def __init__(self, field: str, help_text: str) -> None:
+        super().__init__(max_value=quotas.MOST[field], required=False, allow_null=True, help_text=help_text)
+        self._limit = field
+
+    def to_internal_value(self, data: Any) -> int:
+        return int(_checked(self._limit, int(data) if isinstance(data, float) and data.is_integer() else data))
+
+
+def _checked(field: str, value: Any) -> Any:
+    if said := quotas.complaint(field, value):
+        raise serializers.ValidationError(said)
+    return value
+
+
 class QuotaSerializer(StrictModelSerializer):
     """A person's share of the farm. null is no limit of their own; for sessions the setting's holds then."""
 
     owner = serializers.CharField(source="owner.username", read_only=True)
-    weight = Number(
+    weight = _Weight(
         min_value=quotas.LEAST_WEIGHT,
         max_value=quotas.MOST_WEIGHT,
         required=False,
         help_text="Node-seconds beside a person of weight 1, where both have work.",
     )
-    max_queued_pixels = Whole(
-        max_value=quotas.MOST["max_queued_pixels"],
-        required=False,
-        allow_null=True,
-        help_text="Of all their unfinished jobs together.",
-    )
+    max_nodes = _Limit("max_nodes", "Nodes that render for them at once.")
+    max_queued_pixels = _Limit("max_queued_pixels", "Of all their unfinished jobs together.")
+    max_sessions = _Limit("max_sessions", "Open at once.")
     charged_seconds = serializers.SerializerMethodField()
     used = UsedSerializer(read_only=True)
 
@@ -53,7 +71,7 @@ class QuotaSerializer(StrictModelSerializer):
 
     def get_charged_seconds(self, quota: Quota) -> float:
         """Node-seconds had, by which turns go; to the millisecond."""
-        return round(quota.charged_seconds, 3)
+        return round(sound(quota.charged_seconds), 3)
 
 
 def _bodies(rows: Sequence[Quota]) -> list[Any]:

@@ -15,13 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
-from rrm.api.fields import Slug, StrictModelSerializer, Text
+from rrm.api.fields import Slug, StrictModelSerializer, Text, Whole
 from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView
 from rrm.errors import NotFound
-from rrm.farm import nodes, resources, wakeups
+from rrm.farm import nodes, resources, specs, wakeups
 from rrm.farm.models import Resource, ResourceSite, Site
+from rrm.farm.models.places import MOST_NODES
 from rrm.farm.snapshot import resource_states
 from rrm.farm.transitions import record
 
@@ -42,6 +43,7 @@ class ResourceSerializer(StrictModelSerializer):
     sites = PlacementsField(source="placements", required=False, help_text="Site ids in order of preference.")
     extra_directives = serializers.ListField(child=Text(max_length=500), max_length=100, required=False)
     skip_directives = serializers.ListField(child=Text(max_length=500), max_length=100, required=False)
+    max_nodes = Whole(max_value=MOST_NODES, default=1)
     status = serializers.SerializerMethodField()
     reason = serializers.SerializerMethodField()
     plan = serializers.SerializerMethodField()
@@ -96,6 +98,12 @@ class ResourceSerializer(StrictModelSerializer):
             raise serializers.ValidationError("There is a resource with this id.")
         if self.instance is not None and self.instance.pk != value:
             raise serializers.ValidationError("The id of a resource cannot be changed.")
+        return value
+
+    def validate_environment_variables(self, value: str) -> str:
+        is_as_it_was = self.instance is not None and self.instance.environment_variables == value
+        if not is_as_it_was and not self.context.get("first_rrm") and (said := specs.stray_words(value)):
+            raise serializers.ValidationError(said)
         return value
 
     def validate_sites(self, value: list[str]) -> list[str]:
@@ -158,8 +166,8 @@ def _all() -> QuerySet[Resource]:
 
 
 def masked(variables: str) -> str:
-    """The names of variables in "A=1 B=2", their values hidden."""
-    return " ".join(f"{variable.partition('=')[0]}=…" for variable in variables.split())
+    """The names of variables in "A=1 B='2 3'", their values hidden."""
+    return " ".join(f"{name}=…" for name in specs.variables(variables))
 
 
 def _bodies(rows: Sequence[Resource], request: Request) -> Any:

@@ -14,13 +14,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
-from rrm.api.fields import Slug, StrictModelSerializer, Text, Whole
+from rrm.api.fields import Slug, StrictModelSerializer, Tags, Text, Whole
 from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.views import ApiView, ListView, refuse_fields
+from rrm.domain.capabilities import LONGEST_TAG, MOST_TAGS
 from rrm.errors import Invalid, LauncherError, StateConflict
 from rrm.farm import checking, keys, sites, wakeups
 from rrm.farm.models import Site
+from rrm.farm.models.places import MOST_NODES
 from rrm.farm.sites import facts_of
 from rrm.farm.transitions import record
 
@@ -41,11 +43,18 @@ class SiteSerializer(StrictModelSerializer):
         help_text="When a site is added: the fingerprint of the key that its host shows and nobody has accepted yet."
     )
     poll_interval = Whole(min_value=1, max_value=86400, default=10)
+    max_nodes = Whole(max_value=MOST_NODES, default=1)
     max_parallel_loads = Whole(
         min_value=1,
         allow_null=True,
         default=None,
         help_text="Models that its nodes may load at the same time, where they share a file system; null is no limit.",
+    )
+    capabilities = Tags(
+        child=Text(max_length=LONGEST_TAG),
+        max_length=MOST_TAGS,
+        default=list,
+        help_text="What its machines can do: tags that jobs may require.",
     )
 
     class Meta:
@@ -69,6 +78,7 @@ class SiteSerializer(StrictModelSerializer):
             "poll_interval",
             "max_nodes",
             "max_parallel_loads",
+            "capabilities",
             "enabled",
             "problem",
             "problem_since",
@@ -232,4 +242,5 @@ def _save(serializer: serializers.BaseSerializer[Any], request: Request) -> Site
         site: Site = serializer.save()
         record(site, "site", facts_of(site), actor=access(request).user.get_username())
         wakeups.wake("rrm.autoscale")
+        wakeups.announce_work()  # what it can do decides what its nodes may take
     return site

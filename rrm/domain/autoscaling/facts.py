@@ -9,6 +9,7 @@ from enum import StrEnum
 
 TOLERANCE = 0.1
 UP_PERIODS = 2
+SHARP = 1.5  # times what exists, and one node: who wants more gets it though nodes were let go lately
 DOWN_WINDOW = timedelta(minutes=10)
 LEAST_IDLE = timedelta(minutes=5)
 LONGEST_BACKOFF = timedelta(minutes=15)
@@ -76,12 +77,24 @@ class SupplyNode:
     """From then on it gets no more work."""
 
 
+def few(have: int) -> int:
+    """Up to how many wanted nodes are only a few more than exist."""
+    return int(SHARP * have + 1)
+
+
 @dataclass(frozen=True, slots=True)
 class SiteRoom:
     """A site of the resource and how many more nodes it has room for, the nodes of all resources counted."""
 
     id: str
     room: int
+    machines: int = 1
+    """How many nodes one launch there gives: a batch job may have several machines."""
+
+    @property
+    def whole(self) -> int:
+        """How many nodes there is room for that whole launches give."""
+        return max(self.room, 0) // self.machines * self.machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +146,9 @@ class History:
 
     wanted: tuple[Wanted, ...] = ()
     up_since: datetime | None = None
+    """Since when more is wanted than exists; after nodes were let go, from when on that counts."""
     surplus_since: datetime | None = None
-    """Since when more nodes exist than were wanted at any time of the window."""
+    """Since when more nodes exist than were wanted at any time of the window; moved on while all are at work."""
     launch_failures: int = 0
     retry_at: datetime | None = None
 
@@ -180,9 +194,13 @@ class Reckoning:
     work: tuple[ModelWork, ...] = ()
     needs: tuple[Need, ...] = ()
     for_work: int = 0
+    needed: int = 0
+    """What would be wanted without a minimum and a maximum."""
     peak: int = 0
     since: datetime | None = None
     """Since when more is wanted than exists."""
+    settles_at: datetime | None = None
+    """Nodes were let go lately: until then a few more are not launched."""
     within_tolerance: bool = True
     blocked: str = ""
     blocked_until: datetime | None = None

@@ -10,10 +10,28 @@ from rrm.domain.autoscaling.facts import Need, SiteRoom
 
 def placed(needs: Sequence[Need], counts: Counter[str], sites: Sequence[SiteRoom], count: int) -> tuple[str, ...]:
     """A site for each of at most `count` nodes: first where work is bound to, then by preference, as room allows."""
-    chosen = for_needs(needs, counts, sites)
+    bound = for_needs(needs, counts, sites)
+    taken = Counter[str]()
+    for site, nodes in bound:
+        taken[site] += nodes
+    chosen = list[str]()
+    for site, nodes in (*bound, *((site.id, site.whole - taken[site.id]) for site in sites)):
+        chosen += [site] * min(nodes, count - len(chosen))
+    return tuple(chosen)
+
+
+def whole(chosen: Sequence[str], sites: Sequence[SiteRoom], most: int) -> tuple[str, ...]:
+    """The same in whole launches: each site's last one is made full, or left out where `most` nodes do not allow it."""
+    made = list(chosen)
     for site in sites:
-        chosen += [site.id] * max(site.room - chosen.count(site.id), 0)
-    return tuple(chosen[:count])
+        if over := made.count(site.id) % site.machines:
+            more = site.machines - over
+            if len(made) + more <= most:
+                made += [site.id] * more
+            else:
+                whole_launches = [index for index, id_ in enumerate(made) if id_ == site.id][:-over]
+                made = [id_ for index, id_ in enumerate(made) if id_ != site.id or index in whole_launches]
+    return tuple(made)
 
 
 def for_needs(
@@ -21,17 +39,19 @@ def for_needs(
     counts: Counter[str],
     sites: Sequence[SiteRoom],
     passes: Sequence[int | None] = (1, None),
-) -> list[str]:
-    """The sites where needs lack nodes: first one for each need, then the others, as far as there is room."""
-    counts, room = counts.copy(), {site.id: site.room for site in sites}
-    chosen: list[str] = []
+) -> list[tuple[str, int]]:
+    """The sites where needs lack nodes, and how many: first one for each need, then the others, as far as room allows.
+
+    Its cost depends on the number of needs and sites, and not on how many nodes they want or have room for.
+    """
+    counts, room = counts.copy(), {site.id: site.whole for site in sites}
+    chosen: list[tuple[str, int]] = []
     for least in passes:
         for need in needs:
-            while need.met_by(counts) < (least or need.nodes):
-                site = next((site.id for site in sites if site.id in need.sites and room[site.id] > 0), None)
-                if site is None:
-                    break
-                chosen.append(site)
-                counts[site] += 1
-                room[site] -= 1
+            for site in (site.id for site in sites if site.id in need.sites):
+                nodes = min(room[site], (least or need.nodes) - need.met_by(counts))
+                if nodes > 0:
+                    chosen.append((site, nodes))
+                    counts[site] += nodes
+                    room[site] -= nodes
     return chosen

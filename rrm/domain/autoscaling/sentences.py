@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rrm.domain.autoscaling.facts import TOLERANCE, UP_PERIODS, Demand, Limits, Plan, Reckoning
+from rrm.domain.autoscaling.facts import TOLERANCE, UP_PERIODS, Demand, Limits, Plan, Reckoning, few
 
 _OUTSIDE = "are taken by nodes of sessions' own and by nodes asked of sites out of reach"
 
@@ -20,7 +20,8 @@ def reason(made: Plan, limits: Limits) -> str:
         (made.drain, f", at most {why.peak} wanted lately: letting {len(made.drain)} go."),
         (made.retire, f": retiring {len(made.retire)}, as their time ends."),
         (why.blocked and (lacks or not limits.enabled), f": launching none, since {why.blocked}."),
-        (lacks and not why.within_tolerance, f": {_why_not_more(why, limits)}."),
+        (lacks and not why.within_tolerance, f": {_why_not_more(made, limits)}."),
+        (_is_short(made, limits), f": {why.needed} are needed, and the maximum is {limits.max_nodes}."),
         (made.have > made.want, ": keeping those that are busy, pinned, wanted lately or not idle for long."),
     )
     return facts + next((sentence for applies, sentence in table if applies), ".")
@@ -30,7 +31,13 @@ def _counted(names: Sequence[str], where: str) -> str:
     return ", ".join(f"{count} {where} {name}" for name, count in Counter(names).items())
 
 
-def _why_not_more(reckoning: Reckoning, limits: Limits) -> str:
+def _is_short(made: Plan, limits: Limits) -> bool:
+    """Whether the maximum keeps what is needed from being wanted."""
+    return limits.enabled and made.reckoning.needed > limits.max_nodes >= made.want
+
+
+def _why_not_more(made: Plan, limits: Limits) -> str:
+    reckoning = made.reckoning
     if not limits.sites:
         return "no site is enabled and can be reached"
     if reckoning.places == 0 and limits.taken:
@@ -39,7 +46,20 @@ def _why_not_more(reckoning: Reckoning, limits: Limits) -> str:
         return "waiting for the places of nodes that leave"
     if all(site.room <= 0 for site in limits.sites):
         return "no site has room"
-    return "launching if this lasts"
+    if all(min(site.room, reckoning.places) < site.machines for site in limits.sites):
+        least = min(site.machines for site in limits.sites)
+        return f"no room is left for a batch job, which makes {least} nodes at once"
+    return _what_it_waits_for(made)
+
+
+def _what_it_waits_for(made: Plan) -> str:
+    settles_at = made.reckoning.settles_at
+    if settles_at is None:
+        return "launching if this lasts"
+    until = f"{settles_at:%H:%M:%S %Z}"
+    return (
+        f"some were let go lately, so nothing is launched before {until} unless more than {few(made.have)} are wanted"
+    )
 
 
 def explanation(made: Plan, demand: Demand, limits: Limits) -> Iterator[str]:
@@ -62,12 +82,19 @@ def _want(made: Plan, reckoning: Reckoning, demand: Demand, limits: Limits) -> I
             f"The work is {seconds:.1f} node-seconds, {loads:.1f} of them loading; to be done in {drain:.0f} s, and at "
             f"each of its sites, it wants {_nodes(reckoning.for_work)}."
         )
+    elif any(item.ranges for item in demand.work):
+        yield "There is work, but none that nodes at its sites may do."
     else:
         yield "There is no work."
     parts = [f"{reckoning.for_work} for work", f"{demand.sessions} for sessions", f"{limits.standby} on standby"]
     most = f"between {limits.min_nodes} and {limits.max_nodes}"
     preloads = f", at least {demand.preloads} for models to be held" if demand.preloads else ""
     yield f"Wanted: {', '.join(parts)}{preloads}, {most}: {made.want}."
+    if _is_short(made, limits):
+        yield (
+            f"That is less than the {reckoning.needed} that are needed, as the maximum is {limits.max_nodes}: "
+            "some have to wait."
+        )
     if limits.taken:
         yield f"{limits.taken} of its {limits.max_nodes} places {_OUTSIDE}."
 
@@ -77,11 +104,17 @@ def _up(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
         return
     if reckoning.within_tolerance:
         yield f"{made.have} exist, which is within {TOLERANCE:.0%} of that: nothing is launched."
+    elif reckoning.settles_at is not None:
+        yield (
+            f"Nodes were let go lately: until {reckoning.settles_at:%H:%M:%S %Z} more than {few(made.have)} have to be "
+            "wanted before work has any launched."
+        )
     elif reckoning.since is not None:
         wait = UP_PERIODS * limits.period.total_seconds()
         yield (
-            f"More is wanted than exists since {reckoning.since:%H:%M:%S %Z}; what lasts {wait:.0f} s is launched, at "
-            f"most {_nodes(reckoning.places)} more, {', '.join(f'{site.room} at {site.id}' for site in limits.sites)}."
+            f"More is wanted than exists since {reckoning.since:%H:%M:%S %Z}; what lasts is launched within "
+            f"{wait:.0f} s, at most {_nodes(reckoning.places)} more, "
+            f"{', '.join(f'{site.room} at {site.id}' for site in limits.sites)}."
         )
 
 
@@ -89,7 +122,8 @@ def _down(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
     if made.have > made.want:
         yield (
             f"At most {reckoning.peak} were wanted during the last {limits.window.total_seconds():.0f} s; beyond that, "
-            f"nodes idle for {limits.idle_limit.total_seconds():.0f} s are let go, sooner once it has lasted as long."
+            f"nodes idle for {limits.idle_limit.total_seconds():.0f} s are let go, except for half as many as work "
+            "wanted. These, and nodes with work now and then, go a few at a time once it has lasted as long."
         )
 
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rrm.domain.autoscaling import sentences
-from rrm.domain.autoscaling.facts import Demand, History, Limits, Phase, Plan, SiteRoom, SupplyNode
-from rrm.domain.autoscaling.plans import Weighed, by_loss, is_needed, plan, weigh
+from rrm.domain.autoscaling.facts import Demand, History, Limits, Phase, Plan, SupplyNode
+from rrm.domain.autoscaling.leaving import by_loss, is_needed
+from rrm.domain.autoscaling.plans import plan
+from rrm.domain.autoscaling.weighing import Weighed, weigh
 
 Rooms = Counter[str]
 
@@ -41,7 +43,8 @@ class Pool:
         return self.plan(Counter({site.id: self.limits.max_nodes for site in self.limits.sites}), now)
 
     def _with(self, rooms: Rooms) -> Limits:
-        return replace(self.limits, sites=tuple(SiteRoom(site.id, rooms[site.id]) for site in self.limits.sites))
+        sites = tuple(replace(site, room=rooms[site.id]) for site in self.limits.sites)
+        return replace(self.limits, sites=sites)
 
 
 def plan_farm(pools: Sequence[Pool], now: datetime) -> dict[str, Plan]:
@@ -52,7 +55,7 @@ def plan_farm(pools: Sequence[Pool], now: datetime) -> dict[str, Plan]:
     wishes = {pool.id: pool.wish(now) for pool in pools}
     order = sorted(pools, key=lambda pool: _turn(pool, wishes[pool.id]))
     plans = _with_room(order, wishes, rooms, now)
-    moves = _Moves(order, plans, now)
+    moves = _Moves(order, plans, rooms, now)
     for pool in order:
         moves.make_place_for(pool, wishes[pool.id])
     return {pool.id: moves.told(pool) for pool in pools}
@@ -80,12 +83,18 @@ def _with_room(order: Sequence[Pool], wishes: dict[str, Plan], rooms: Rooms, now
     return plans
 
 
+def _machines(pool: Pool, wish: Plan) -> int:
+    """How many nodes its first launch gives."""
+    return next((site.machines for site in pool.limits.sites if site.id in wish.launch[:1]), 1)
+
+
 @dataclass
 class _Moves:
     """Nodes of one resource that make place for another's."""
 
     pools: Sequence[Pool]
     plans: dict[str, Plan]
+    left: Rooms
     now: datetime
     weighed: dict[str, Weighed] = field(init=False)
     counts: dict[str, Counter[str]] = field(init=False)
@@ -96,7 +105,7 @@ class _Moves:
         self.weighed = {pool.id: pool.weigh(self.now) for pool in self.pools}
         self.counts = {pool: farm.counts for pool, farm in self.weighed.items()}
         self.yields = {pool.id: [] for pool in self.pools}
-        self.coming = Counter()
+        self.coming = +self.left  # too little for a launch that gives several nodes
         for pool in self.pools:
             leaving = set(self.plans[pool.id].leaving)
             for node in pool.supply:
@@ -108,18 +117,17 @@ class _Moves:
     def make_place_for(self, pool: Pool, wish: Plan) -> None:
         """Have nodes leave where the resource would launch more than its sites have room for."""
         missing = Counter(wish.launch) - Counter(self.plans[pool.id].launch)
-        bare = not wish.have and not self.plans[pool.id].launch
-        for _ in range(max(len(wish.launch) - len(self.plans[pool.id].launch), 0)):
+        first = 0 if wish.have or self.plans[pool.id].launch else _machines(pool, wish)
+        for number in range(max(len(wish.launch) - len(self.plans[pool.id].launch), 0)):
             where = self._sites_for(pool, missing)
             if coming := next((site for site in where if self.coming[site] > 0), None):
                 self.coming[coming] -= 1
-            elif giver := self._giver(pool, where, bare=bare):
+            elif giver := self._giver(pool, where, bare=number < first):
                 donor, node = giver
                 self.yields[donor.id].append((node.id, pool.id))
                 self.counts[donor.id][node.site] -= 1
             else:
                 return
-            bare = False
 
     def _sites_for(self, pool: Pool, missing: Counter[str]) -> tuple[str, ...]:
         """Where its next node may be: where work is bound to if that lacks one, else at any of its sites."""

@@ -61,15 +61,19 @@ def nodes_for_work(work: Sequence[ModelWork], needs: Sequence[Need], limits: Lim
     """How many nodes all the work wants: to be done in time, and at each of the sites that some of it is bound to."""
     anywhere = tuple(SiteRoom(site.id, limits.max_nodes) for site in limits.sites)
     in_time = nodes_for(sum(each.seconds for each in work), sum(each.ranges for each in work), limits.drain_time)
-    return max(in_time, len(for_needs(needs, Counter(), anywhere)))
+    return max(in_time, sum(nodes for _, nodes in for_needs(needs, Counter(), anywhere)))
+
+
+def needed(for_work: int, demand: Demand, limits: Limits) -> int:
+    """The nodes that work, people, standby and models to be held take, whatever the limits are."""
+    return max(for_work + demand.sessions + limits.standby, demand.preloads)
 
 
 def want(for_work: int, demand: Demand, limits: Limits) -> int:
     """The nodes that the resource should have."""
     if not limits.enabled:
         return 0
-    wanted = max(for_work + demand.sessions + limits.standby, demand.preloads)
-    return max(limits.min_nodes, min(limits.max_nodes, wanted))
+    return max(limits.min_nodes, min(limits.max_nodes, needed(for_work, demand, limits)))
 
 
 def remembered(wanted: Iterable[Wanted], latest: int, now: datetime, window: timedelta) -> tuple[Wanted, ...]:

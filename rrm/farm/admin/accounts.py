@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
+from rrm.domain.fairness import sound
 from rrm.farm import quotas, tokens
 from rrm.farm.admin.base import FarmAdmin, ModelForm
 from rrm.farm.models import Quota, Token
@@ -44,10 +45,20 @@ class GroupAdmin(DjangoGroupAdmin, FarmAdmin):
     pass
 
 
+class _QuotaForm(ModelForm):
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        for field in [field for field in quotas.FIELDS if field in cleaned]:
+            if said := quotas.complaint(field, cleaned[field]):
+                self.add_error(field, said)
+        return cleaned
+
+
 @admin.register(Quota)
 class QuotaAdmin(FarmAdmin):
     """A person's share of the farm; everybody who ever had a job or a session is here."""
 
+    form = _QuotaForm
     list_display = ("owner", "weight", "shown_nodes", "shown_pixels", "shown_sessions", "shown_charge")
     list_select_related = ("owner",)
     search_fields = ("owner__username",)
@@ -62,7 +73,7 @@ class QuotaAdmin(FarmAdmin):
 
     @admin.display(description="Charged seconds", ordering="charged_seconds")
     def shown_charge(self, quota: Quota) -> str:
-        return f"{quota.charged_seconds:.3f}"
+        return f"{sound(quota.charged_seconds):.3f}"
 
     @admin.display(description="Nodes at work")
     def shown_nodes(self, quota: Quota) -> str:

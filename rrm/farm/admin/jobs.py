@@ -75,12 +75,12 @@ class JobAdmin(ShownAdmin):
                 )
             },
         ),
-        ("Where", {"fields": ("site_policy", "site_ids", "by_site")}),
+        ("Where", {"fields": ("site_policy", "site_ids", "requires", "by_site")}),
         ("Course", {"fields": ("created_at", "started_at", "finished_at", "took", "warm_hits", "loads")}),
     )
     readonly_fields = (
         *("id", "shown_state", "waiting", "shown_progress", "links", "shown_resource", "shown_model"),
-        *("size", "by_site", "took"),
+        *("size", "requires", "by_site", "took"),
     )
 
     @admin.display(description="Job", ordering="name")

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from rrm.domain.states import NODE_LIVE
 from rrm.errors import Invalid, LauncherError
-from rrm.farm import catalog, checking, keys, quarantine, sites, wakeups
+from rrm.farm import catalog, checking, keys, quarantine, sites, specs, wakeups
 from rrm.farm.admin.actions import Deed, operated_by
 from rrm.farm.admin.base import FarmAdmin, ModelForm, TabularInline, page_of, rows_of, swatch
 from rrm.farm.models import Job, Node, RenderModel, Resource, ResourceSite, Site
@@ -41,6 +41,7 @@ def _tell(row: Site | Resource, what: str, actor: str) -> None:
     noun = row._meta.model_name
     record(row, "log", {"level": "info", "message": f"{noun} {row.pk}: {what} by {actor}"}, actor=actor)
     wakeups.wake("rrm.autoscale")
+    wakeups.announce_work()
 
 
 _DEEDS = (
@@ -79,7 +80,21 @@ class _SwitchedAdmin(FarmAdmin):
         return rows_of(Node, f"{row.live_nodes} of {row.max_nodes}", **filters)
 
 
+class _TagsField(forms.CharField):
+    """Tags as people write them: with commas or blanks between."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list) else value
+
+    def to_python(self, value: Any) -> list[str]:  # type: ignore[override]
+        return sorted({*str(value or "").replace(",", " ").split()})
+
+
 class _SiteForm(ModelForm):
+    capabilities = _TagsField(
+        required=False, help_text="What its machines can do, as in: gpu, avx512. Jobs may require it."
+    )
+
     class Meta:
         model = Site
         exclude = ()
@@ -133,7 +148,10 @@ class SiteAdmin(_SwitchedAdmin):
     list_filter = ("kind", "enabled")
     search_fields = ("id", "name", "host")
     fieldsets = (
-        (None, {"fields": ("id", "name", "kind", "color", "max_nodes", "max_parallel_loads", "enabled")}),
+        (
+            None,
+            {"fields": ("id", "name", "kind", "color", "max_nodes", "max_parallel_loads", "capabilities", "enabled")},
+        ),
         (
             "Reached over SSH",
             {
@@ -159,8 +177,21 @@ class _PlacementInline(TabularInline):
     verbose_name_plural = "sites, in order of preference"
 
 
+class _ResourceForm(ModelForm):
+    class Meta:
+        model = Resource
+        exclude = ()
+
+    def clean_environment_variables(self) -> str:
+        text: str = self.cleaned_data["environment_variables"]
+        if "environment_variables" in self.changed_data and (said := specs.stray_words(text)):
+            raise forms.ValidationError(said)
+        return text
+
+
 @admin.register(Resource)
 class ResourceAdmin(_SwitchedAdmin):
+    form = _ResourceForm
     list_display = ("id", "name", "renderer", "enabled", "shown_sites", "shown_nodes", "min_nodes", "standby", "reason")
     list_filter = ("renderer", "enabled", "sites")
     search_fields = ("id", "name", "description")

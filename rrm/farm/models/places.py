@@ -10,11 +10,28 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
+from rrm.domain import capabilities
 from rrm.domain.states import NodeState
 from rrm.farm.models.states import choices
 
 _slug = RegexValidator(r"\A[a-z0-9][a-z0-9_.-]*\Z", "Use lower-case letters, digits, '-', '_' and '.'.")
 _colour = RegexValidator(r"\A#[0-9a-fA-F]{6}\Z", "Use a colour like #1f77b4.")
+MOST_NODES = 100_000
+"""That a site or a resource may have; plans, and forecasts for people, go through the places of each."""
+
+
+def _check_most(max_nodes: object) -> None:
+    """Raises ValidationError where more nodes are allowed than any farm has."""
+    if isinstance(max_nodes, int) and max_nodes > MOST_NODES:
+        raise ValidationError({"max_nodes": f"Ensure this value is less than or equal to {MOST_NODES}."})
+
+
+def check_tags(value: object) -> None:
+    """Raises ValidationError for what is no list of capabilities."""
+    try:
+        capabilities.parse(value)
+    except ValueError as error:
+        raise ValidationError(str(error)) from None
 
 
 class Site(models.Model):
@@ -58,6 +75,12 @@ class Site(models.Model):
         validators=[MinValueValidator(1)],
         help_text="Models that its nodes may load at the same time; empty is no limit.",
     )
+    capabilities = models.JSONField(
+        default=list,
+        blank=True,
+        validators=[check_tags],
+        help_text="What its machines can do: tags that jobs may require.",
+    )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -70,6 +93,10 @@ class Site(models.Model):
 
     class Meta:
         ordering = ["id"]
+
+    def clean(self) -> None:
+        """Raises ValidationError where it may have more nodes than any farm has."""
+        _check_most(self.max_nodes)
 
     def __str__(self) -> str:
         return self.id
@@ -136,6 +163,7 @@ class Resource(models.Model):
 
     def clean(self) -> None:
         """Raises ValidationError where the settings do not go together."""
+        _check_most(self.max_nodes)
         if self.renderer == self.Renderer.EXTERNAL and not self.command_line.strip():
             raise ValidationError({"command_line": "An external renderer needs the command that starts it."})
 

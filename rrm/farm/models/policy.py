@@ -67,7 +67,7 @@ class Block(models.Model):
         indexes = [models.Index(fields=["until", "site", "hostname"], name="block_in_force")]
 
     def __str__(self) -> str:
-        return f"{self.node or self.hostname} at {self.site_id}: no {self.renderer}"
+        return f"Block of {self.node or self.hostname} at {self.site_id} for {self.renderer}"
 
 
 class Preload(models.Model):

@@ -79,6 +79,8 @@ class Loop(models.Model):
 
     name = models.CharField(max_length=50, primary_key=True)
     running_until = models.DateTimeField(null=True, blank=True)
+    again = models.BooleanField(default=False)
+    """Whether somebody asked for a turn while one was under way, which may not have seen what it was asked for."""
     last_finished = models.DateTimeField(null=True, blank=True)
     """When it last came through."""
     last_turned = models.DateTimeField(null=True, blank=True)

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
+from rrm.domain import capabilities
 from rrm.domain.states import JobState, LeaseState
 from rrm.domain.tiling import TileGrid
 from rrm.farm.models.places import Node, RenderModel, Resource, Site
@@ -61,6 +62,9 @@ class Job(models.Model):
     site_policy = models.CharField(max_length=10, choices=SitePolicy, default=SitePolicy.ANY)
     site_ids = models.JSONField(default=list, blank=True)
     site_index = models.TextField(blank=True, editable=False, help_text="site_ids as |a|b|, to be searched in SQL.")
+    requires_index = models.TextField(
+        blank=True, editable=False, help_text="requires as |a||b|, to be searched in SQL."
+    )
     deadline = models.DateTimeField(null=True, blank=True)
     state = models.CharField(max_length=12, choices=choices(JobState), default=JobState.QUEUED)
     state_since = models.DateTimeField(default=timezone.now)
@@ -91,6 +95,11 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return self.name or str(self.id)
+
+    @property
+    def requires(self) -> list[str]:
+        """Capabilities of the sites that may render it."""
+        return capabilities.tags_of(self.requires_index)
 
     @property
     def grid(self) -> TileGrid:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import models, transaction
 
-from rrm.domain import mandelbrot
+from rrm.domain import capabilities, mandelbrot
 from rrm.errors import Invalid
 from rrm.farm import catalog
 from rrm.farm.models import RenderModel, Resource, ResourceSite, Site
@@ -21,7 +22,7 @@ ACTOR = "populate"
 _SITE_FIELDS = (
     *("name", "kind", "color", "host", "port", "username", "identity", "host_key", "connection"),
     *("gateway", "python", "directory", "poll_interval"),
-    *("max_nodes", "max_parallel_loads", "enabled"),
+    *("max_nodes", "max_parallel_loads", "capabilities", "enabled"),
 )
 _ROW_FIELDS = (
     *("name", "description", "renderer", "enabled", "command_line", "environment_variables", "modules"),
@@ -62,6 +63,8 @@ def named_models(check: Check) -> list[Change]:
 
 def _site(check: Check, key: str, values: Values, old: Site | None) -> Change:
     row = old or Site(pk=key)
+    with contextlib.suppress(ValueError):  # complained of below
+        values = {**values, "capabilities": capabilities.parse(values.get("capabilities"))}
     fields = _differences(check, f"sites.{key}", row, values, _SITE_FIELDS)
     return Change("site", key, old is None, fields, partial(_save, row, fields))
 

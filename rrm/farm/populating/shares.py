@@ -13,8 +13,6 @@ from rrm.farm.populating.document import Values
 from rrm.farm.populating.plan import Change, Check
 from rrm.farm.populating.registered import ACTOR
 
-_FIELDS = ("weight", *quotas.LIMITS)
-
 
 def shares(check: Check) -> list[Change]:
     users = {*User.objects.values_list("username", flat=True), *check.document.section("users")}
@@ -27,10 +25,10 @@ def _share(check: Check, name: str, values: Values, old: Quota | None, users: se
     where = f"quotas.{name}"
     if name not in users:
         check.complain(where, f"There is no user {name!r}.")
-    check.has_only(where, values, _FIELDS)
+    check.has_only(where, values, quotas.FIELDS)
     fields: dict[str, tuple[Any, Any]] = {}
     for field, value in values.items():
-        if field in _FIELDS and _fits(check, f"{where}.{field}", field, value):
+        if field in quotas.FIELDS and _fits(check, f"{where}.{field}", field, value):
             known = getattr(old, field) if old else None
             if old is None or known != value:
                 fields[field] = (known, value)
@@ -38,16 +36,10 @@ def _share(check: Check, name: str, values: Values, old: Quota | None, users: se
 
 
 def _fits(check: Check, where: str, field: str, value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if field == "weight":
-        if is_number and quotas.LEAST_WEIGHT <= value <= quotas.MOST_WEIGHT:  # type: ignore[operator]
-            return True
-        check.complain(where, f"Must be a number between {quotas.LEAST_WEIGHT} and {quotas.MOST_WEIGHT}.")
-        return False
-    if value is None or (isinstance(value, int) and is_number and 0 <= value <= quotas.MOST[field]):
-        return True
-    check.complain(where, "Must be a whole number, or null for no limit of their own.")
-    return False
+    said = quotas.complaint(field, value)
+    if said:
+        check.complain(where, said)
+    return not said
 
 
 def _save(name: str, values: Values) -> None:

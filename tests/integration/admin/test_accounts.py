@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
@@ -63,3 +64,15 @@ def test_only_a_superuser_issues_tokens(client: Client, farm: Farm) -> None:
     assert client.get(listed("token")).status_code == 200
     assert client.get(reverse("admin:farm_token_add")).status_code == 403
     assert not Token.objects.filter(user=clerk).exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("weight", "1e300"), ("weight", "nan"), ("weight", "0"), ("max_nodes", "99999999999"), ("max_sessions", "-1")],
+)
+def test_a_quota_out_of_bounds_is_refused(operator: Client, farm: Farm, field: str, value: str) -> None:
+    address = reverse("admin:farm_quota_change", args=[Quota.objects.get().pk])
+    answer = operator.post(address, {**filled(operator, address), field: value})
+    assert answer.status_code == 200
+    assert field in answer.context["adminform"].form.errors
+    assert Quota.objects.get().weight == 1

@@ -263,6 +263,21 @@ def test_a_site_edited_by_hand_leaves_an_event(operator: Client, farm: Farm) -> 
     )
 
 
+def test_what_a_site_can_do_is_edited_as_words(operator: Client, farm: Farm) -> None:
+    address = reverse("admin:farm_site_change", args=["here"])
+    wanted = filled(operator, address)
+    for said, kept in (("gpu, avx512 gpu", ["avx512", "gpu"]), ("avx512, gpu", ["avx512", "gpu"]), ("", [])):
+        assert operator.post(address, wanted | {"capabilities": said}).status_code == 302
+        assert Site.objects.get().capabilities == kept
+        assert filled(operator, address).get("capabilities", "") == ", ".join(kept)
+    told = [event.data["message"] for event in Event.objects.filter(subject_type="site", actor="operator")]
+    assert told == ["site here: capabilities changed by operator", "site here:  changed by operator", told[0]]
+
+    refused = operator.post(address, wanted | {"capabilities": "GPU"})
+
+    assert "lower-case letters" in str(refused.context["adminform"].form.errors["capabilities"])
+
+
 def test_a_resource_is_edited_with_its_sites(operator: Client, farm: Farm) -> None:
     farm.add_site("there")
     address = reverse("admin:farm_resource_change", args=["mandelbrot"])
@@ -317,3 +332,14 @@ def test_no_page_shows_the_digest_of_a_node_token(operator: Client, farm: Farm) 
 
     assert node.name in text
     assert node.token_digest not in text
+
+
+def test_a_block_has_a_name_that_says_what_it_is(operator: Client, farm: Farm) -> None:
+    answer = act(operator, "block", "forgive", Block.objects.get())
+    assert "Block of n1 at here for mandelbrot: forgiven" in answer.text
+
+
+def test_variables_that_are_none_are_refused(operator: Client, farm: Farm) -> None:
+    address = reverse("admin:farm_resource_change", args=[farm.resource.pk])
+    answer = operator.post(address, {**filled(operator, address), "environment_variables": "NOEQUALS"})
+    assert "NAME=VALUE" in answer.context["adminform"].form.errors["environment_variables"][0]

@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 from rrm.api.v2 import lobby, waiting
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.farm import leases, nodes
-from rrm.farm.models import Job, Lease, Node
+from rrm.farm.models import HeldModel, Job, Lease, Node, RenderModel
 from tests import factories as make
 from tests.factories import Caller, problem
 from tests.integration.api.asgi import asked
@@ -327,3 +327,17 @@ def test_results_may_be_sent_in_chunks(shared_farm: Farm, waiting_node: tuple[No
             assert await call.json() == {"command": "run"}
 
     run(story)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("call", ["heartbeat", "lease"])
+def test_a_load_in_advance_that_failed_is_told_with_whatever_call_comes_first(farm: Farm, call: str) -> None:
+    row, node = make.registered_node(farm.resource, farm.site)
+    model = make.render_model()
+    HeldModel.objects.create(node=row, model=model, loading=True)
+
+    answer = node.post(f"node-agent/{call}", {"unloaded": [model.digest]})
+
+    assert answer.status_code == 200, answer.content
+    assert not HeldModel.objects.exists()
+    assert [name for name, _ in RenderModel.objects.get().load_failures] == [row.name]

@@ -298,3 +298,21 @@ def test_the_palettes_are_listed_with_their_stops(owner: Caller) -> None:
     viridis, twilight = palettes[names.index("viridis")], palettes[names.index("twilight")]
     assert (viridis["license"], viridis["cyclic"], twilight["cyclic"]) == ("CC0", False, True)
     assert "Stefan van der Walt" in viridis["origin"]
+
+
+@pytest.mark.parametrize("text", ["NOEQUALS", "A=1 B", "1A=2", "=x"])
+def test_variables_are_names_with_values(farm: Farm, operator: Caller, text: str) -> None:
+    refused = problem(operator.patch("resource/mandelbrot/", {"environment_variables": text}), 422, "invalid")
+    assert "NAME=VALUE" in refused["errors"]["environment_variables"][0]
+    assert Resource.objects.get().environment_variables == ""
+
+
+def test_variables_from_before_may_be_sent_again_as_they_are(farm: Farm, operator: Caller) -> None:
+    Resource.objects.update(environment_variables="NOEQUALS")
+    body = {"environment_variables": "NOEQUALS", "name": "M"}
+    assert operator.patch("resource/mandelbrot/", body).status_code == 200
+
+
+def test_a_value_with_blanks_is_hidden_whole(farm: Farm, operator: Caller, stranger: Caller) -> None:
+    operator.patch("resource/mandelbrot/", {"environment_variables": "PHRASE='correct horse' MODE=fast"})
+    assert stranger.get("resource/mandelbrot/").json()["environment_variables"] == "PHRASE=… MODE=…"

@@ -49,7 +49,7 @@ def test_the_farm_shows_all_orders_and_names_models_only_to_those_who_may_see_th
 
     assert (first["model"], first["name"], first["owner"]) == (str(secret.pk), None, "ada")
     assert (first["holding"], first["loading"], first["nodes"], first["resource"]) == (1, 0, 2, "mandelbrot")
-    assert first["reason"] == "1 of 2 hold it, 0 load it; the next nodes that are free follow."
+    assert first["reason"] == "1 of 2 hold it, 0 load it; a node is to be started for it."
     assert (second["name"], second["holding"]) == ("valley", 0)
     assert unseen == first | {"model": None, "name": None, "owner": None}
     assert seen == second

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from rrm.farm.models import Event, Quota
+from rrm.farm.models import Event, Job, Quota
 from tests.factories import VIEW, Caller, problem
 from tests.integration.farm.conftest import Farm
 
@@ -57,9 +59,53 @@ def test_a_refusal_names_the_limit_and_what_is_used(farm: Farm, owner: Caller, o
 
 @pytest.mark.parametrize(
     "body",
-    [{"weight": 0}, {"weight": "2"}, {"weight": None}, {"max_nodes": -1}, {"max_nodes": 1.5}, {"charged_seconds": 0}],
+    [
+        *({"weight": 0}, {"weight": "2"}, {"weight": None}, {"weight": 1e308}, {"weight": 10**400}, {"weight": 1000.1}),
+        *({"max_nodes": -1}, {"max_nodes": 1.5}, {"max_nodes": 2**31}, {"max_sessions": 2**31}),
+        *({"max_queued_pixels": 2**53 + 1}, {"charged_seconds": 0}),
+    ],
 )
 def test_what_is_no_limit_is_refused(farm: Farm, operator: Caller, body: dict[str, object]) -> None:
     refused = problem(operator.patch("quota/user/ada", body), 422, "invalid")
     assert set(refused["errors"]) == set(body)
     assert not Quota.objects.exists()
+
+
+def test_a_weight_out_of_bounds_is_told_which_they_are(farm: Farm, operator: Caller) -> None:
+    refused = problem(operator.patch("quota/user/ada", {"weight": 1e308}), 422, "invalid")
+    assert refused["errors"] == {"weight": ["Must be a number between 0.01 and 1000."]}
+    assert operator.patch("quota/user/ada", {"weight": 1000, "max_nodes": 2**31 - 1}).status_code == 200
+
+
+@pytest.mark.parametrize("charged", [math.inf, -math.inf, 1e300])
+def test_a_stored_charge_that_is_no_number_of_seconds_counts_as_none(
+    farm: Farm, owner: Caller, operator: Caller, stranger: Caller, charged: float
+) -> None:
+    assert owner.post("job/", ORDER).status_code == 202
+    Quota.objects.filter(owner=farm.owner).update(charged_seconds=charged, weight=1e308)
+    assert stranger.post("job/", ORDER).status_code == 202
+    for noun in ("job/", "farm/", "quota/"):
+        assert operator.get(noun).status_code == 200
+    assert owner.get("quota/me").json()["charged_seconds"] == 0
+    operator.patch("quota/user/ada", {"weight": 1})
+    assert Quota.objects.get(owner=farm.owner).charged_seconds == 0
+
+
+def test_somebody_who_may_order_no_pixels_is_told_so(farm: Farm, owner: Caller, operator: Caller) -> None:
+    operator.patch("quota/user/ada", {"max_queued_pixels": 0})
+    body = problem(owner.post("job/", ORDER), 429, "too-many")
+    assert body["detail"] == "You may order no picture at present; ask an operator for some pixels."
+
+
+def test_an_order_that_is_stored_is_answered_whatever_cannot_be_told_of_it(
+    farm: Farm, owner: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OverflowError("cannot convert float infinity to integer")
+
+    told = owner.post("job/", ORDER).json()
+    monkeypatch.setattr("rrm.api.v2.job_body.pending_reasons", fail)
+    answer = owner.post("job/", ORDER)
+    assert answer.status_code == 202, answer.content
+    assert str(Job.objects.latest("created_at").pk) == answer.json()["id"]
+    assert answer.json().keys() == told.keys()

@@ -15,7 +15,9 @@ from rrm.errors import BadBundle
 from rrm.farm import blaming, blocking, consistency, deliveries, nodes, reconciling, reports
 from rrm.farm.models import Block, Event, Job, Lease, Node, Resource, Site
 from rrm.farm.specs import spec_for
+from tests import factories as make
 from tests.integration.farm.conftest import Farm
+from tests.integration.farm.test_copies import Race
 
 ONE = {"width": 16, "height": 16}
 
@@ -252,3 +254,61 @@ def test_a_tile_that_fails_is_not_kept_waiting_for_a_node_that_somebody_has_book
         deliveries.fail(node, UUID(farm.lease(node)["id"]), 0, "division by zero")
 
     assert Job.objects.get().state == JobState.FAILED
+
+
+def test_neither_a_node_nor_its_machine_is_blocked_twice(
+    farm: Farm, cluster: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, failing = node_at(farm, cluster, "n2"), [node_at(farm, cluster, "n1") for _ in range(3)]
+    monkeypatch.setattr(blaming, "settle", lambda *_: None)
+    for bad in failing:
+        fail_on(farm, bad, good, 4)
+    monkeypatch.undo()
+
+    blaming.look_after(timezone.now())
+
+    blocked = Block.objects.order_by("node").values_list("node", flat=True)
+    assert list(blocked) == sorted(["", *(bad.name for bad in failing)])
+
+
+def test_a_node_whose_failed_range_its_copy_completes_is_blamed(farm: Farm) -> None:
+    race = Race(farm)
+    deliveries.fail(race.slow, UUID(race.first["id"]), None, "no GPU")
+    farm.deliver(race.quick, race.copy)
+    assert Node.objects.get(pk=race.slow.pk).blames == 1
+
+
+def test_tiles_beside_a_failed_range_say_nothing_of_its_node(farm: Farm) -> None:
+    bad, good = farm.node(cores=2), farm.node(cores=1)
+    farm.submit()
+    failed, one = farm.lease(bad), farm.lease(good)
+    other = farm.lease(good, one["id"])
+    assert failed["stop"] == 2
+    deliveries.fail(bad, UUID(failed["id"]), None, "no GPU")
+    farm.deliver(good, one)
+    farm.deliver(good, other)
+
+    blaming.look_after(timezone.now())
+
+    assert Node.objects.get(pk=bad.pk).blames == 0
+    assert Lease.objects.get(pk=failed["id"]).fault == Lease.Fault.SUSPECT
+
+
+def test_a_block_that_a_process_left_half_done_concerns_the_machine_and_renderer_alone(
+    farm: Farm, cluster: Site
+) -> None:
+    other = make.resource(cluster, name="other", renderer="external")
+    concerned = [make.node(farm.resource, cluster, machine="n1"), make.node(farm.resource, cluster, hostname="n1")]
+    spared = [
+        make.node(other, cluster, machine="n1"),
+        make.node(farm.resource, cluster, machine="n2", hostname="n1"),
+        make.node(farm.resource, farm.site, machine="n1"),
+    ]
+    until = timezone.now() + timedelta(hours=1)
+    Block.objects.create(site=cluster, hostname="n1", renderer="mandelbrot", reason="x", until=until)
+
+    blaming.look_after(timezone.now())
+
+    leaving = set(Node.objects.filter(state=NodeState.DRAINING).values_list("name", flat=True))
+    assert leaving == {node.name for node in concerned}
+    assert not leaving & {node.name for node in spared}

@@ -6,6 +6,7 @@ import contextlib
 import io
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
@@ -18,7 +19,7 @@ from django.utils import timezone
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.errors import StaleLease
 from rrm.farm import composing, consistency, copies, deliveries, jobs, leases, nodes, quotas, reports, wakeups
-from rrm.farm.models import Job, Lease, Node, RenderModel
+from rrm.farm.models import HeldModel, Job, Lease, Node, RenderModel
 from tests.integration.farm.conftest import Farm, bundle_of
 
 
@@ -153,6 +154,53 @@ def test_a_copy_that_fails_changes_nothing_and_is_not_tried_there_again(race: Ra
     assert race.job.shares.filter(failures__gt=0).count() == 0
     race.farm.deliver(race.slow, race.first)
     assert race.finished()
+
+
+def test_a_node_that_tried_a_range_meanwhile_gets_no_second_copy_of_it(
+    race: Race, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliveries.fail(race.quick, UUID(race.copy["id"]), None, "out of memory")
+    look = copies._Look.at((race.quick.resource_id, race.quick.site_id))
+    before = replace(look, had=frozenset())  # as another process read it while the node had yet to try
+    monkeypatch.setattr(copies, "_looks", Mock(**{"get.return_value": before}))
+    race.quick.refresh_from_db()
+    assert before.overdue(timezone.now())
+
+    assert copies.claim(race.quick, timezone.now()) is None
+    assert race.rows()[0].is_copy is False
+
+
+def test_a_node_that_failed_on_tiles_gets_no_copy_of_them_either(farm: Farm) -> None:
+    failed, slow, third = farm.node(), farm.node(), farm.node()
+    job = farm.submit(width=16, height=16)
+    deliveries.fail(failed, UUID(farm.lease(failed)["id"]), 0, "out of memory")
+    farm.lease(slow)
+    age(timedelta(minutes=1))
+
+    assert farm.ask(failed)["lease"] is None
+    assert farm.lease(third)["job"] == str(job.pk)
+
+
+def test_a_copy_begins_a_streak_unless_the_node_holds_the_model(farm: Farm) -> None:
+    cold, warm, long_ago = farm.node(), farm.node(), timezone.now() - timedelta(hours=1)
+    for node in (farm.node(), farm.node()):
+        job = farm.submit(width=16, height=16)
+        farm.lease(node)
+    HeldModel.objects.create(node=warm, model=job.model)
+    Node.objects.filter(pk__in=[cold.pk, warm.pk]).update(streak=7, streak_since=long_ago)
+    age(timedelta(minutes=1))
+
+    for node, is_warm in ((cold, False), (warm, True)):
+        node.refresh_from_db()
+        copy = copies.claim(node, timezone.now())
+        assert copy is not None
+        assert copy.warm is is_warm
+        node.refresh_from_db()
+
+    assert (warm.streak, warm.streak_since) == (8, long_ago)
+    assert cold.streak == 0
+    assert cold.streak_since is not None
+    assert cold.streak_since > long_ago
 
 
 def test_a_tile_that_fails_on_both_its_nodes_has_failed_twice(race: Race) -> None:

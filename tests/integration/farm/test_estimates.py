@@ -36,6 +36,7 @@ def test_what_is_not_known_is_taken_from_what_is_most_alike(farm: Farm) -> None:
         Estimate.objects.create(model=model, hardware=hardware, load_seconds=load)
     costs = estimates.of({known.pk: "mandelbrot", new.pk: "mandelbrot"})
     assert costs.load_seconds(known.pk, "there/8") == 2
+    assert costs.load_seconds(known.pk, "here/4") == costs.load_seconds(known.pk, "here/") == 10
     assert costs.load_seconds(known.pk, "elsewhere/4") == costs.load_seconds(known.pk) == 6
     assert costs.load_seconds(new.pk, "here/2") == 2  # the median of the renderer's
     assert costs.pixel_seconds(new.pk) == estimates.PRIOR_PIXEL_SECONDS

@@ -35,6 +35,29 @@ def test_a_step_that_fails_keeps_the_others_from_nothing_and_is_said(
     assert Loop.objects.get().last_finished is None
 
 
+def test_who_asks_for_a_turn_while_one_is_under_way_gets_one_afterwards(db: None) -> None:
+    turns: list[bool] = []
+
+    def asked_meanwhile(_now: datetime) -> None:
+        turns.append(len(turns) < 2 and loops.run("autoscale", asked_meanwhile))
+
+    assert loops.run("autoscale", asked_meanwhile)
+    assert turns == [False, False, False]
+    assert not Loop.objects.get().again
+
+
+def test_turns_in_a_row_leave_time_for_others(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "_IN_A_ROW", timedelta())
+    turns: list[bool] = []
+
+    def asked_meanwhile(_now: datetime) -> None:
+        turns.append(loops.run("autoscale", asked_meanwhile))
+
+    for _ in range(2):
+        assert loops.run("autoscale", asked_meanwhile)
+    assert turns == [False, False]
+
+
 def test_a_turn_that_is_lost_ends_at_once(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     acted: list[datetime] = []
 
@@ -51,7 +74,7 @@ def test_turns_that_fail_are_turns_all_the_same(wall: Wall) -> None:
         with pytest.raises(ValueError, match="broken"):
             loops.run("reconcile", fails)
         wall.set(timedelta(seconds=10))
-    assert not loops.has_just_resumed("reconcile", wall())
+    assert loops.resumed_at("reconcile", wall()) is None
 
 
 def test_a_long_turn_that_passes_its_fences_is_no_pause(wall: Wall) -> None:
@@ -63,16 +86,16 @@ def test_a_long_turn_that_passes_its_fences_is_no_pause(wall: Wall) -> None:
     loops.run("reconcile", long)
     wall.set(timedelta(seconds=10))
     loops.run("reconcile", long)
-    assert not loops.has_just_resumed("reconcile", wall())
+    assert loops.resumed_at("reconcile", wall()) is None
 
 
 def test_after_a_sleep_in_the_middle_of_a_turn_nobody_could_be_heard(wall: Wall) -> None:
     for _ in range(10):
         loops.run("reconcile", lambda _now: None)
         wall.set(timedelta(seconds=10))
-    assert not loops.has_just_resumed("reconcile", wall())
+    assert loops.resumed_at("reconcile", wall()) is None
 
     loops.run("reconcile", lambda _now: wall.set(timedelta(hours=1)))
     loops.run("reconcile", lambda _now: None)
 
-    assert loops.has_just_resumed("reconcile", wall())
+    assert loops.resumed_at("reconcile", wall()) is not None

@@ -18,6 +18,9 @@ from rrm.farm.kept import Kept
 from rrm.farm.models import Estimate, HeldModel, Job, JobShare, Lease, Node, Quota, RenderModel, Resource, Site
 from tests.integration.farm.conftest import VIEW, Farm
 from tests.integration.farm.people import SOON, book
+from tests.integration.farm.walls import Wall
+
+MOMENT = timedelta(seconds=2)
 
 
 def test_what_is_kept_is_read_once_for_all_who_ask_within_a_moment(transactional_db: None) -> None:
@@ -176,6 +179,14 @@ def test_what_is_in_quarantine_and_nobody_holds_hides_nothing(farm: Farm, monkey
     assert str(resting[0].pk) in market.of(node).jobs
 
 
+def test_no_more_waiting_nodes_are_called_than_may_work_for_an_owner(farm: Farm) -> None:
+    Quota.objects.update_or_create(owner=farm.owner, defaults={"max_nodes": 2})
+    farm.submit()
+    waiting = {farm.node().pk: None for _ in range(4)}
+
+    assert len(beckoning.called(waiting, timezone.now())) == 2
+
+
 def test_as_many_waiting_nodes_are_called_as_there_are_tiles(farm: Farm) -> None:
     waiting = {farm.node().pk: None for _ in range(6)}
     assert beckoning.called(waiting, timezone.now()) == set()
@@ -195,6 +206,29 @@ def test_those_who_hold_the_model_are_called_though_others_asked_first(farm: Far
     assert beckoning.called({cold.pk: None, warm.pk: None}, timezone.now()) == {warm.pk}
 
 
+def test_what_a_job_costs_a_node_is_what_its_own_class_of_machines_measured(farm: Farm) -> None:
+    slow, fast = farm.node(cores=1), farm.node(cores=8)
+    Node.objects.update(ends_at=timezone.now() + timedelta(minutes=5))
+    job = farm.submit()
+    for node, seconds in ((slow, 600.0), (fast, 2.0)):
+        node.refresh_from_db()
+        Estimate.objects.create(model=job.model, hardware=node.hardware, load_seconds=seconds)
+
+    waiting = {slow.pk: None, fast.pk: None}
+    assert beckoning.called(waiting, timezone.now()) == {fast.pk}
+    assert farm.ask(slow)["lease"] is None
+    assert farm.ask(fast)["lease"] is not None
+
+
+def test_two_classes_of_machines_share_what_there_is(farm: Farm) -> None:
+    farm.submit(width=48, height=16)
+    nodes = [farm.node(cores=cores) for cores in (1, 2, 4, 8)]
+
+    assert len(beckoning.called({node.pk: None for node in nodes}, timezone.now())) == 3
+    given = [farm.ask(node)["lease"] for node in nodes]
+    assert [lease and (lease["start"], lease["stop"]) for lease in given] == [(0, 1), (1, 2), (2, 3), None]
+
+
 def test_a_waiting_node_is_called_when_it_is_to_leave_or_serve_a_person(farm: Farm) -> None:
     leaving, staying = farm.node(), farm.node()
     nodes.drain(leaving, "ada")
@@ -204,6 +238,20 @@ def test_a_waiting_node_is_called_when_it_is_to_leave_or_serve_a_person(farm: Fa
     session = book(farm)
     assert beckoning.called({booked.pk: None}, timezone.now()) == {booked.pk}
     assert beckoning.called({booked.pk: str(session.pk)}, timezone.now()) == set()
+
+
+def test_a_free_node_of_a_site_that_is_preferred_comes_first_for_a_moment(wall: Wall, farm: Farm) -> None:
+    there = farm.add_site("there")
+    farm.place(there, 1)
+    preferred, other = farm.node(), farm.node(there)
+    wall.set(MOMENT)
+    farm.submit()
+    assert farm.ask(other)["lease"] is None
+    assert beckoning.called({other.pk: None}, wall()) == set()
+
+    wall.set(MOMENT)
+    assert farm.ask(other)["lease"] is not None
+    assert farm.ask(preferred)["lease"] is not None
 
 
 def test_requests_for_nodes_of_sites_that_two_resources_rank_differently_do_not_wait_for_each_other(farm: Farm) -> None:

@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from rrm.domain.states import LeaseState, NodeState
-from rrm.farm import blaming, deliveries, jobs, quarantine, ranges
+from rrm.farm import blaming, deliveries, jobs, nodes, quarantine, ranges
 from rrm.farm.models import Block, Job, Lease, Node, Site
 from tests.integration.farm.conftest import VIEW, Farm
 from tests.integration.farm.test_blaming import ONE, fail_on, node_at
@@ -75,6 +75,30 @@ def test_a_node_whose_jobs_are_cancelled_at_once_is_idle(shared_farm: Farm, monk
     at_once(*(lambda job=job: jobs.cancel(job, "ada") for job in Job.objects.filter(pk__in=[x["job"] for x in held])))
 
     assert state_of(node) == NodeState.IDLE
+
+
+@pytest.mark.parametrize(
+    "end", [lambda node: nodes.stop(node, "ada"), lambda node: nodes.gone(node, NodeState.FAILED, "It died.")]
+)
+def test_what_a_node_is_given_while_it_is_ended_is_offered_again_at_once(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch, end: Callable[[Node], None]
+) -> None:
+    node, _ = two_leases(farm)
+    farm.submit(**ONE, params=VIEW | {"max_iter": 66})
+    node.refresh_from_db()
+    give_back_all = ranges.give_back_all
+    given: list[object] = []
+
+    def too_early(node: Node, reason: str) -> None:
+        give_back_all(node, reason)
+        if not given:
+            given.append(farm.lease(node))
+
+    monkeypatch.setattr(ranges, "give_back_all", too_early)
+    end(node)
+
+    assert given
+    assert not Lease.objects.filter(state=LeaseState.ACTIVE).exists()
 
 
 def test_a_node_that_is_given_a_lease_while_it_loses_its_last_is_busy(shared_farm: Farm) -> None:

@@ -291,11 +291,11 @@ def test_one_process_at_a_time_runs_a_loop(farm: Farm) -> None:
 
     def outer(_now: object) -> None:
         turns.append("outer")
-        assert not loops.run("tick", lambda now: turns.append("inner"))
+        assert len(turns) > 1 or not loops.run("tick", lambda now: turns.append("inner"))
 
     assert loops.run("tick", outer)
     assert loops.run("tick", lambda now: turns.append("later"))
-    assert turns == ["outer", "later"]
+    assert turns == ["outer", "outer", "later"]  # again, as somebody asked for it meanwhile
 
 
 def test_a_loop_whose_process_died_is_taken_over(farm: Farm) -> None:

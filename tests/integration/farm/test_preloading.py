@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from rrm.domain.states import JobState, NodeState
-from rrm.farm import deliveries, leases, nodes, preloading, reports, scaling
+from rrm.farm import deliveries, leases, nodes, preloading, promises, reports, scaling
 from rrm.farm.models import HeldModel, Node, Preload, RenderModel, Resource, Site
 from tests import factories as make
 from tests.integration.farm.conftest import Farm
@@ -166,7 +166,7 @@ def test_an_order_starts_nodes_and_keeps_them_from_going(farm: Farm) -> None:
     now = timezone.now()
     scaling.autoscale(now)
     assert Node.objects.filter(state=NodeState.REQUESTED).count() == 2
-    assert preloading.arranged([order])[0]["starting"] == 2
+    assert promises.arranged([order])[0]["starting"] == 2
     for node in Node.objects.all():
         reports.register(nodes.launch_token(node.name), {"node": node.name})
     scaling.autoscale(now + timedelta(minutes=30))

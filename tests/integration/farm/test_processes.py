@@ -44,7 +44,7 @@ def environment(template: str, tmp_path: Path) -> dict[str, str]:
         url = _new_database(template, "processes", f"processes_{tmp_path.name}".replace("-", "_").lower())
     else:
         shutil.copy(template.removeprefix("sqlite:///"), tmp_path)
-    made = {"RRM_DATA": str(tmp_path), "DATABASE_URL": url, "RRM_MAX_SESSIONS": "10000", "LONGEST_TURN": "1.5"}
+    made = {"RRM_DATA": str(tmp_path), "DATABASE_URL": url, "RRM_MAX_SESSIONS": "10000"}
     return {**os.environ, **made}
 
 
@@ -62,9 +62,9 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
     """Starts a process that runs the loop "tick" again and again."""
     with contextlib.ExitStack() as running:
 
-        def start(name: str, seconds: float) -> subprocess.Popen[str]:
+        def start(name: str, seconds: float, longest: float = 1.5) -> subprocess.Popen[str]:
             command = (sys.executable, "-m", "tests.integration.farm.turns", str(tmp_path / "log"), name, str(seconds))
-            process = subprocess.Popen(command, env=environment, text=True)
+            process = subprocess.Popen(command, env={**environment, "LONGEST_TURN": str(longest)}, text=True)
             running.callback(process.wait)
             running.callback(process.kill)
             return process
@@ -84,17 +84,28 @@ def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def test_while_a_process_is_in_its_turn_another_that_tries_is_refused(start: Start, tmp_path: Path) -> None:
+    start("first", 3600, longest=3600)
+    _until(lambda: "begins first" in _lines(tmp_path))
+    start("second", 0, longest=3600)
+
+    _until(lambda: len(_lines(tmp_path)) > 5)  # whatever the second says: it is ready, and has tried so often
+
+    said = _lines(tmp_path)
+    assert said == ["begins first"] + ["is refused: second"] * (len(said) - 1)
+
+
 def test_a_loop_goes_on_in_another_process_when_its_own_is_killed_in_the_middle_of_a_turn(
     start: Start, tmp_path: Path
 ) -> None:
+    start("second", 0)
+    _until(lambda: "acts second" in _lines(tmp_path))
     first = start("first", 3600)
     _until(lambda: "begins first" in _lines(tmp_path))
-    start("second", 0)
-    time.sleep(0.5)
-    assert "begins second" not in _lines(tmp_path)
     first.kill()
+    before = len(_lines(tmp_path))
 
-    _until(lambda: "acts second" in _lines(tmp_path))
+    _until(lambda: "acts second" in _lines(tmp_path)[before:])
 
 
 def test_a_process_that_slept_through_its_turn_does_not_act_beside_its_successor(start: Start, tmp_path: Path) -> None:
@@ -108,7 +119,7 @@ def test_a_process_that_slept_through_its_turn_does_not_act_beside_its_successor
     _until(lambda: "begins sleeper" in _lines(tmp_path)[before:])
 
     # It has come to turns of its own again, and the one it lost was never acted on.
-    after = [line for line in _lines(tmp_path) if line.endswith("sleeper")]
+    after = [line for line in _lines(tmp_path) if line in {"begins sleeper", "acts sleeper"}]
     assert after[:2] == ["begins sleeper", "begins sleeper"]
 
 

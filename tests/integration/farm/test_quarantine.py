@@ -8,14 +8,17 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from rrm.domain.states import JobState, LeaseState, NodeState
 from rrm.farm import deliveries, nodes, quarantine, reports, scaling, waiting
+from rrm.farm.loading import begin as begin_load
 from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node, RenderModel, Resource, Site
+from tests import factories as make
 from tests.integration.farm.conftest import VIEW, Farm
+from tests.integration.farm.threads import in_threads
 
 
 def fail_load(farm: Farm, node: Node) -> None:
@@ -354,3 +357,35 @@ def test_the_count_is_exact_when_all_ask_at_once(shared_farm: Farm) -> None:
 
     assert sum(lease is not None for lease in got) == loading() == 2
     assert Job.objects.get().state == JobState.RUNNING
+
+
+def test_two_nodes_that_are_to_load_at_the_same_moment_do_not_both_find_the_last_place(shared_farm: Farm) -> None:
+    Site.objects.update(max_parallel_loads=1)
+    first, second, model = shared_farm.node(), shared_farm.node(), make.render_model()
+    has_counted, other_is_done = threading.Event(), threading.Event()
+
+    def hold_up(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith('INSERT INTO "farm_heldmodel"'):
+            has_counted.set()
+            other_is_done.wait(0.3)
+        return execute(sql, *rest)
+
+    def begin(node: Node) -> None:
+        with transaction.atomic():
+            begin_load(Node.objects.get(pk=node.pk), model.pk, 30.0, timezone.now())
+
+    def begin_slowly() -> None:
+        with connection.execute_wrapper(hold_up):
+            begin(first)
+
+    def begin_meanwhile() -> None:
+        has_counted.wait(5)
+        try:
+            begin(second)
+        finally:
+            other_is_done.set()
+
+    outcomes = in_threads(begin_slowly, begin_meanwhile)
+
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["NoneType", "StateConflict"]
+    assert loading() == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from rrm.domain.states import LeaseState
-from rrm.errors import NoCapacity, StateConflict, TooMany
+from rrm.errors import Invalid, NoCapacity, StateConflict, TooMany
 from rrm.farm import booking, composing, jobs, quotas
 from rrm.farm.models import Job, Lease, Quota, Session
 from tests.integration.farm.conftest import VIEW, Farm
@@ -140,7 +141,7 @@ def test_a_claim_beyond_the_limit_is_refused_whatever_was_read_before(farm: Farm
     quotas.change(farm.owner, {"max_nodes": 1})
     farm.submit(width=256, height=256)
     farm.lease(farm.node())
-    with pytest.raises(StateConflict, match="1 nodes work for the owner"), transaction.atomic():
+    with pytest.raises(StateConflict, match="1 node at work for the owner"), transaction.atomic():
         quotas.hold_node(farm.owner.pk, farm.node())
 
 
@@ -184,3 +185,25 @@ def test_a_limit_counts_from_the_moment_in_which_it_is_set(shared_farm: Farm) ->
     other.refresh_from_db()
     assert shared_farm.ask(other)["lease"] is None
     shared_farm.deliver(one, in_hand)
+
+
+@pytest.mark.parametrize("charged", [math.inf, 1e300])
+def test_a_stored_charge_that_is_no_number_of_seconds_is_forgotten_with_the_next(farm: Farm, charged: float) -> None:
+    farm.submit(width=256, height=256)
+    Quota.objects.update(charged_seconds=charged)
+    node = farm.node()
+    farm.deliver(node, farm.lease(node))
+    assert 0 <= Quota.objects.get().charged_seconds < 60
+
+
+def test_limits_that_cannot_be_are_refused_wherever_they_come_from(farm: Farm) -> None:
+    with pytest.raises(Invalid) as refused:
+        quotas.change(farm.owner, {"weight": math.inf, "max_nodes": 2**31, "max_sessions": 1})
+    assert set(refused.value.errors) == {"weight", "max_nodes"}
+
+
+def test_one_of_a_thing_is_told_as_one(farm: Farm) -> None:
+    farm.submit()
+    quotas.change(farm.owner, {"max_queued_pixels": 1})
+    with pytest.raises(TooMany, match="may have 1 pixel together"):
+        farm.submit()

@@ -13,7 +13,7 @@ from rrm.domain.states import NodeState
 from rrm.errors import NotFound, StateConflict
 from rrm.farm import booking, nodes, reports, sessions
 from rrm.farm.booking import Wish
-from rrm.farm.models import Node, Resource, ResourceSite, Session, Site
+from rrm.farm.models import Loop, Node, Resource, ResourceSite, Session, Site
 from tests.integration.farm.conftest import Farm
 from tests.integration.farm.people import SOON, book, later, now_is, told
 
@@ -32,6 +32,20 @@ def test_use_renews_a_session_and_without_it_ends(farm: Farm) -> None:
     assert node.state == NodeState.IDLE
     sessions.touch(session.pk)
     assert now_is(session)[0] == "ENDED"
+
+
+def test_after_the_manager_was_away_only_who_was_there_before_has_more_time(farm: Farm) -> None:
+    for _ in range(2):
+        farm.node(answers=True)
+    before, since = (book(farm, idle=timedelta(seconds=20)) for _ in range(2))
+    resumed = timezone.now() + timedelta(minutes=5)
+    Loop.objects.update_or_create(name="sessions", defaults={"steady_since": resumed})
+    Session.objects.filter(pk=since.pk).update(expires_at=resumed + timedelta(seconds=20))
+
+    sessions.turn(resumed + timedelta(seconds=30))
+    assert [now_is(session)[0] for session in (before, since)] == ["READY", "ENDED"]
+    sessions.turn(resumed + timedelta(seconds=60))
+    assert now_is(before) == ("ENDED", "Nobody used it for 20 s.")
 
 
 def test_a_session_is_warned_of_its_hard_end_and_ends_then(farm: Farm) -> None:

@@ -312,6 +312,16 @@ def test_a_batch_job_of_several_machines_is_several_nodes_with_one_launch(farm: 
     assert set(several.values_list("state", flat=True)) == {NodeState.IDLE}
 
 
+def test_the_autoscaler_asks_for_whole_batch_jobs_as_far_as_there_is_room(farm: Farm, cluster: Cluster) -> None:
+    Site.objects.exclude(pk="cluster").update(enabled=False)
+    Resource.objects.update(nb_nodes=2, max_nodes=5, min_nodes=5)
+    scaling.autoscale(timezone.now())
+    assert Node.objects.count() == 4
+    scaling.autoscale(timezone.now())
+    assert Node.objects.count() == 4
+    assert "a batch job, which makes 2 nodes at once" in Resource.objects.get().last_plan["reason"]
+
+
 def test_the_machines_of_a_refused_batch_job_fail_together(farm: Farm, cluster: Cluster) -> None:
     farm.resource.nb_nodes = 2
     farm.resource.save()

@@ -12,6 +12,7 @@ from django.utils import timezone
 from rrm.farm import estimates, jobs, quotas, snapshot, waiting
 from rrm.farm.models import HeldModel, Job, RenderModel, Resource, Site
 from tests.integration.farm.conftest import VIEW, Farm
+from tests.integration.farm.people import book
 
 
 def reason(job: Job) -> str:
@@ -29,6 +30,23 @@ def test_a_job_behind_others_is_told_how_many(farm: Farm) -> None:
         "The only node of mandelbrot that may take it is busy; "
         "it is behind 2 jobs of higher priority and 1 job whose turn comes first."
     )
+
+
+def test_a_job_behind_a_session_is_told_so_also_by_its_resource(farm: Farm) -> None:
+    Resource.objects.update(max_nodes=1)
+    farm.node(answers=True)
+    book(farm)
+    assert snapshot.resource_states([Resource.objects.get()], timezone.now()) == {
+        "mandelbrot": ("active", "1 node at work for people.")
+    }
+    why = reason(farm.submit())
+    assert why == (
+        "The only node of mandelbrot that may take it is booked for a session; it is next. "
+        "mandelbrot may have 1 node at most."
+    )
+    assert snapshot.resource_states([Resource.objects.get()], timezone.now()) == {
+        "mandelbrot": ("active", f"1 node at work for people. 1 job waits. {why}")
+    }
 
 
 def test_a_job_of_an_owner_with_all_their_nodes_waits_for_one(farm: Farm) -> None:

@@ -1,6 +1,7 @@
 """A process that runs a loop: python -m tests.integration.farm.turns FOLDER NAME SECONDS.
 
-Its turn appends a line, works so long, passes the fence and appends another; it says so on stdout, and tries again.
+Its turn appends a line, works so long, passes the fence and appends another. Then it tries again; whenever it does not
+come through a turn, as another process has it, it appends that too.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def main(log: Path, name: str, seconds: float) -> None:
         note("acts")
 
     while True:
-        loops.run("tick", turn)
+        if not loops.run("tick", turn):
+            note("is refused:")
         time.sleep(0.05)
 
 

@@ -11,8 +11,10 @@ from rrm.domain.autoscaling import (
     History,
     Phase,
     Plan,
+    SiteRoom,
     Work,
 )
+from rrm.domain.autoscaling.sentences import explanation
 from tests.unit.domain.demands import (
     HERE,
     NOW,
@@ -63,11 +65,29 @@ def test_from_zero_no_more_than_four_are_launched_at_once_and_the_rest_if_it_las
     assert len(made.launch) == 4
     assert made.history.up_since == NOW
     supply = nodes(4, Phase.STARTING)
-    soon = decide(work(20), supply, history=made.history, now=NOW + seconds(29))
+    soon = decide(work(20), supply, history=made.history, now=NOW + seconds(15))
     assert soon.launch == ()
     assert soon.reason == "20 wanted, 4 exist: launching if this lasts."
     then = decide(work(20), supply, history=soon.history, now=NOW + seconds(30))
     assert len(then.launch) == 16
+
+
+def test_after_a_volley_that_was_not_enough_the_next_waits_as_long_again() -> None:
+    volley = lasting(work(50), nodes(2))
+    assert (len(volley.launch), volley.history.up_since) == (18, NOW + seconds(30))
+    supply = [*nodes(2), *nodes(18, Phase.STARTING)]
+    soon = decide(work(50), supply, history=volley.history, now=NOW + seconds(45))
+    assert soon.launch == ()
+    assert len(decide(work(50), supply, history=soon.history, now=NOW + seconds(60)).launch) == 30
+
+
+def test_people_who_get_a_node_at_once_do_not_make_work_wait_longer() -> None:
+    first = decide(work(5), nodes(1))
+    people = replace(work(5), sessions=2)
+    then = decide(people, nodes(1), history=first.history, now=NOW + seconds(15))
+    assert (len(then.launch), then.history.up_since) == (1, NOW)
+    supply = [*nodes(1), *nodes(1, Phase.STARTING)]
+    assert len(decide(people, supply, history=then.history, now=NOW + seconds(30)).launch) == 5
 
 
 def test_what_exists_grows_ten_fold_at_most() -> None:
@@ -76,11 +96,30 @@ def test_what_exists_grows_ten_fold_at_most() -> None:
     assert len(lasting(work(19), nodes(2)).launch) == 17
 
 
-def test_more_are_launched_after_two_periods_only() -> None:
+def test_more_are_launched_by_the_last_plan_that_comes_within_two_periods() -> None:
     first = decide(work(3), nodes(1))
     assert (first.launch, first.history.up_since) == ((), NOW)
-    assert decide(work(3), nodes(1), history=first.history, now=NOW + seconds(29)).launch == ()
-    assert len(decide(work(3), nodes(1), history=first.history, now=NOW + seconds(30)).launch) == 2
+    for later, launched in ((15, 0), (16, 2), (30, 2)):
+        made = decide(work(3), nodes(1), history=first.history, now=NOW + seconds(later))
+        assert len(made.launch) == launched
+
+
+def test_no_plan_launches_more_than_a_thousand() -> None:
+    vast = replace(HERE, max_nodes=10**9, sites=(SiteRoom("here", 10**9),))
+    assert len(decide(Demand(), [], replace(vast, min_nodes=10**9)).launch) == 1000
+    bound = Demand((Work(1e15, 10**12, frozenset({"here"})), Work(1e15, 10**12)))
+    made = decide(bound, [], vast)
+    assert (made.want, made.launch) == (10**9, ("here",) * 4)
+
+
+def test_a_need_for_more_than_the_maximum_is_told() -> None:
+    one = replace(HERE, max_nodes=1)
+    made = decide(replace(work(1), sessions=1), nodes(1, booked=True), one)
+    assert made.reason == "1 wanted, 1 exist: 2 are needed, and the maximum is 1."
+    told = list(explanation(made, replace(work(1), sessions=1), one))
+    assert "That is less than the 2 that are needed, as the maximum is 1: some have to wait." in told
+    none = decide(replace(work(1), sessions=1), nodes(1, booked=True), replace(HERE, max_nodes=0))
+    assert none.reason == "0 wanted, 1 exist: 2 are needed, and the maximum is 0."
 
 
 def test_a_want_that_does_not_last_launches_nothing() -> None:

@@ -54,6 +54,58 @@ def test_what_was_too_many_for_long_goes_though_each_has_some_work_now_and_then(
     assert decide(work(2), supply).history.surplus_since == NOW
 
 
+def test_of_those_with_work_now_and_then_a_quarter_goes_at_a_time() -> None:
+    supply = [*(idle(f"{number}", since=NOW - seconds(40)) for number in range(10)), *nodes(1)]
+    made = decide(work(1), supply, history=History(surplus_since=NOW - timedelta(hours=1)))
+    assert len(made.drain) == 3
+    rest = [node for node in supply if node.id not in made.drain]
+    for later, gone in ((149, 0), (150, 2)):
+        assert len(decide(work(1), rest, history=made.history, now=NOW + seconds(later)).drain) == gone
+
+
+def test_the_time_while_all_are_at_work_counts_against_having_too_many() -> None:
+    before = History(wanted=((NOW.timestamp() - 10, 1),), surplus_since=NOW - seconds(100))
+    busy, rested = nodes(3), [*nodes(2), idle("a", since=NOW)]
+    assert decide(work(1), busy, history=before).history.surplus_since == NOW - seconds(50)
+    assert decide(work(1), rested, history=before).history.surplus_since == NOW - seconds(100)
+    long_busy = replace(before, wanted=((NOW.timestamp() - 500, 1),))
+    assert decide(work(1), busy, history=long_busy).history.surplus_since == NOW
+
+
+def test_half_as_many_as_are_wanted_stay_longer_while_there_is_work() -> None:
+    supply = [*(idle(name) for name in "abcdef"), *nodes(2)]
+    assert len(decide(work(2), supply).drain) == 5
+    assert len(decide(work(2), supply, replace(HERE, min_nodes=2)).drain) == 6
+    assert len(decide(work(2), supply, replace(HERE, idle_timeout=seconds(60))).drain) == 6
+
+
+def test_a_few_nodes_are_not_missed_in_the_ten_minutes_after_some_were_let_go() -> None:
+    less = decide(Demand(), [idle("a"), idle("b")], replace(HERE, min_nodes=1))
+    assert less.drain == ("a",)
+    history, left = less.history, nodes(1)
+    made = decide(work(2), left, history=history, now=NOW + seconds(60))
+    assert made.launch == ()
+    assert made.reason == (
+        "2 wanted, 1 exist: some were let go lately, so nothing is launched before 12:10:00 UTC "
+        "unless more than 2 are wanted."
+    )
+    for step in range(61, 600, 15):
+        history = decide(work(2), left, history=history, now=NOW + seconds(step)).history
+    assert decide(work(2), left, history=history, now=NOW + seconds(600)).launch == ()
+    assert len(decide(work(2), left, history=history, now=NOW + seconds(601)).launch) == 1
+
+
+def test_many_nodes_are_missed_also_after_some_were_let_go() -> None:
+    less = decide(Demand(), [idle("a"), idle("b")], replace(HERE, min_nodes=1))
+    first = decide(work(3), nodes(1), history=less.history, now=NOW + seconds(60))
+    assert (first.launch, first.history.up_since) == ((), NOW + seconds(60))
+    assert len(decide(work(3), nodes(1), history=first.history, now=NOW + seconds(90)).launch) == 2
+    none_left = decide(Demand(), [idle("a")])
+    assert decide(work(1), [], history=none_left.history, now=NOW + seconds(15)).launch == ("here",)
+    people = decide(Demand(sessions=2), nodes(1), history=less.history, now=NOW + seconds(15))
+    assert people.launch == ("here",)
+
+
 def test_an_idle_timeout_of_the_resource_wins() -> None:
     brief = replace(HERE, idle_timeout=seconds(20), start_time=seconds(400))
     wanted = History(wanted=((NOW.timestamp(), 1),))
@@ -74,7 +126,7 @@ def test_busy_starting_and_pinned_nodes_stay() -> None:
 def test_those_go_first_whose_models_are_missed_least() -> None:
     supply = [
         idle("wanted", "w"),
-        idle("sole", "s"),
+        idle("sole", "s", since=LONG_AGO - seconds(2)),
         idle("copy", "c"),
         idle("longer", "c", since=LONG_AGO - seconds(1)),
         idle("empty"),
@@ -87,7 +139,10 @@ def test_those_go_first_whose_models_are_missed_least() -> None:
 
 def test_the_only_node_at_the_site_of_bound_work_stays() -> None:
     supply = [idle("a", site="far"), idle("b", site="near"), idle("c", site="near")]
-    assert decide(work(0.5, "far"), supply, TWO_SITES).drain == ("b", "c")
+    assert decide(work(0.5, "far"), supply, TWO_SITES).drain == ("b",)
+    old = History(surplus_since=LONG_AGO)
+    assert decide(work(0.5, "far"), [supply[0], supply[2]], TWO_SITES, old).drain == ("c",)
+    assert decide(work(0.5, "far"), supply[:1], TWO_SITES, old).drain == ()
 
 
 def test_nodes_beyond_a_lowered_maximum_go_as_soon_as_they_are_idle() -> None:

@@ -104,6 +104,20 @@ def test_the_first_node_is_started_elsewhere_where_the_preferred_site_is_full() 
     assert (made["a"].launch, made["b"].launch) == (("near",), ("far",))
 
 
+def test_only_what_a_batch_job_of_several_machines_lacks_makes_place() -> None:
+    one_left, triples = (replace(FULL, sites=(SiteRoom("here", 1, machines),)) for machines in (1, 3))
+    idlers = (idle(name, since=NOW) for name in "1234")
+    made = plans(pool("a", NOTHING, *idlers, limits=one_left), pool("b", work(1), limits=triples))
+    assert made["b"].launch == ()
+    assert [rival for _, rival in made["a"].yields] == ["b", "b"]
+
+
+def test_a_vast_maximum_costs_a_plan_nothing() -> None:
+    vast = Limits(min_nodes=0, max_nodes=10**12, sites=(SiteRoom("here", 10**12),))
+    made = plans(pool("a", NOTHING, limits=vast), pool("b", work(2), limits=vast, history=UNWRITTEN))
+    assert (made["a"].launch, made["b"].launch) == ((), ("here", "here"))
+
+
 pools_of_any_kind = st.builds(Pool, st.sampled_from(["a", "b", "c"]), demands, supplies, limits_of_any_kind, histories)
 
 

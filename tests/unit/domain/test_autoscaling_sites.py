@@ -11,6 +11,7 @@ from rrm.domain.autoscaling import (
     SiteRoom,
     Work,
 )
+from rrm.domain.autoscaling.sentences import explanation
 from tests.unit.domain.demands import (
     HERE,
     NOW,
@@ -32,6 +33,14 @@ def test_a_full_site_gets_none() -> None:
     assert (made.launch, made.reason) == ((), "4 wanted, 0 exist: no site has room.")
     nowhere = decide(work(4), [], replace(HERE, sites=()))
     assert nowhere.reason == "4 wanted, 0 exist: no site is enabled and can be reached."
+
+
+def test_work_that_no_site_may_do_wants_no_node_and_is_told_apart_from_none() -> None:
+    for demand in (work(4, "elsewhere"), Demand((Work(1200, 1000, frozenset()),))):
+        made = decide(demand, [], TWO_SITES)
+        assert (made.want, made.launch) == (0, ())
+        assert next(explanation(made, demand, TWO_SITES)) == "There is work, but none that nodes at its sites may do."
+    assert next(explanation(decide(Demand(), [], TWO_SITES), Demand(), TWO_SITES)) == "There is no work."
 
 
 def test_split_work_gets_a_node_at_each_of_its_sites() -> None:
@@ -95,3 +104,13 @@ def test_one_node_that_serves_two_needs_is_not_launched_twice() -> None:
     demand = Demand((Work(1, 1, frozenset({"a", "b"})), Work(1, 1, frozenset({"a", "c"}))))
     made = decide(demand, [], replace(HERE, sites=sites))
     assert (made.want, made.launch) == (1, ("a",))
+
+
+def test_batch_jobs_of_several_machines_are_launched_whole_or_not_at_all() -> None:
+    pairs = replace(HERE, sites=(SiteRoom("here", 5, machines=2),))
+    assert decide(work(3), [], pairs).launch == ("here",) * 4
+    assert decide(work(3), [], replace(pairs, max_nodes=3)).launch == ("here",) * 2
+
+    made = decide(work(3), [], replace(HERE, sites=(SiteRoom("here", 1, machines=2),)))
+    assert made.launch == ()
+    assert made.reason == "3 wanted, 0 exist: no room is left for a batch job, which makes 2 nodes at once."

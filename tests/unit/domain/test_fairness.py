@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import math
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rrm.domain.facts import Holders, JobFacts, NodeFacts
-from rrm.domain.fairness import QUANTUM, Ledger, entry_charge, round_of
+from rrm.domain.fairness import QUANTUM, Ledger, entry_charge, reweighed, round_of
 from rrm.domain.queues import Queues
 from rrm.domain.scheduling import choose
 
@@ -68,3 +70,25 @@ def test_who_joins_shares_the_farm_from_then_on() -> None:
 def test_a_round_is_as_long_as_weight_and_quantum_say() -> None:
     assert [round_of(seconds) for seconds in (0, 9.9, 10, 25)] == [0, 0, 1, 2]
     assert [round_of(seconds, weight=2) for seconds in (0, 19, 20)] == [0, 0, 1]
+
+
+NO_CHARGES = [math.inf, -math.inf, math.nan, 1e308]
+
+
+@pytest.mark.parametrize("charged", NO_CHARGES)
+def test_a_charge_that_cannot_be_reckoned_with_counts_as_none(charged: float) -> None:
+    assert round_of(charged) == round_of(charged, weight=0.01) == 0
+    assert reweighed(charged, 1.0, 1000.0) == 0
+    assert entry_charge(charged, 1.0, [(20.0, 2.0)]) == 10
+    assert entry_charge(30.0, 1.0, [(charged, 1.0)]) == 30
+
+
+@given(
+    charged=st.floats(0, 1e9),
+    weights=st.lists(st.floats(allow_nan=False, allow_infinity=False, min_value=1e-300), min_size=1),
+)
+def test_no_weights_in_turn_make_a_charge_that_cannot_be_reckoned_with(charged: float, weights: list[float]) -> None:
+    for old, new in pairwise([1.0, *weights, 1.0]):
+        charged = reweighed(charged, old, new)
+        assert math.isfinite(charged)
+        assert round_of(charged, new) >= 0

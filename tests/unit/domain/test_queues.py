@@ -14,6 +14,7 @@ from rrm.domain.facts import Holders, JobFacts, NodeFacts
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.queues import Queues
 from rrm.domain.scheduling import choose
+from tests.thoroughness import tries
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 names = st.sampled_from("abc")
@@ -82,4 +83,4 @@ _NODES = (
 )
 
 TestKeptQueues = KeptQueues.TestCase
-TestKeptQueues.settings = settings(max_examples=60, stateful_step_count=25)
+TestKeptQueues.settings = settings(max_examples=tries("QUEUE_EXAMPLES", 30, 600), stateful_step_count=25)

@@ -26,9 +26,18 @@ def soon(seconds: float) -> datetime:
             {"sites": frozenset(), "bound_to": frozenset({"there", "away"})},
             "No node may run at away, there: it is disabled, has room for none, or no longer belongs to r.",
         ),
+        ({"sites": frozenset(), "unmet": ["gpu"]}, "No site of r where a node may run offers gpu."),
+        (
+            {"sites": frozenset(), "unmet": ["gpu", "mpi"], "bound_to": frozenset({"there", "away"})},
+            "away and there do not offer gpu and mpi.",
+        ),
         ({}, "No node of r is running there; one will be started."),
         ({"starting": 2}, "2 nodes of r are starting."),
         ({"launching": "No module named numpy"}, "No module named numpy"),
+        (
+            {"failures": 1, "retry_at": soon(-2), "launching": "It exited with status 1."},
+            "No node of r runs: the last start failed; the next is about to be tried. It exited with status 1.",
+        ),
         (
             {"failures": 3, "retry_at": soon(90), "launching": "It exited with status 1."},
             "No node of r runs: 3 starts in a row failed; the next is tried in 90 s. It exited with status 1.",
@@ -36,7 +45,7 @@ def soon(seconds: float) -> datetime:
         ({"problems": {"here": "No route to host."}}, "here cannot be used at present: No route to host."),
         (
             {"blocked": ["node7 at here is blocked: it failed"]},
-            "No node of r is running there; one will be started. node7 at here is blocked: it failed",
+            "No node of r is running there; one will be started. node7 at here is blocked: it failed.",
         ),
         (
             {"working": 4, "nodes_at_limit": (2, 2)},
@@ -70,6 +79,26 @@ def soon(seconds: float) -> datetime:
             {"working": 1, "before": 5, "deadline": soon(-7200)},
             "The only node of r that may take it is busy; it is behind 5 jobs whose turn comes first. "
             "It is late: its deadline was 2 h ago.",
+        ),
+        (
+            {"working": 1, "booked": 1, "most": 1},
+            "The only node of r that may take it is booked for a session; it is next. r may have 1 node at most.",
+        ),
+        (
+            {"working": 3, "booked": 2},
+            "All 3 nodes of r that may take it are busy, 2 of them booked for sessions; it is next.",
+        ),
+        (
+            {"launching": "No such library: libGPU.so.7", "deadline": soon(-7200)},
+            "No such library: libGPU.so.7. It is late: its deadline was 2 h ago.",
+        ),
+        (
+            {"launching": "No such library: libGPU.so.7", "blocked": ["m1 is blocked: it failed"]},
+            "No such library: libGPU.so.7. m1 is blocked: it failed.",
+        ),
+        (
+            {"failures": 1, "retry_at": soon(90)},
+            "No node of r runs: the last start failed; the next is tried in 90 s.",
         ),
         ({"working": 1, "deadline": soon(1)}, "The only node of r that may take it is busy; it is next."),
     ],

@@ -1,4 +1,7 @@
-"""What scheduling promises whatever comes: how long work waits at most, and what no node is ever given."""
+"""What scheduling promises whatever comes: how long work waits at most, and what no node is ever given.
+
+BOUND_EXAMPLES sets how many cases of each promise are tried.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,11 @@ from hypothesis import strategies as st
 from rrm.domain.facts import RANK, Holders, JobFacts, NodeFacts, is_in_time
 from rrm.domain.queues import Queues
 from rrm.domain.scheduling import DEFAULTS, Choice, Reason, choose
+from tests.thoroughness import tries
 from tests.unit.domain import offers
 from tests.unit.domain.offers import NAMES, NOW, ago, may_run
 
+EXAMPLES = tries("BOUND_EXAMPLES", 100, 2000)
 K, LOADS, AGED = DEFAULTS.streak_limit, DEFAULTS.streak_loads, DEFAULTS.age_factor
 
 
@@ -57,7 +62,7 @@ class Farm:
         return clock, number, choice
 
 
-@settings(max_examples=80)
+@settings(max_examples=EXAMPLES)
 @given(
     nodes=st.integers(1, 4),
     seconds=st.lists(st.floats(0.5, 20), min_size=1, max_size=4),
@@ -79,25 +84,24 @@ def test_a_cold_job_is_overtaken_by_so_many_warm_services_and_no_more(
         for at in range(nodes)
     ]
     farm = Farm(asking, Queues([backlog, *waiting.values()]), Holders.of(idle_holders), seconds, {**cold, "w": 0.0})
-    aged_at, overtaken = AGED * longest, Counter[int]()
-    while True:
+    rounds, aged_at = math.ceil(len(cold) / nodes), AGED * longest
+    services = max(K, math.ceil(LOADS * longest / min(seconds))) + 1
+    streak = max((K + 1) * max(seconds), LOADS * longest + max(seconds))
+    allowed = aged_at + (streak + max(seconds) + longest) * rounds + max(seconds) + longest
+    overtaken = Counter[int]()
+    while last in waiting:
         clock, number, choice = farm.turn()
         assert choice is not None
+        assert clock <= allowed
         if not choice.warm and choice.model in waiting:
             farm.queues.remove(waiting.pop(choice.model))
             farm.nodes[number] = replace(farm.nodes[number], held=frozenset({"w"}))
-            if choice.model == last:
-                break
         elif clock >= aged_at:
             overtaken[number] += 1
-    rounds = math.ceil(len(cold) / nodes)
-    services = max(K, math.ceil(LOADS * longest / min(seconds))) + 1
     assert max(overtaken.values(), default=0) <= services * rounds
-    streak = max((K + 1) * max(seconds), LOADS * longest + max(seconds))
-    assert clock <= aged_at + (streak + max(seconds) + longest) * rounds + max(seconds) + longest
 
 
-@settings(max_examples=15)
+@settings(max_examples=EXAMPLES // 5)
 @given(lease=st.floats(0.2, 5), load=st.floats(5, 100))
 def test_however_small_leases_are_a_farm_spends_little_of_its_time_on_loads(lease: float, load: float) -> None:
     jobs = [job(model, model, load, 1e9, age=1e6) for model in "abcdef"]
@@ -167,7 +171,7 @@ def _takes(node: NodeFacts, job: JobFacts, full: frozenset[str]) -> bool:
     return may_run(node, job) and is_open and can_hold and is_in_time(node, job, NOW)
 
 
-@settings(max_examples=120)
+@settings(max_examples=EXAMPLES)
 @given(
     nodes=st.lists(nodes_of_any_kind, min_size=1, max_size=5),
     jobs=st.lists(jobs_of_any_kind, max_size=12),
@@ -181,7 +185,7 @@ def test_no_node_gets_what_it_may_not_take(nodes: list[NodeFacts], jobs: list[Jo
         assert choice.warm == (chosen.model in nodes[0].held)
 
 
-@settings(max_examples=100)
+@settings(max_examples=EXAMPLES)
 @given(
     nodes=st.lists(nodes_of_any_kind, min_size=1, max_size=5),
     jobs=st.lists(jobs_of_any_kind, max_size=12),
@@ -195,7 +199,7 @@ def test_what_is_aged_is_never_left_to_an_idle_node(
     assert (choice is None) == (not any(_takes(nodes[0], one, full) for one in old))
 
 
-@settings(max_examples=100)
+@settings(max_examples=EXAMPLES)
 @given(node=nodes_of_any_kind, jobs=st.lists(jobs_of_any_kind, min_size=1, max_size=12))
 def test_no_warmth_and_no_age_brings_a_lower_class_before_one_that_can_go_on(
     node: NodeFacts, jobs: list[JobFacts]
@@ -210,6 +214,7 @@ def test_no_warmth_and_no_age_brings_a_lower_class_before_one_that_can_go_on(
     assert RANK[chosen.priority] == min(RANK[one.priority] for one in able)
 
 
+@settings(max_examples=EXAMPLES)
 @given(jobs=st.lists(jobs_of_any_kind, min_size=1, max_size=8))
 def test_a_reason_is_what_it_says(jobs: list[JobFacts]) -> None:
     node = NodeFacts("n3", "mandelbrot", "a", frozenset("a"), streak=K)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
 from renderers.lease import parse_lease, parse_preload
 from renderers.mandelbrot.deep import model as deep_model
-from tests.unit.renderers.manager_server import deep_lease, lease_document
+from tests.unit.renderers.manager_server import Manager, deep_lease, lease_document
 from tests.unit.renderers.test_agent import delivered, farm
 
 DEEP = deep_lease()["model"]
@@ -67,16 +68,35 @@ def test_work_that_comes_during_a_preload_is_done() -> None:
         manager.wait_for(delivered(manager, "quick"))
 
 
+def told_as_unloaded(manager: Manager) -> list[Any]:
+    calls = [*manager.bodies("lease"), *manager.bodies("heartbeat")]
+    return [body["unloaded"] for body in calls if "unloaded" in body]
+
+
 def test_a_preload_that_fails_is_told_once_and_the_node_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise MemoryError("no room for the orbit")
 
     monkeypatch.setattr(deep_model, "reference_orbit", fail)
     with farm(preloads=[DEEP]) as (manager, _):
-        manager.wait_for(lambda: any("unloaded" in body for body in manager.bodies("lease")))
+        manager.wait_for(lambda: told_as_unloaded(manager))
         manager.leases.append(lease_document("good"))
         manager.wait_for(delivered(manager, "good"))
-        assert [body["unloaded"] for body in manager.bodies("lease") if "unloaded" in body] == [["deep"]]
+        assert told_as_unloaded(manager) == [["deep"]]
+
+
+def test_a_preload_that_fails_is_told_while_the_node_waits_for_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_asked = threading.Event()
+
+    def fail(*_: Any) -> None:
+        has_asked.wait(5)
+        raise MemoryError("no room for the orbit")
+
+    monkeypatch.setattr(deep_model, "reference_orbit", fail)
+    with farm(preloads=[DEEP], lease_wait=3.0) as (manager, _):
+        manager.wait_for(lambda: len(manager.bodies("lease")) > 1)
+        has_asked.set()
+        manager.wait_for(lambda: told_as_unloaded(manager))
 
 
 def test_pins_arrive_with_the_heartbeat() -> None:

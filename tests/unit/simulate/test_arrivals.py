@@ -45,6 +45,37 @@ def test_a_trace_is_read_from_csv_and_from_json_lines(tmp_path: Path) -> None:
     assert read_trace(tmp_path / "t.jsonl") == [Order(1, "a", 3, leases=4)]
 
 
+def test_a_trace_of_a_spreadsheet_begins_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "t.CSV").write_text("time,model,seconds\n1,a,3\n", encoding="utf-8-sig")
+    (tmp_path / "t.jsonl").write_text('{"time": 1, "model": "a", "seconds": 3}\n', encoding="utf-8-sig")
+    assert read_trace(tmp_path / "t.CSV") == read_trace(tmp_path / "t.jsonl") == [Order(1, "a", 3)]
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "said"),
+    [
+        ("time,model,seconds,ownr", "1,a,3,bob", "Order 1 of the trace has ownr; known are time, model, seconds"),
+        ("time,model,seconds", "1,a,3,4", "Order 1 of the trace has a field without a name"),
+    ],
+)
+def test_a_column_that_would_be_ignored_is_named(tmp_path: Path, head: str, line: str, said: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{head}\n{line}\n")
+    with pytest.raises(ValueError, match=said):
+        read_trace(tmp_path / "t.csv")
+
+
+def test_a_part_of_a_lease_is_no_lease(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"time": 1, "model": "a", "seconds": 3, "leases": 2.5}\n')
+    with pytest.raises(ValueError, match=r"leases 2.5 is not a whole number"):
+        read_trace(tmp_path / "t.jsonl")
+
+
+def test_a_trace_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="is not text in UTF-8"):
+        read_trace(tmp_path / "t.csv")
+
+
 @pytest.mark.parametrize("line", ["x,a,3,", "1,a,-3,", "1,a,nan,", "1,,3,", "1,a,3,soon"])
 def test_a_broken_trace_names_the_line(tmp_path: Path, line: str) -> None:
     (tmp_path / "t.csv").write_text(f"time,model,seconds,priority\n1,a,3,\n{line}\n")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rrm.simulate.arrivals import Order, Visit
 from rrm.simulate.dispatch import StreakBound
-from rrm.simulate.engine import Scenario, Simulation
+from rrm.simulate.engine import Scenario, Simulation, Stuck
 from rrm.simulate.farm import Job, Node
 from rrm.simulate.rivals import ALL
 from rrm.simulate.tally import Figures
@@ -40,6 +40,21 @@ def test_one_node_loads_once_and_serves_what_is_warm_first() -> None:
 def test_a_node_with_room_for_two_models_holds_both() -> None:
     found = run([Order(float(at), "ab"[at % 2], 1.0) for at in range(0, 100, 25)], capacity=2)
     assert found.hit_rate == pytest.approx(0.5)
+
+
+def test_a_node_drops_the_model_that_it_has_not_used_for_the_longest_time() -> None:
+    began: list[tuple[str, bool]] = []
+    orders = [Order(100.0 * number, model, 1.0) for number, model in enumerate("abacab")]
+    scenario = Scenario(orders, LOADS, {"here": 1}, capacity=2)
+    Simulation(scenario, StreakBound(), watch=lambda at, node, job, warm: began.append((job.model, warm))).run()
+    assert began == [("a", False), ("b", False), ("a", True), ("c", False), ("a", True), ("b", False)]
+
+
+def test_a_node_that_loads_is_expected_to_be_free_after_the_load_and_the_lease() -> None:
+    expected: list[float] = []
+    scenario = Scenario([Order(5.0, "a", 4.0, expected=6.0), Order(6.0, "a", 4.0)], LOADS, {"here": 1})
+    Simulation(scenario, StreakBound(), watch=lambda at, node, job, warm: expected.append(node.free_at)).run()
+    assert expected == [5 + 10 + 6, 5 + 10 + 4 + 4]
 
 
 def test_the_leases_of_a_job_are_shared_by_the_nodes() -> None:
@@ -137,6 +152,19 @@ def test_what_a_farm_holds_never_exceeds_its_capacity_and_pins_stay() -> None:
 
     Simulation(scenario, StreakBound(), watch=watch).run()
     assert seen
+
+
+def test_a_run_whose_jobs_nobody_can_do_is_given_up() -> None:
+    with pytest.raises(Stuck, match=r"for 2[4-9] simulated hours though 3 waited: nodes broke down"):
+        Simulation(Scenario([Order(0.0, "a", 5.0)] * 3, LOADS, {"here": 2}, node_mtbf=0.1), StreakBound()).run()
+
+
+def test_a_run_is_patient_with_long_leases_and_with_days_without_orders() -> None:
+    day = 86400.0
+    orders = [Order(0.0, "a", 3 * day), Order(1.0, "b", 1.0), Order(20 * day, "b", 1.0)]
+    visits = [Visit(10 * day, "a", 2 * day), Visit(30 * day, "a", 1.0)]
+    found = Simulation(Scenario(orders, LOADS, {"here": 1}, 1, visits=visits), StreakBound()).run()
+    assert found.jobs == 3
 
 
 def ends(orders: list[Order]) -> dict[str, float]:

@@ -73,5 +73,35 @@ def test_delay_scheduling_passes_a_job_over_for_a_load_time_only() -> None:
     assert begins["a", "n1"] == pytest.approx(11.0)
 
 
+def test_delay_scheduling_skips_the_first_job_and_gives_the_node_the_next_that_it_need_not_wait_for() -> None:
+    # n1 is free while a, held by n0, is not due: b is nobody's, and comes at once
+    orders = [Order(0.0, "a", 50.0), Order(1.0, "a", 2.0), Order(2.0, "b", 2.0), Order(3.0, "c", 2.0)]
+    begins = {(model, node): at for model, node, at in places("delay", orders)}
+    assert begins["b", "n1"] == pytest.approx(2.0)
+    assert begins["a", "n1"] == pytest.approx(14.0)  # due at 11, when n1 is at b until 14
+
+
+def test_cost_only_leaves_warm_work_for_what_has_waited_longer_by_the_load() -> None:
+    warm = [Order(float(at), "a", 4.0) for at in range(0, 60, 2)]
+    found = places("cost", sorted([*warm, Order(10.5, "b", 4.0)], key=lambda order: order.at), nodes=1)
+    [begun] = [at for model, _, at in found if model == "b"]
+    before = [at for model, _, at in found if model == "a" and at < begun]
+    # each lease takes twice the time between two orders: the job of `a` that is next came 10 s after that of `b`
+    assert len(before) == pytest.approx((10.5 + 10) / 2, abs=1)
+
+
+def test_cost_only_loads_nothing_that_its_holders_do_sooner() -> None:
+    found = places("cost", [Order(0.0, "a", 5.0), Order(20.0, "b", 8.0), Order(21.0, "b", 8.0)], nodes=2)
+    assert len({node for model, node, _ in found if model == "b"}) == 2  # 17 s to wait, 10 s to load
+    found = places("cost", [Order(0.0, "a", 5.0), Order(20.0, "b", 8.0), Order(29.0, "b", 8.0)], nodes=2)
+    assert len({node for model, node, _ in found if model == "b"}) == 1
+
+
+def test_an_endless_node_never_leaves_warm_work() -> None:
+    orders = [*(Order(float(at), "a", 4.0) for at in range(0, 200, 2)), Order(10.5, "b", 4.0)]
+    found = places("endless", sorted(orders, key=lambda order: order.at), nodes=1)
+    assert found[-1][0] == "b"
+
+
 def test_cost_only_copies_a_model_when_its_queue_is_worth_the_load() -> None:
     assert len({node for _, node, _ in places("cost", crowd("aaa"))}) == 2

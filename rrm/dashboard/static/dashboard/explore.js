@@ -249,9 +249,13 @@ setInterval(() => {
 async function start() {
   looks.show(lens.style);
   tellView(lens.view);
-  cover.show(booking);
-  const [palettes, models, all] = await Promise.all([getAll("palette/"), getAll("model/?named=true&page_size=100"), getAll("resource/")]);
-  cover.offer(all.filter(({ renderer, enabled }) => renderer === "mandelbrot" && enabled !== false));
+  let [palettes, models, all] = [[], [], []];
+  try {
+    [palettes, models, all] = await Promise.all([getAll("palette/"), getAll("model/?named=true&page_size=100"), getAll("resource/")]);
+  } finally {
+    cover.offer(all.filter(({ renderer, enabled }) => renderer === "mandelbrot" && enabled !== false));
+    cover.show(booking); // once only: a button that is made anew while it is pressed has no click
+  }
   looks.offer(palettes, lens.style.palette);
   offerPlaces(byId("place"), models, ({ view: there, style }) => {
     lens.look(there, { ...lens.style, ...style });
@@ -263,7 +267,7 @@ async function start() {
 /** Go on with a session that is open already, where a link does not say otherwise with what it shows. */
 async function join() {
   isJoining = told.view === null;
-  if (!(await booking.join(config.user)) && booking.phase === "none") cover.show(booking);
+  await booking.join(config.user);
   if (isJoining && booking.phase === "ready") await adopt().catch(() => {});
   isJoining = false;
   if (booking.phase === "ready" && !lens.isConnected) connect();

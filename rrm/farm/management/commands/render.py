@@ -59,6 +59,7 @@ class Command(BaseCommand):
         parser.add_argument("--priority", choices=("low", "normal", "high", "urgent"), default="normal")
         parser.add_argument("--sites", metavar="ID,ID", help="sites to use")
         parser.add_argument("--policy", choices=("only", "split"), default="only", help="what --sites means")
+        parser.add_argument("--requires", metavar="TAG,TAG", help="what sites must be able to do, as in gpu")
         parser.add_argument("--name", default="", help="name of the job")
         parser.add_argument("-o", "--output", type=Path, metavar="FILE.png", help="where to save the picture")
         parser.add_argument("--counts", type=Path, metavar="FILE.npy", help="where to save the iteration counts")
@@ -220,6 +221,8 @@ def _order(options: dict[str, Any], targets: dict[str, Path]) -> dict[str, Any]:
         order["resource"] = options["resource"]
     if options["sites"]:
         order["sites"] = {"policy": options["policy"], "ids": options["sites"].replace(",", " ").split()}
+    if options["requires"]:
+        order["requires"] = options["requires"].replace(",", " ").split()
     return order
 
 

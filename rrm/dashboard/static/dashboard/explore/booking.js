@@ -34,7 +34,7 @@ export class Booking {
     return this.phase === "ready" || this.phase === "waiting";
   }
 
-  /** Join an open session of this user that an explorer booked; false when there is none. */
+  /** Join an open session of this user that an explorer booked, if there is one. */
   async join(user) {
     const query = (state) => `session/?${new URLSearchParams({ state, owner: user, page_size: 50 })}`;
     for (const state of ["READY", "PENDING"]) {
@@ -42,10 +42,9 @@ export class Booking {
       const mine = results.find(({ label }) => label === LABEL);
       if (mine) {
         this.#take(mine);
-        return true;
+        return;
       }
     }
-    return false;
   }
 
   /** Ask for a renderer that begins with these parameters. */

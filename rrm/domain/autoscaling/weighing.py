@@ -1,0 +1,158 @@
+"""What one plan weighs, and what follows from that: the want, and since when there are too few or too many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from rrm.domain.autoscaling import wants
+from rrm.domain.autoscaling.facts import (
+    TOLERANCE,
+    UP_PERIODS,
+    Demand,
+    History,
+    Limits,
+    ModelWork,
+    Need,
+    Phase,
+    SupplyNode,
+    Wanted,
+    few,
+)
+from rrm.domain.autoscaling.places import for_needs
+
+SPARE_PART = 4  # of the nodes beyond what was wanted, one in so many goes at once though it has work now and then
+ALL_AT_WORK = 4  # times as fast as it grows the time of surplus shrinks while no node is idle
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Everything that one plan weighs."""
+
+    supply: Sequence[SupplyNode]
+    limits: Limits
+    demand: Demand
+    work: tuple[ModelWork, ...]
+    needs: tuple[Need, ...]
+    for_work: int
+    want: int
+    wanted: tuple[Wanted, ...]
+    up_since: datetime | None
+    surplus_since: datetime | None
+    now: datetime
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Nodes at each site that stay."""
+        return Counter(node.site for node in self.supply if stays(node, self.now))
+
+    @property
+    def have(self) -> int:
+        return self.counts.total()
+
+    @property
+    def peak(self) -> int:
+        return max(want for _, want in self.wanted)
+
+    @property
+    def lacks(self) -> bool:
+        return self.want > self.have and beyond_tolerance(self.want, self.have)
+
+    @property
+    def surplus(self) -> int:
+        """How many nodes exist beyond what was wanted at any time of the window."""
+        return max(self.have - self.peak, 0) if beyond_tolerance(self.peak, self.have) else 0
+
+    @property
+    def unwanted(self) -> int:
+        """Of these, how many go once they were idle for their time-out.
+
+        Half as many as work wants lately may be needed again soon: these are left to `spare`, unless the resource names
+        a time-out.
+        """
+        kept = self.limits.min_nodes + self.limits.standby
+        margin = 0 if self.limits.idle_timeout is not None else max(self.peak - kept + 1, 0) // 2
+        return max(self.surplus - margin, 0)
+
+    @property
+    def places(self) -> int:
+        """How many more nodes the resource may have; those that leave still take a place."""
+        return max(self.limits.most - len(self.supply), 0)
+
+    @property
+    def unserved(self) -> int:
+        """How many nodes it takes so that each need has one, where its sites have room; one may serve several needs."""
+        return sum(nodes for _, nodes in for_needs(self.needs, self.counts, self.limits.sites, passes=(1,)))
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether nodes were let go lately, so that a few more are not launched yet."""
+        return self.up_since is not None and self.now < self.up_since
+
+    @property
+    def has_lasted(self) -> bool:
+        """Whether more is launched now: from zero at once, else at the last plan that comes within the two periods."""
+        lasted = self.now - self.up_since if self.up_since else timedelta()
+        return self.have == 0 or lasted > (UP_PERIODS - 1) * self.limits.period
+
+    @property
+    def spare(self) -> int:
+        """How many nodes may go that have work now and then.
+
+        A little work for one of many nodes would keep them all. So once there were too many for the whole window some
+        go that have nothing to do at present, unless the resource names a time-out; the fewer are left the fewer.
+        """
+        lasted = self.now - self.surplus_since if self.surplus_since else timedelta()
+        if self.limits.idle_timeout is not None or lasted < self.limits.window:
+            return 0
+        return -(-self.surplus // SPARE_PART)
+
+
+def weigh(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history: History, now: datetime) -> Weighed:
+    """The facts with the want that follows from them."""
+    known = frozenset(site.id for site in limits.sites)
+    work = wants.doable(demand.work, known)
+    held = frozenset(model for node in supply if node.phase is not Phase.LEAVING for model in node.models)
+    needs = wants.needs_of(work, known, limits.drain_time) if limits.enabled else ()
+    models = wants.by_model(work, held, demand)
+    for_work = wants.nodes_for_work(models, needs, limits)
+    want = wants.want(for_work, demand, limits)
+    wanted = wants.remembered(history.wanted, want, now, limits.window if limits.enabled else timedelta())
+    farm = Weighed(supply, limits, demand, models, needs, for_work, want, wanted, None, None, now)
+    return replace(
+        farm,
+        up_since=_up_since(farm, history),
+        surplus_since=_surplus_since(farm, history) if farm.surplus else None,
+    )
+
+
+def _up_since(farm: Weighed, history: History) -> datetime | None:
+    """Since when nodes are lacking; an instant to come where some were let go lately, and not many more are wanted."""
+    is_settling = history.up_since is not None and farm.now < history.up_since <= farm.now + farm.limits.window
+    if is_settling and farm.want <= few(farm.have):
+        return history.up_since
+    since = None if is_settling else history.up_since
+    return min(since or farm.now, farm.now) if farm.lacks else None
+
+
+def _surplus_since(farm: Weighed, history: History) -> datetime:
+    """Since when there are too many nodes; the time while all were at work counts against it.
+
+    Work that keeps few nodes busy on average would otherwise lose those that it needs now and then, and get them back.
+    """
+    since = history.surplus_since or farm.now
+    if history.wanted and not any(node.phase is Phase.IDLE for node in farm.supply):
+        passed = farm.now - datetime.fromtimestamp(history.wanted[-1][0], farm.now.tzinfo)
+        since += (1 + ALL_AT_WORK) * max(passed, timedelta())
+    return min(since, farm.now)
+
+
+def stays(node: SupplyNode, now: datetime) -> bool:
+    """Whether the node counts as had: it neither leaves nor has to be replaced soon."""
+    return node.phase is not Phase.LEAVING and (node.replace_at is None or now < node.replace_at)
+
+
+def beyond_tolerance(want: int, have: int) -> bool:
+    return abs(want - have) > TOLERANCE * max(have, 1)
