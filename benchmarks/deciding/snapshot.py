@@ -10,7 +10,7 @@ from typing import Any
 from rrm.domain.facts import Holders, JobFacts, NodeFacts
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.queues import Queues
-from rrm.domain.scheduling import choose
+from rrm.domain.scheduling import Choice, Sitting
 
 _NOW = datetime(2030, 1, 1, tzinfo=UTC)
 _RUNS = 9
@@ -27,8 +27,11 @@ def measure(size: int) -> dict[str, dict[str, float]]:
 def _decided(asking: list[NodeFacts], jobs: list[JobFacts], holding: list[NodeFacts]) -> dict[str, float]:
     queues, holders = Queues(jobs), Holders.of(holding)
     built = _median(lambda: (Queues(jobs), Holders.of(holding)))
-    decided = _median(lambda: [choose(node, queues, holders, _NOW) for node in asking])
-    given = sum(choose(node, queues, holders, _NOW) is not None for node in asking)
+
+    def choices() -> list[Choice | None]:
+        return [sitting.choose(node) for sitting in [Sitting(queues, holders, _NOW)] for node in asking]
+
+    decided, given = _median(choices), sum(choice is not None for choice in choices())
     return {"built_ms": round(built, 1), "decided_ms": round(decided, 1), "given": given}
 
 

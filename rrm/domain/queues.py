@@ -106,7 +106,7 @@ class Asking(NamedTuple):
         return (self.rounds.get(kind.owner, 0), not kind.pressed, *entry)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class QueuesOfClass:
     """What waits in one priority class of one resource."""
 
@@ -117,6 +117,7 @@ class QueuesOfClass:
     """When a lease of a model that waits was last given."""
     least_load: float = math.inf
     """No job that waits has a shorter load, in seconds."""
+    changes: int = 0
 
     def queue(self, model: str, asking: Asking) -> Queue | None:
         """What the node may run of `model`."""
@@ -220,6 +221,7 @@ class Queues:
         lane.jobs[job.id] = job
         lane.seconds += job.remaining_seconds
         queues.least_load = min(queues.least_load, job.load_seconds)
+        queues.changes += 1
         self._places[job.id] = _Place(queues, lane, kind, job.remaining_seconds)
         self.exceptions += bool(job.refused)
         if before is None or entry < before:
@@ -232,6 +234,7 @@ class Queues:
         place.lane.seconds -= taken
         place.remaining -= taken
         place.lane.begin(job.id)
+        place.queues.changes += 1
         if now is not None:
             place.queues.served[job.model] = now
 
@@ -240,6 +243,7 @@ class Queues:
         place = self._places.pop(job.id)
         queues, lane, kind = place.queues, place.lane, place.kind
         before = lane.head
+        queues.changes += 1
         lane.seconds -= place.remaining
         self.exceptions -= bool(lane.remove(job.id).refused)
         queues.replace_head(kind, job.model, before, lane.head)

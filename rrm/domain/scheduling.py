@@ -19,7 +19,7 @@ round jobs that would miss their deadline come first, then the oldest.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -95,19 +95,44 @@ def choose(
     Who decides often keeps `Queues`.
     """
     queues = jobs if isinstance(jobs, Queues) else Queues(jobs)
-    suits = None
-    if queues.exceptions or node.ends_at is not None:
-        suits = lambda job: node.id not in job.refused and is_in_time(node, job, now)  # noqa: E731 - most need none
-    asking = Asking(node, rounds or {}, full, suits)
-    market = _Market(asking, holders, now, policy)
-    for waiting in queues.classes(node.resource):
-        warm = market.warm(waiting)
-        cold = market.cold(waiting, warm)
-        if cold is not None:
-            return cold
-        if warm is not None:
-            return Choice(warm.head.id, warm.head.model, Reason.WARM, node.streak + 1, node.streak_since)
-    return None
+    return Sitting(queues, holders, now, rounds=rounds, policy=policy).choose(node, full)
+
+
+class Sitting:
+    """`choose` for nodes that ask at one moment, while no node begins or ends a load.
+
+    What is found of one node that has nothing to do, that no load is worth while, is so for all that are like it.
+    """
+
+    def __init__(
+        self,
+        queues: Queues,
+        holders: Holders,
+        now: datetime,
+        *,
+        rounds: Mapping[str, int] | None = None,
+        policy: Policy = DEFAULTS,
+    ) -> None:
+        self._queues, self._rounds = queues, rounds or {}
+        self._given = holders, now, policy
+        self._fruitless: set[Hashable] = set()
+
+    def choose(self, node: NodeFacts, full: Collection[str] = frozenset()) -> Choice | None:
+        """The job that `node` should take a range of, with these owners at their limit; see the function `choose`."""
+        queues, now = self._queues, self._given[1]
+        suits = None
+        if queues.exceptions or node.ends_at is not None:
+            suits = lambda job: node.id not in job.refused and is_in_time(node, job, now)  # noqa: E731 - most need none
+        asking = Asking(node, self._rounds, full, suits)
+        market = _Market(asking, *self._given, self._fruitless)
+        for waiting in queues.classes(node.resource):
+            warm = market.warm(waiting)
+            cold = market.cold(waiting, warm)
+            if cold is not None:
+                return cold
+            if warm is not None:
+                return Choice(warm.head.id, warm.head.model, Reason.WARM, node.streak + 1, node.streak_since)
+        return None
 
 
 class _Market(NamedTuple):
@@ -117,6 +142,8 @@ class _Market(NamedTuple):
     holders: Holders
     now: datetime
     policy: Policy
+    fruitless: set[Hashable]
+    """What is known to be worth no load to nodes without work; see `_likeness`."""
 
     def warm(self, waiting: QueuesOfClass) -> Queue | None:
         """The work whose turn is next of a model that the node holds."""
@@ -135,17 +162,35 @@ class _Market(NamedTuple):
         if warm is not None and node.streak < self.policy.streak_limit:
             # In its streak a node does nothing for those behind.
             return self._first_light(waiting, warm)
-        heavy, heads, may_be_left = self._heavy(warm), self.policy.heads, node.rank > 0
+        heavy = self._heavy(warm)
         if heavy.longest < waiting.least_load:
             return None
+        likeness = self._likeness(waiting, heavy)
+        if likeness in self.fruitless:
+            return None
+        choice = self._worth_while(waiting, heavy)
+        if choice is None and likeness is not None:
+            self.fruitless.add(likeness)
+        return choice
+
+    def _worth_while(self, waiting: QueuesOfClass, heavy: _Heavy) -> Choice | None:
+        heads, may_be_left = self.policy.heads, self.asking.node.rank > 0
         for queue in islice(waiting.cold(self.asking), self.policy.looks):
             if may_be_left and self.is_left_to_others(queue):
                 continue
-            choice = self._light(queue, warm) if queue.head.is_light else heavy.look_at(queue)
+            choice = self._light(queue, heavy.warm) if queue.head.is_light else heavy.look_at(queue)
             heads -= 1
             if choice is not None or not heads:
                 return choice or heavy.another
         return heavy.another
+
+    def _likeness(self, waiting: QueuesOfClass, heavy: _Heavy) -> Hashable:
+        """What a node without work has in common with all to which the same loads are worth while; None: nothing."""
+        node, full = self.asking.node, self.asking.full
+        if heavy.warm is not None or self.asking.suits is not None or not node.held.isdisjoint(waiting.lanes):
+            return None
+        works_for = node.works_for if full else None
+        return waiting, waiting.changes, node.site, node.rank, heavy.has_rested, frozenset(full), works_for
 
     def _first_light(self, waiting: QueuesOfClass, warm: Queue) -> Choice | None:
         """What is as good as held and comes before `warm`."""

@@ -47,9 +47,9 @@ def _with_work(idle: Collection[Node], now: datetime) -> Iterator[UUID]:
     for node in idle:
         place = (node.resource_id, node.site_id)
         if place not in rehearsals:
-            rehearsals[place] = market.Rehearsal(market.of(node, since))
+            rehearsals[place] = market.Rehearsal(market.of(node, since), now)
         rehearsal = rehearsals[place]
-        if rehearsal.takes(node, held.get(node.pk, ()), now):
+        if rehearsal.takes(node, held.get(node.pk, ())):
             yield node.pk
 
 

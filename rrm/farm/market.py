@@ -249,24 +249,29 @@ class Market:
 
 
 class Rehearsal:
-    """Who would take something if nodes asked one after the other, and each took a tile of what it chose."""
+    """Who would take something if nodes asked one after the other at `now`, and each took a tile of what it chose."""
 
-    def __init__(self, market: Market) -> None:
-        self._market = market
+    def __init__(self, market: Market, now: datetime) -> None:
+        self._market, self._now = market, now
         self._room = dict(market.room)
         self._left = {id: sum(share.left for share in job.shares) for id, job in market.jobs.items()}
         self._views = Views(self._facts)
+        self._sittings: dict[str, scheduling.Sitting] = {}
 
     def _facts(self, hardware: str) -> dict[str, JobFacts]:
         return {id: job for id, job in self._market.facts(hardware).items() if self._left[id] > 0}
 
-    def takes(self, node: Node, held: Collection[str], now: datetime) -> bool:
+    def _sitting(self, hardware: str) -> scheduling.Sitting:
+        if hardware not in self._sittings:
+            queues, known = self._views.of(hardware), self._market
+            self._sittings[hardware] = scheduling.Sitting(queues, known.crowd.holders, self._now, rounds=known.rounds)
+        return self._sittings[hardware]
+
+    def takes(self, node: Node, held: Collection[str]) -> bool:
         """Whether there is something left that an idle node would take that holds these models."""
         asking = self._market.asking(node, held)
         full = frozenset(str(owner) for owner, left in self._room.items() if left <= 0)
-        holders, rounds = self._market.crowd.holders, self._market.rounds
-        queues = self._views.of(asking.hardware)
-        choice = scheduling.choose(asking, queues, holders, now, rounds=rounds, full=full)
+        choice = self._sitting(asking.hardware).choose(asking, full)
         if choice is None:
             return False
         owner = self._market.jobs[choice.job_id].row.owner_id

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import Count, Min
 
 from rrm.domain import autoscaling, booking
-from rrm.domain.states import NODE_LIVE, NODE_STARTING, LeaseState, NodeState, SessionState
+from rrm.domain.states import NODE_LEAVING, NODE_LIVE, NODE_STARTING, LeaseState, NodeState, SessionState
 from rrm.farm import pools
 from rrm.farm.models import Lease, Node, Resource, Session, Site
 
@@ -42,16 +42,37 @@ def _coming(resource: Resource, live: Collection[Node], now: datetime) -> Iterat
 
 def _to_be_started(resource: Resource) -> Iterator[booking.Place]:
     """A place for each node that the limits of the resource allow, where its sites have room or others make it."""
-    taken = Counter(dict(Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site").annotate(Count("pk"))))
-    left = resource.max_nodes - Node.objects.filter(state__in=NODE_LIVE, resource=resource).count()
     sites = {site.pk: site for site in usable(resource)}
+    live, leaving, own, own_leaving = _places_taken(resource)
+    left = resource.max_nodes - own
+    room = {id: site.max_nodes - live[id] for id, site in sites.items()}
     for site in sites.values():
-        for _ in range(min(left, site.max_nodes - taken[site.pk], _ENOUGH)):
-            left -= 1
+        for _ in range(min(left, room[site.pk], _ENOUGH)):
+            left, room[site.pk] = left - 1, room[site.pk] - 1
             yield booking.Place(_start_seconds(resource, site), f"a node to be started at {site.pk}")
     for place in _to_spare(resource, sites)[: max(left, 0)]:
+        left -= 1
         seconds = settings.RRM.autoscale_period.total_seconds() + _start_seconds(resource, sites[place])
         yield booking.Place(seconds, f"the place of an idle node at {place}")
+    left += own_leaving
+    for site in sites.values():
+        for _ in range(min(left, room[site.pk] + leaving[site.pk], _ENOUGH)):
+            left -= 1
+            seconds = booking.BUSY_SECONDS + _start_seconds(resource, site)
+            yield booking.Place(seconds, f"a node to be started at {site.pk} when one that is leaving has left")
+
+
+def _places_taken(resource: Resource) -> tuple[Counter[str], Counter[str], int, int]:
+    """How many nodes live at each site, and how many of these are leaving; how many of both are the resource's."""
+    live, leaving, own, own_leaving = Counter[str](), Counter[str](), 0, 0
+    rows = Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site", "resource", "state")
+    for site, of, state, count in rows.annotate(Count("pk")):
+        is_leaving, is_own = state in NODE_LEAVING, of == resource.pk
+        live[site] += count
+        leaving[site] += count * is_leaving
+        own += count * is_own
+        own_leaving += count * (is_own and is_leaving)
+    return live, leaving, own, own_leaving
 
 
 def _to_spare(resource: Resource, sites: Collection[str]) -> list[str]:

@@ -99,7 +99,7 @@ def test_a_command_that_never_stops_talking_is_cut_short(connection: Connection)
 def test_what_a_command_leaves_running_does_not_hold_it_up(connection: Connection) -> None:
     began = time.monotonic()
     assert connection.run(["sh", "-c", "sleep 30 & echo $!"]).stdout.strip().isdigit()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_noise_of_login_files_is_not_taken_for_the_answer(breakable: tuple[SshHost, Connection]) -> None:

@@ -46,7 +46,7 @@ def test_a_host_that_freezes_is_noticed(breakable: tuple[SshHost, Connection]) -
     try:
         began = time.monotonic()
         complaint(lambda: connection.run(["true"], timeout=0.5))
-        assert time.monotonic() - began < 25
+        assert time.monotonic() - began < 60
     finally:
         host.thaw()
     assert connection.run(["echo", "back"]).stdout == b"back\n"

@@ -61,7 +61,7 @@ def test_a_node_that_is_not_there_is_told_at_once(gate: Gate) -> None:
     began = time.monotonic()
     with gate.client(session=gate.book(free_port())) as client:
         assert code_of(client.get("/"), 502) == "node-unreachable"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
 
 
 def test_a_node_that_takes_no_connection_or_gives_no_answer_is_told(

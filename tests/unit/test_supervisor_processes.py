@@ -64,7 +64,7 @@ def test_leftovers_of_the_same_folder_are_ended_and_all_else_is_left_alone(crowd
         crowd.add(RRM_DATA=str(mine)),
     ]
     assert processes.end(embedded.leftovers(mine, "new"), grace=2, reap=left.poll) == 1
-    assert left.wait(timeout=1) == -signal.SIGTERM
+    assert left.wait(timeout=10) == -signal.SIGTERM
     assert [process.poll() for process in bystanders] == [None] * 4
 
 
@@ -88,7 +88,7 @@ def test_a_process_that_ignores_term_is_killed_after_the_grace(crowd: Crowd) -> 
     with stubborn.stdout as ready:
         ready.readline()
     processes.end(lambda seen: seen.get("RRM_RUN") == mark, grace=0.3, reap=stubborn.poll)
-    assert stubborn.wait(timeout=2) == -signal.SIGKILL
+    assert stubborn.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_a_signal_never_reaches_a_process_that_took_over_the_pid(crowd: Crowd) -> None:

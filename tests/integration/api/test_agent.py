@@ -232,7 +232,7 @@ def test_new_work_rings_the_bell_of_waiting_nodes(
             began = time.monotonic()
             await later(shared_farm.submit)
             assert (await call.json())["lease"]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 12
 
     run(story)
 
@@ -298,7 +298,7 @@ def test_a_node_that_does_not_want_to_wait_is_answered_at_once(
         began = time.monotonic()
         async with asked(waiting_node[1], "POST", "node-agent/lease", [body], Content_Type="application/json") as call:
             assert (await call.json())["lease"] is None
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 8
 
     run(story)
 

@@ -163,7 +163,7 @@ def test_readers_who_come_while_others_wait_are_sent_away_at_once(job: Job, monk
         began = monotonic()
         with pytest.raises(NotReady) as caught:
             derived.ensure_export(job, "smooth.tiff")
-        assert monotonic() - began < 5
+        assert monotonic() - began < 15
         may_end.set()
         assert {path.result() for path in waiting} == {jobs.files(job).export("smooth.tiff")}
     assert caught.value.retry_after == 1

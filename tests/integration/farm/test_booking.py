@@ -73,6 +73,33 @@ def test_a_session_waits_only_for_what_comes_in_time(farm: Farm) -> None:
     assert session.node == node
 
 
+def test_a_node_that_is_leaving_makes_place_for_who_waits(farm: Farm) -> None:
+    node = farm.node()
+    Resource.objects.update(max_nodes=1, start_seconds=4)
+    farm.resource.refresh_from_db()
+    nodes.stop(node, "ada")
+
+    with pytest.raises(NoCapacity) as caught:
+        book(farm)
+    session = book(farm, SOON)
+
+    when = "a node to be started at here when one that is leaving has left"
+    assert caught.value.members["eta_seconds"] == 6.0
+    assert now_is(session) == ("PENDING", f"Waits for {when}.")
+
+
+def test_the_place_of_a_node_that_is_leaving_is_for_one_person(farm: Farm) -> None:
+    stays, leaving = farm.node(answers=True), farm.node()
+    Resource.objects.update(max_nodes=2)
+    farm.resource.refresh_from_db()
+    assert book(farm).node == stays
+    nodes.stop(leaving, "ada")
+
+    book(farm, SOON)
+    with pytest.raises(NoCapacity, match="the limits allow no further node"):
+        book(farm, SOON)
+
+
 def test_what_a_node_has_rendered_for_long_is_taken_to_need_as_long_again(farm: Farm) -> None:
     Resource.objects.update(max_nodes=1)
     farm.resource.refresh_from_db()

@@ -64,7 +64,7 @@ def test_that_there_is_nothing_is_believed_for_a_moment_at_most(shared_farm: Far
     assert shared_farm.ask(node)["lease"] is None
     Job.objects.update(state=JobState.QUEUED)  # as another process does it, whose bell has not been heard
 
-    ends_at = time.monotonic() + 2
+    ends_at = time.monotonic() + 20
     while shared_farm.ask(node)["lease"] is None:
         assert time.monotonic() < ends_at
         time.sleep(0.02)

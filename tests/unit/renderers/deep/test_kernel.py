@@ -214,4 +214,4 @@ def test_a_raised_flag_ends_the_tile_early() -> None:
 
     threading.Thread(target=raise_it).start()
     assert not model.render_tile(view, Window(0, 0, 256, 256), counts, smooth, stop)
-    assert time.monotonic() - raised[0] < 0.5
+    assert time.monotonic() - raised[0] < 5  # all of it would take minutes

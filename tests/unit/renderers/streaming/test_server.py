@@ -113,7 +113,7 @@ def test_an_old_camera_is_left_for_a_newer_one_at_once(side: Side) -> None:
         watcher.say(id="last")
         after = watcher.until_final("last")
 
-    assert took < 2.0  # the other would have taken minutes
+    assert took < 20.0  # the other would have taken minutes
     assert not [frame for frame in frames if frame.final and frame.camera == "slow"]
     assert {frame.camera for frame in after} <= {"quick", "last"}
 
@@ -361,6 +361,6 @@ def test_the_side_closes_while_somebody_watches() -> None:
         watcher.say(id=1, **CAMERA, **ENDLESS)
         watcher.hear()
         began = time.monotonic()
-        side.server.close(5.0)
-        assert time.monotonic() - began < 2.5
+        side.server.close(30.0)
+        assert time.monotonic() - began < 15
         assert watcher.until_closed() == 1001
