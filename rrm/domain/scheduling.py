@@ -187,7 +187,7 @@ class _Market(NamedTuple):
     def _likeness(self, waiting: QueuesOfClass, heavy: _Heavy) -> Hashable:
         """What a node without work has in common with all to which the same loads are worth while; None: nothing."""
         node, full = self.asking.node, self.asking.full
-        if heavy.warm is not None or self.asking.suits is not None or not node.held.isdisjoint(waiting.lanes):
+        if heavy.warm is not None or self.asking.suits is not None or not waiting.lanes.keys().isdisjoint(node.held):
             return None
         works_for = node.works_for if full else None
         return waiting, waiting.changes, node.site, node.rank, heavy.has_rested, frozenset(full), works_for
