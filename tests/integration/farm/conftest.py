@@ -16,7 +16,7 @@ from renderers.lease import parse_lease
 from renderers.mandelbrot.deep.model import DeepView
 from renderers.mandelbrot.render import TilePainter, Work
 from renderers.models import HeldModels
-from rrm.farm import consistency, deliveries, jobs, leases, nodes, reports
+from rrm.farm import consistency, crowd, deliveries, jobs, kept, leases, market, nodes, reports
 from rrm.farm.models import Job, Node, Resource, ResourceSite, Site
 from tests.integration.farm.walls import Wall
 
@@ -112,3 +112,13 @@ def wall(farm: Farm) -> Iterator[Wall]:
     made = Wall()
     with mock.patch("django.utils.timezone.now", made):
         yield made
+
+
+@pytest.fixture
+def lasting(shared_farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Farm:
+    """What this process has read it believes until a bell rings, as long as a test takes."""
+    for name in ("_LEAST_SECONDS", "_YOUNG_SECONDS", "_MOST_SECONDS"):
+        monkeypatch.setattr(kept, name, 600.0)
+    monkeypatch.setattr(crowd, "_crowds", kept.Kept(crowd._read))
+    monkeypatch.setattr(market, "_markets", kept.Kept(market._read))
+    return shared_farm

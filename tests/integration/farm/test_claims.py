@@ -10,19 +10,9 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from rrm.farm import claims, crowd, jobs, kept, market, quotas, wakeups
+from rrm.farm import claims, jobs, market, quotas, wakeups
 from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node
 from tests.integration.farm.conftest import VIEW, Farm
-
-
-@pytest.fixture
-def lasting(shared_farm: Farm, monkeypatch: pytest.MonkeyPatch) -> Farm:
-    """What this process has read it believes until a bell rings, as long as a test takes."""
-    for name in ("_LEAST_SECONDS", "_YOUNG_SECONDS", "_MOST_SECONDS"):
-        monkeypatch.setattr(kept, name, 600.0)
-    monkeypatch.setattr(crowd, "_crowds", kept.Kept(crowd._read))
-    monkeypatch.setattr(market, "_markets", kept.Kept(market._read))
-    return shared_farm
 
 
 def size_of(farm: Farm, node: Node) -> int:

@@ -23,16 +23,37 @@ from tests.integration.farm.walls import Wall
 MOMENT = timedelta(seconds=2)
 
 
-def test_what_is_kept_is_read_once_for_all_who_ask_within_a_moment(transactional_db: None) -> None:
+class Watch:
+    """The monotonic clock of what is kept."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    watch = Watch()
+    monkeypatch.setattr("rrm.farm.kept.time", watch)
+    return watch
+
+
+def test_what_is_kept_is_read_once_for_all_who_ask_within_a_moment(transactional_db: None, watch: Watch) -> None:
     reads: list[str] = []
     kept = Kept(reads.append)
 
     for _ in range(5):
+        watch.seconds += 0.03
         kept.get("here")
     assert reads == ["here"]
-    kept.get("here", time.monotonic())
+    kept.get("here", watch.seconds)
     kept.get("there")
     assert reads == ["here", "here", "there"]
+    watch.seconds += 0.25
+    kept.get("here")
+    assert reads[3:] == ["here"]
 
 
 def test_inside_a_transaction_nothing_is_kept(db: None) -> None:
@@ -45,12 +66,12 @@ def test_inside_a_transaction_nothing_is_kept(db: None) -> None:
     assert len(reads) == 2
 
 
-def test_what_is_to_be_young_is_read_more_often(transactional_db: None) -> None:
+def test_what_is_to_be_young_is_read_more_often(transactional_db: None, watch: Watch) -> None:
     reads: list[str] = []
     kept = Kept(reads.append)
 
     kept.get("here")
-    time.sleep(0.15)
+    watch.seconds += 0.15
     kept.get("here")
     assert reads == ["here"]
     kept.get("here", young=True)
@@ -121,17 +142,15 @@ def test_a_node_that_may_not_load_after_all_takes_what_it_holds(shared_farm: Far
     assert shared_farm.lease(first)["job"] == str(held.pk)
 
 
-def test_a_claim_of_a_node_at_work_takes_few_statements(shared_farm: Farm) -> None:
-    shared_farm.submit(width=1024, height=1024)
-    node = shared_farm.node(cores=1)
-    shared_farm.deliver(node, shared_farm.lease(node))
-    in_hand = shared_farm.lease(node)
+def test_a_claim_of_a_node_at_work_takes_few_statements(lasting: Farm) -> None:
+    lasting.submit(width=1024, height=1024)
+    node = lasting.node(cores=1)
+    lasting.deliver(node, lasting.lease(node))
+    in_hand = lasting.lease(node)
     node.refresh_from_db()
 
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        assert shared_farm.ask(node, in_hand["id"])["lease"] is not None
+    with CaptureQueriesContext(connection) as queries:
+        assert lasting.ask(node, in_hand["id"])["lease"] is not None
 
     assert len(queries) <= 8, [query["sql"][:80] for query in queries]
 

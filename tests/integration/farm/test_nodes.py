@@ -306,7 +306,7 @@ def test_a_loop_whose_process_died_is_taken_over(farm: Farm) -> None:
 
 def _until_dead(node: Node) -> None:
     launcher = LocalLauncher(settings.RRM.data_dir)
-    for _ in range(200):
+    for _ in range(1500):
         if node.name not in launcher.survey([]).strays:
             return
         time.sleep(0.02)
