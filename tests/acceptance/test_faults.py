@@ -13,13 +13,13 @@ import pytest
 
 from tests.acceptance.long_job import ORDER, PATIENCE, flaws, outcome, progress, wait_for_order
 from tests.acceptance.sick.sitecustomize import POISON_TILE, POISON_WIDTH
-from tests.acceptance.stack import FINAL, ROOT, Client, Stack, running_rrm
+from tests.acceptance.stack import FINAL, ROOT, Client, Failed, Stack, running_rrm
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow_kill, pytest.mark.timeout(600)]
 NODES = 10
 SMALL = {"params": {"center": [-0.75, 0.1], "radius": 0.05, "max_iter": 2000}, "height": 320, "tile_size": 16}
+LONG = {**ORDER, "params": {**ORDER["params"], "max_iter": 250_000}}
 MOST_JOBS = 30
-DEADLINE = 15.0
 
 
 @pytest.fixture(scope="module")
@@ -95,34 +95,43 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield own
 
 
+def put_to_sleep(pair: Stack, client: Client, job: str) -> tuple[int, str]:
+    """Stop a node in the middle of a range of the job; its process and name."""
+    for process in pair.processes("node") * 20:
+        variables = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
+        name = next(each.partition("=")[2] for each in variables if each.startswith("RRM_NODE_NAME="))
+        os.kill(process.pid, signal.SIGSTOP)
+        time.sleep(0.3)  # until what it has sent is dealt with
+        leases = client.get(f"job/{job}/timeline")["leases"]
+        if any(lease["state"] == "ACTIVE" and lease["node_name"] == name for lease in leases):
+            return process.pid, name
+        os.kill(process.pid, signal.SIGCONT)
+    raise Failed(f"no node has a range of {client.job(job)} in hand")
+
+
 def test_a_node_that_sleeps_in_its_last_range_holds_nobody_up(pair: Stack) -> None:
     with pair.client() as client:
-        model = client.submit(**ORDER)
+        model = client.submit(**LONG)
         client.finished(model, PATIENCE)
         expected = outcome(client, model)
-        job = client.submit(**ORDER)
+        job = client.submit(**LONG)
         client.until(lambda: progress(client, job), lambda done: done > 0.6, PATIENCE)
-        sleeper = pair.processes("node")[0]
-        os.kill(sleeper.pid, signal.SIGSTOP)
-        began = time.monotonic()
+        sleeper, name = put_to_sleep(pair, client, job)
         try:
             body = client.finished(job, PATIENCE)
-            took = time.monotonic() - began
             leases = client.get(f"job/{job}/timeline")["leases"]
         finally:
-            os.kill(sleeper.pid, signal.SIGCONT)
+            os.kill(sleeper, signal.SIGCONT)
 
         copies = [lease for lease in leases if lease["copy"]]
         assert copies
         assert {lease["state"] for lease in copies} == {"DONE"}
-        assert took < DEADLINE - 2, took
         slept_through = [lease for lease in leases if lease["state"] == "RETURNED"]
         assert {lease["reason"] for lease in slept_through} == {"another node was faster with the same tiles"}
-        name = slept_through[0]["node_name"]
+        assert {lease["node_name"] for lease in slept_through} == {name}
         client.until(lambda: _log(client, name), lambda text: "was finished elsewhere" in text or "taken back" in text)
         assert client.job(job)["progress"] == body["progress"]
         assert flaws(pair, client, job, expected) == []
-        print(f"completed {took:.1f} s after the node fell asleep, with {len(copies)} copies")
 
 
 def _log(client: Client, name: str) -> str:

@@ -70,7 +70,7 @@ def listens(port: int) -> bool:
     return False
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while True:
         try:

@@ -258,7 +258,7 @@ def saying(answer: bytes) -> Callable[[socket.socket], None]:
     return act
 
 
-def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"

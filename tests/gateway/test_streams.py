@@ -87,14 +87,14 @@ def test_a_node_that_does_not_read_stops_the_client(gate: Gate) -> None:
 def test_a_client_that_leaves_ends_the_nodes_work_at_once(gate: Gate) -> None:
     with raw(gate, "GET", gate.path("/silent")):
         until(lambda: gate.node.requests)
-    until(gate.node.ended.is_set, 2)
+    until(gate.node.ended.is_set, 15)
 
 
 def test_a_client_that_leaves_in_the_middle_of_an_upload_ends_it(gate: Gate) -> None:
     with raw(gate, "POST", gate.path("/upload"), "Content-Length: 100") as stream:
         stream.sendall(b"half")
         until(lambda: b"half" in gate.node.bodies)
-    until(gate.node.ended.is_set, 2)
+    until(gate.node.ended.is_set, 15)
 
 
 def test_a_body_that_does_not_come_frees_the_slot(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ class Stage:
         self.table = ProcessTable(specs, self.folder, self.said.append)
         return self.table
 
-    def until(self, condition: Callable[[], object], seconds: float = 5) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
         limit = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < limit, self.said

@@ -130,7 +130,7 @@ def test_a_lease_refused_while_a_bundle_was_sent_is_asked_for_again_at_once() ->
     with farm(*leases, faults=slowly, retry_after=30.0) as (manager, _):
         manager.wait_for(delivered(manager, "quick"))
         manager.leases.append(lease_document("third"))
-        manager.wait_for(delivered(manager, "third"), timeout=5.0)
+        manager.wait_for(delivered(manager, "third"), timeout=20.0)
 
 
 def test_heartbeats_name_leases_and_models() -> None:

@@ -128,7 +128,7 @@ def test_an_abandoned_lease_that_has_not_begun_ends_at_once() -> None:
         renderer.submit(parse_lease(endless_lease()))
         renderer.submit(parse_lease(lease_document("waiting")))
         renderer.abandon("waiting")
-        assert ended.get(timeout=5).lease.id == "waiting"
+        assert ended.get(timeout=20).lease.id == "waiting"
 
 
 def test_a_deep_picture_with_several_samples_is_the_larger_image_averaged() -> None:
