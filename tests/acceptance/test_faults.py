@@ -18,7 +18,7 @@ from tests.acceptance.stack import FINAL, ROOT, Client, Failed, Stack, running_r
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow_kill, pytest.mark.timeout(600)]
 NODES = 10
 SMALL = {"params": {"center": [-0.75, 0.1], "radius": 0.05, "max_iter": 2000}, "height": 320, "tile_size": 16}
-LONG = {**ORDER, "params": {**ORDER["params"], "max_iter": 250_000}}
+LONG = {**ORDER, "params": {**ORDER["params"], "max_iter": 500_000}}
 MOST_JOBS = 30
 
 
@@ -101,12 +101,19 @@ def put_to_sleep(pair: Stack, client: Client, job: str) -> tuple[int, str]:
         variables = Path(f"/proc/{process.pid}/environ").read_bytes().decode().split("\0")
         name = next(each.partition("=")[2] for each in variables if each.startswith("RRM_NODE_NAME="))
         os.kill(process.pid, signal.SIGSTOP)
-        time.sleep(0.3)  # until what it has sent is dealt with
-        leases = client.get(f"job/{job}/timeline")["leases"]
-        if any(lease["state"] == "ACTIVE" and lease["node_name"] == name for lease in leases):
-            return process.pid, name
+        time.sleep(0.1)
+        if in_hand := ranges_of(client, job, name):
+            time.sleep(0.5)  # until what it has sent is dealt with
+            if in_hand & ranges_of(client, job, name):
+                return process.pid, name
         os.kill(process.pid, signal.SIGCONT)
     raise Failed(f"no node has a range of {client.job(job)} in hand")
+
+
+def ranges_of(client: Client, job: str, node: str) -> set[str]:
+    """The leases of the job that the node works on."""
+    leases = client.get(f"job/{job}/timeline")["leases"]
+    return {lease["id"] for lease in leases if lease["state"] == "ACTIVE" and lease["node_name"] == node}
 
 
 def test_a_node_that_sleeps_in_its_last_range_holds_nobody_up(pair: Stack) -> None:
@@ -115,7 +122,7 @@ def test_a_node_that_sleeps_in_its_last_range_holds_nobody_up(pair: Stack) -> No
         client.finished(model, PATIENCE)
         expected = outcome(client, model)
         job = client.submit(**LONG)
-        client.until(lambda: progress(client, job), lambda done: done > 0.6, PATIENCE)
+        client.until(lambda: progress(client, job), lambda done: done > 0.6, PATIENCE, most=0.05)
         sleeper, name = put_to_sleep(pair, client, job)
         try:
             body = client.finished(job, PATIENCE)
