@@ -215,7 +215,7 @@ def _take(node: Node, lease: Lease, look: _Look, now: datetime) -> Lease:
         if job is None or job.state not in JOB_OFFERED or not first.exists() or tried.exists():
             raise StateConflict("The range is done, or the node has tried it.")
         quotas.hold_node(job.owner_id, node)
-        streak = {"streak": node.streak + 1} if is_warm else {"streak": 0, "streak_since": now}
+        streak = _streak(node, 0.0 if is_warm else job.model.load_seconds or 0.0, now)
         loading.begin(node, job.model_id, job.model.load_seconds, now)  # its site is locked before nodes are
         advance(node, NodeState.BUSY, idle_since=None, **streak)
         return Lease.objects.create(
@@ -230,6 +230,13 @@ def _take(node: Node, lease: Lease, look: _Look, now: datetime) -> Lease:
             created_at=now,
             deadline=now + settings.RRM.lease_minimum,
         )
+
+
+def _streak(node: Node, load_seconds: float, now: datetime) -> Mapping[str, Any]:
+    """A copy counts as any lease does: a load that takes a moment only ends no streak."""
+    if load_seconds <= facts.LIGHT * settings.RRM.lease_target.total_seconds():
+        return {"streak": node.streak + 1}
+    return {"streak": 0, "streak_since": now + timedelta(seconds=load_seconds)}
 
 
 # Every idle node that finds no tiles asks this, and nearly always nobody is slow.

@@ -181,26 +181,30 @@ def test_a_node_that_failed_on_tiles_gets_no_copy_of_them_either(farm: Farm) -> 
     assert farm.lease(third)["job"] == str(job.pk)
 
 
-def test_a_copy_begins_a_streak_unless_the_node_holds_the_model(farm: Farm) -> None:
+@pytest.mark.parametrize(("load_seconds", "streak"), [(60.0, 0), (0.001, 8), (None, 8)])
+def test_a_copy_begins_a_streak_if_its_node_has_to_load_for_long(
+    farm: Farm, load_seconds: float | None, streak: int
+) -> None:
     cold, warm, long_ago = farm.node(), farm.node(), timezone.now() - timedelta(hours=1)
     for node in (farm.node(), farm.node()):
         job = farm.submit(width=16, height=16)
         farm.lease(node)
     HeldModel.objects.create(node=warm, model=job.model)
+    RenderModel.objects.update(load_seconds=load_seconds)
     Node.objects.filter(pk__in=[cold.pk, warm.pk]).update(streak=7, streak_since=long_ago)
-    age(timedelta(minutes=1))
+    age(timedelta(minutes=10))
+    now = timezone.now()
 
     for node, is_warm in ((cold, False), (warm, True)):
         node.refresh_from_db()
-        copy = copies.claim(node, timezone.now())
+        copy = copies.claim(node, now)
         assert copy is not None
         assert copy.warm is is_warm
         node.refresh_from_db()
 
     assert (warm.streak, warm.streak_since) == (8, long_ago)
-    assert cold.streak == 0
-    assert cold.streak_since is not None
-    assert cold.streak_since > long_ago
+    assert cold.streak == streak
+    assert cold.streak_since == (long_ago if streak else now + timedelta(seconds=60))
 
 
 def test_a_tile_that_fails_on_both_its_nodes_has_failed_twice(race: Race) -> None:
