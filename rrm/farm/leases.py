@@ -15,7 +15,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from rrm.domain import coloring, scheduling
-from rrm.domain.states import LeaseState, NodeState
+from rrm.domain.states import LeaseState
 from rrm.errors import StateConflict
 from rrm.farm import booking, claims, copies, market, preloading, quotas, reports
 from rrm.farm.models import Job, Lease, Node
@@ -30,9 +30,9 @@ def next_lease(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str
     A lease whose answer was lost on the way is handed out again. None as lease means that there is nothing to do
     but to load the model to preload, if there is one. `node` is as it was just read.
     """
-    in_hand = {} if node.state == NodeState.IDLE else reports.active_leases(node)
+    in_hand, known = reports.of(node)
     reports.keep(report, in_hand, now)
-    held = reports.holds(node, report, now)
+    held = reports.holds(node, known, report, now)
     command = reports.command_for(node)
     if command != "run":
         reports.note_life(node, report, now)

@@ -41,24 +41,29 @@ class Held(NamedTuple):
 
     model: UUID
     last_used: datetime
+    loaded_at: datetime
     pixel_seconds: float | None
     load_seconds: float | None
     average_load_seconds: float | None
     loading: bool
-    loaded_at: datetime
     pinned: bool
     digest: str
 
 
 _HELD = (
-    "SELECT held.model_id, held.last_used, held.pixel_seconds, held.load_seconds, model.load_seconds, held.loading,"
-    " held.loaded_at, model.pinned, model.digest"
+    "SELECT held.model_id, held.last_used, held.loaded_at, held.pixel_seconds, held.load_seconds, model.load_seconds,"
+    " held.loading, model.pinned, model.digest"
     " FROM farm_heldmodel held JOIN farm_rendermodel model ON model.id = held.model_id WHERE held.node_id = %s"
 )
+_IN_HAND = (
+    "SELECT id, deadline, created_at, NULL, NULL, NULL, NULL, NULL, NULL"
+    " FROM farm_lease WHERE node_id = %s AND state = %s"
+)
+_BOTH = f"{_HELD} UNION ALL {_IN_HAND}"
 _HELD_FIELDS = (
-    *statements.fields_of(HeldModel, "model", "last_used", "pixel_seconds", "load_seconds"),
+    *statements.fields_of(HeldModel, "model", "last_used", "loaded_at", "pixel_seconds", "load_seconds"),
     *statements.fields_of(RenderModel, "load_seconds"),
-    *statements.fields_of(HeldModel, "loading", "loaded_at"),
+    *statements.fields_of(HeldModel, "loading"),
     *statements.fields_of(RenderModel, "pinned", "digest"),
 )
 
@@ -141,10 +146,10 @@ def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None
     problem = report.get("problem")
     if problem is not None and node.state in NODE_WORKING:
         explain(node, f"{UNANSWERED}: {problem}" if problem else "")
-    now, active = now or timezone.now(), active_leases(node)
+    now, (active, known) = now or timezone.now(), of(node)
     note_life(node, report, now)
     keep(report, active, now)
-    held = holds(node, report, now).values()
+    held = holds(node, known, report, now).values()
     listed = (str(lease) for lease in report.get("leases", ()))
     revoked = [lease for lease in listed if lease not in active]
     return {
@@ -154,10 +159,12 @@ def heartbeat(node: Node, report: Mapping[str, Any], now: datetime | None = None
     }
 
 
-def active_leases(node: Node) -> dict[str, InHand]:
-    """The ACTIVE leases of a node."""
-    found = statements.select(Lease, InHand._fields, {"node": node.pk, "state": LeaseState.ACTIVE})
-    return {str(row[0]): InHand._make(row) for row in found}
+def of(node: Node) -> tuple[dict[str, InHand], dict[str, Held]]:
+    """The ACTIVE leases of a node by their ids, and the models that it holds by their digests, by one statement."""
+    of_node = statements.key(Node, node.pk)
+    rows = statements.rows_of(_BOTH, [of_node, of_node, LeaseState.ACTIVE], _HELD_FIELDS)
+    in_hand = {str(row[0]): InHand._make(row[:3]) for row in rows if row[-1] is None}
+    return in_hand, {row[-1]: Held._make(row) for row in rows if row[-1] is not None}
 
 
 def keep(report: Mapping[str, Any], active: Mapping[str, InHand], now: datetime) -> None:
@@ -188,9 +195,8 @@ def _resolution() -> timedelta:
     return min(settings.RRM.heartbeat / 2, settings.RRM.lease_minimum / 5)
 
 
-def holds(node: Node, report: Mapping[str, Any], now: datetime) -> dict[str, Held]:
-    """What the node holds, by the model's id, once that is in line with what it says it holds."""
-    known = _held_by(node)
+def holds(node: Node, known: dict[str, Held], report: Mapping[str, Any], now: datetime) -> dict[str, Held]:
+    """What the node holds, by the model's id, once what is `known` of that is in line with what it says it holds."""
     if "models" in report:
         known = _note_models(node, known, report["models"], now)
     return {str(held.model): held for held in known.values()}
