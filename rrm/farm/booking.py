@@ -138,10 +138,12 @@ def _open(session: Session, wish: Wish, now: datetime) -> Session:
             _wait(session, now)
             _start_own(session, wish.site)
         return session
-    waiting = _waiting(wish.resource.pk).filter(overrides={}).exclude(pk=session.pk).count()
-    if not waiting and _take_free(session, now):
+    ahead = _waiting(wish.resource.pk).filter(overrides={}).exclude(pk=session.pk)
+    if not ahead.exists() and _take_free(session, now):
         return session
-    expected = booking.outlook(prospects.of(wish.resource, now), waiting, wish.max_wait.total_seconds(), now)
+    # Those who ask at one moment take turns from here on: each counts on a place that none before was promised.
+    Resource.objects.select_for_update(no_key=True).get(pk=wish.resource.pk)
+    expected = booking.outlook(prospects.of(wish.resource, now), ahead.count(), wish.max_wait.total_seconds(), now)
     if not expected.fits:
         pause = booking.retry_after(expected.seconds, _CHANCE)
         raise NoCapacity(
@@ -243,6 +245,10 @@ def _bookable(resource: Resource, now: datetime) -> QuerySet[Node]:
     return found.select_related("site", "resource")
 
 
+def _ends_soon(node: Node, now: datetime) -> bool:
+    return node.ends_at is not None and node.ends_at <= now + MARGIN
+
+
 def _candidates(free: Mapping[str, Node], session: Session) -> Iterator[booking.Free]:
     held: dict[str, set[Any]] = {}
     for node, model in HeldModel.objects.filter(node__in=list(free)).values_list("node", "model"):
@@ -292,7 +298,7 @@ def serve(node: Node, now: datetime) -> bool:
     if node.reserved_for is not None:
         _serve_reserved(node, now)
         return True
-    if not node.address or not how_many_wait(node.resource_id):
+    if not node.address or _ends_soon(node, now) or not how_many_wait(node.resource_id):
         return False
     waiting = list(_shared_waiting(node.resource_id))
     if node.state == NodeState.IDLE:

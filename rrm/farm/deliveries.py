@@ -116,8 +116,7 @@ def _finish(lease: Lease, node: Node, render_ms: float, size: int) -> None:
         had = {"tiles_done": tiles, "busy_seconds": render_ms / 1000 / max(node.cores, 1)}
         statements.update(Node, {"pk": node.pk}, {"last_heartbeat": now}, had)
         _learn_speed(lease, node, render_ms)
-        if not lease.warm:
-            quarantine.succeeded(lease.job.model)
+        quarantine.succeeded(lease.job.model, lease)
         ranges.release_locked(node)
 
 

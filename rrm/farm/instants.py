@@ -12,9 +12,9 @@ from django.conf import settings
 from django.db.models import Q
 
 from rrm.domain.autoscaling import LONGEST_BACKOFF
-from rrm.domain.states import NODE_LIVE, LeaseState
+from rrm.domain.states import JOB_FINAL, NODE_LIVE, LeaseState
 from rrm.farm import loading
-from rrm.farm.models import HeldModel, Lease, Node, Resource, Site
+from rrm.farm.models import HeldModel, Job, Lease, Node, RenderModel, Resource, Site
 
 SKEW = timedelta(minutes=1)
 """The clocks of the manager's machines differ by less."""
@@ -32,6 +32,9 @@ def forget_the_future(now: datetime) -> None:
         Resource.objects.filter(**{f"{field}__gt": ahead}).update(**{field: now})
     for field in _OF_MODELS:
         HeldModel.objects.filter(**{f"{field}__gt": ahead}).update(**{field: now})
+    quarantine = now + settings.RRM.quarantine_period
+    RenderModel.objects.filter(quarantined_until__gt=quarantine + SKEW).update(quarantined_until=quarantine)
+    Job.objects.exclude(state__in=JOB_FINAL).filter(created_at__gt=ahead).update(created_at=now)
     Node.objects.filter(streak_since__gt=ahead + loading.LONGEST).update(streak_since=now)  # may be the end of a load
     _of_nodes(ahead, now)
     minimum = settings.RRM.lease_minimum

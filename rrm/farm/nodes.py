@@ -57,13 +57,15 @@ def request_node(
             raise StateConflict(f"The resource {resource.pk} has no enabled site{f' {site.pk}' if site else ''}.")
         live = Node.objects.filter(state__in=NODE_LIVE)
         wanted = tailored(resource, overrides or {})
-        used, more, most = live.filter(resource=resource).count(), machines_of(wanted, places[0]), resource.max_nodes
-        if used + more > most:
+        used, most = live.filter(resource=resource).count(), resource.max_nodes
+        allowed = [place for place in places if used + machines_of(wanted, place) <= most]
+        if not allowed:
+            more = min(machines_of(wanted, place) for place in places)
             batch = f", and a batch job of it makes {more}" if more > 1 else ""
             raise StateConflict(f"The resource {resource.pk} has {used} of at most {most} nodes{batch}.")
-        free = next((place for place in places if _has_room(place, wanted)), None)
+        free = next((place for place in allowed if _has_room(place, wanted)), None)
         if free is None:
-            full = ", ".join(f"{place.pk} ({place.max_nodes} at most)" for place in places)
+            full = ", ".join(f"{place.pk} ({place.max_nodes} at most)" for place in allowed)
             raise StateConflict(f"There is no room for another node at {full}; stop one that is idle to make some.")
         own = {"overrides": dict(overrides or {}), "reserved_for": reserved_for}
         return _store(resource, free, actor, reason, own)

@@ -19,7 +19,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from rrm.domain.states import JOB_FINAL, NODE_WORKING, JobState, NodeState
 from rrm.farm import wakeups
-from rrm.farm.models import HeldModel, Job, Node, RenderModel
+from rrm.farm.models import HeldModel, Job, Lease, Node, RenderModel
 from rrm.farm.transitions import iso, record
 
 logger = logging.getLogger(__name__)
@@ -131,9 +131,16 @@ def waiting_for(model: RenderModel) -> QuerySet[Job]:
     return Job.objects.filter(model=model).exclude(state__in=[*JOB_FINAL, JobState.COMPOSING])
 
 
-def succeeded(model: RenderModel) -> None:
-    """A node has loaded the model: what was before is forgotten. `model` is as it was read, mostly without any."""
-    if model.load_failures or model.quarantined_until:
+def succeeded(model: RenderModel, lease: Lease) -> None:
+    """A node has delivered: what was before it loaded the model is forgotten. `model` is as it was read.
+
+    That nodes which held it all the time go on says nothing of those that would load it.
+    """
+    if not model.load_failures and not model.quarantined_until:
+        return
+    latest = max((float(at) for _, at in model.load_failures), default=0.0)
+    loaded_at = HeldModel.objects.filter(node=lease.node_id, model=model).values_list("loaded_at", flat=True).first()
+    if not lease.warm or (loaded_at is not None and loaded_at.timestamp() > latest):
         _clear(model)
 
 

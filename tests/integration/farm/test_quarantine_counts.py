@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
 from django.utils import timezone
 
 from rrm.domain.states import JobState, NodeState
 from rrm.farm import loading, quarantine
-from rrm.farm.models import HeldModel, Job, Node, RenderModel, Site
+from rrm.farm.models import HeldModel, Job, Lease, Node, RenderModel, Site
 from tests import factories as make
 from tests.integration.farm.conftest import Farm
 
@@ -67,6 +68,25 @@ def test_a_node_that_only_loads_the_model_keeps_no_job_from_failing(farm: Farm) 
     failed = third()
     assert failed is not None
     assert not failed.is_second
+
+
+@pytest.mark.parametrize(("loaded_after", "is_forgotten"), [(timedelta(seconds=1), True), (timedelta(-1), False)])
+def test_who_loaded_the_model_since_and_delivers_shows_that_it_can_be_loaded(
+    farm: Farm, loaded_after: timedelta, is_forgotten: bool
+) -> None:
+    """As after a load in advance: the leases that follow are warm."""
+    job, holder, failed_at = farm.submit(), farm.node(), timezone.now() - timedelta(days=20)
+    HeldModel.objects.create(node=holder, model=job.model, loading=False, loaded_at=failed_at + loaded_after)
+    farm._loaded[holder.name] = {job.model.digest}
+    RenderModel.objects.update(quarantined_until=failed_at, load_failures=[["x", failed_at.timestamp()]])
+
+    lease = farm.lease(holder)
+    farm.deliver(holder, lease)
+
+    assert Lease.objects.get(pk=lease["id"]).warm
+    model = RenderModel.objects.get()
+    assert (model.quarantined_until is None) is is_forgotten
+    assert (model.load_failures == []) is is_forgotten
 
 
 def test_a_job_that_is_being_composed_waits_for_no_model(farm: Farm) -> None:

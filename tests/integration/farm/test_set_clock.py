@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from rrm.domain.states import LeaseState, NodeState
 from rrm.farm import loops, patience, sessions, sites, snapshot, surveying
-from rrm.farm.models import Lease, Node, Quota, Resource, Site
+from rrm.farm.models import Job, Lease, Node, Quota, RenderModel, Resource, Site
 from tests.integration.farm.conftest import Farm
 from tests.integration.farm.people import SOON, book, now_is
 from tests.integration.farm.test_surveying import Cluster, far_node
@@ -31,6 +32,18 @@ def test_a_turn_is_taken_over_and_whoever_had_it_does_not_act(wall: Wall, by: ti
 
     assert not loops.run("tick", outer)
     assert acted == ["inner"]
+
+
+def test_a_clock_that_is_set_back_makes_no_quarantine_longer_and_no_job_younger(farm: Farm, wall: Wall) -> None:
+    farm.submit()
+    RenderModel.objects.update(quarantined_until=wall.at + settings.RRM.quarantine_period)
+
+    wall.set(-HOUR)
+    wall.turns()
+
+    longest = wall.at + settings.RRM.quarantine_period
+    assert not RenderModel.objects.filter(quarantined_until__gt=longest).exists()
+    assert Job.objects.get().created_at <= wall.at
 
 
 def test_a_loop_that_no_longer_turns_is_seen_though_it_last_did_in_the_future(wall: Wall) -> None:
