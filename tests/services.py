@@ -22,6 +22,7 @@ from typing import BinaryIO
 import psycopg
 import pytest
 
+from deployment.minicluster.daemons import free_ports
 from rrm.supervisor.children import bound_to
 
 CHROMIUM_FLAGS = (
@@ -35,7 +36,7 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
     "--disable-dev-shm-usage",
 )
-_START_SECONDS = 30.0
+_START_SECONDS = 60.0
 _REMEDY = "run deployment/test-services/ensure.sh"
 
 
@@ -53,7 +54,7 @@ def postgresql(*, durable: bool = False) -> Iterator[str]:
     with _folder("rrm-postgresql-") as folder, (folder / "log").open("wb") as log:
         account, data = _unprivileged(folder), folder / "data"
         initdb = (programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8")
-        subprocess.run(initdb, check=True, stdout=log, user=account, cwd=folder, timeout=60)
+        subprocess.run(initdb, check=True, stdout=log, user=account, cwd=folder, timeout=120)
         # Reached by a socket in a folder that no other account can enter, which is why it asks for no password.
         options = {"unix_socket_directories": folder, "listen_addresses": "", "max_connections": 200}
         if not durable:
@@ -100,9 +101,7 @@ def chromium() -> str:
 
 def free_port() -> int:
     """A TCP port on the loopback interface that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def _postgresql_programs() -> Path:

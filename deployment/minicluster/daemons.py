@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 
 _SBIN = "/usr/sbin:/usr/local/sbin:/sbin"
 _STOP_SECONDS = 15.0
+_FIRST_PORT = 11_000  # browsers refuse some of those before it
 _ENDED = {"Z", "X", "x"}
 
 
@@ -96,12 +98,21 @@ def until(condition: Callable[[], object], seconds: float) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on now."""
+    """Ports of the loopback that nobody listens on now, and that no connection of somebody's begins at by chance."""
+    ports: list[int] = []
     with contextlib.ExitStack() as held:
-        listeners = [held.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
+        while len(ports) < count:
+            listener = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                listener.bind(("127.0.0.1", _candidate()))
+                ports.append(listener.getsockname()[1])
+    return ports
+
+
+def _candidate() -> int:
+    """A port below those that the kernel gives to connections; 0, which is one of these, where there are none below."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    return _FIRST_PORT + secrets.randbelow(first - _FIRST_PORT) if first > 2 * _FIRST_PORT else 0
 
 
 def answers(port: int) -> bool:
