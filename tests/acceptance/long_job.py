@@ -96,4 +96,4 @@ def crowd(stack: Stack, client: Client) -> dict[str, int]:
 def wait_for_order(stack: Stack, client: Client, nodes: int) -> None:
     """Wait until exactly what belongs to a healthy copy with so many nodes is there, and nothing else."""
     expected = {"web": 1, "worker": 1, "beat": 1, "sites": 1, "broker": 1, "node": nodes, "known nodes": nodes}
-    client.until(lambda: crowd(stack, client), lambda seen: seen == expected, 60.0)
+    client.until(lambda: crowd(stack, client), lambda seen: seen == expected, 180.0)

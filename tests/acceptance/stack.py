@@ -20,8 +20,8 @@ from tests.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "/rendering-resource-manager/v2/"
-START_SECONDS = 60.0
-STOP_SECONDS = 10.0
+START_SECONDS = 120.0
+STOP_SECONDS = 40.0  # it gives its processes seven, and kills what is left
 FINAL = {"COMPLETED", "FAILED", "CANCELLED"}
 _POLL_SECONDS = 0.05
 
@@ -112,7 +112,7 @@ class Stack:
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2.0, trust_env=False).status_code == 200
+            return httpx.get(f"{self.url}/readyz", timeout=10.0, trust_env=False).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -131,7 +131,7 @@ class Stack:
         """A client with the operator's token."""
         return Client(self.url, self.secret("operator.token"))
 
-    def manage(self, *arguments: str, timeout: float = 120.0) -> subprocess.CompletedProcess[str]:
+    def manage(self, *arguments: str, timeout: float = 240.0) -> subprocess.CompletedProcess[str]:
         """Run a management command on the folder."""
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
@@ -151,7 +151,7 @@ class Client:
         self.http = httpx.Client(
             base_url=url + PREFIX,
             headers={"Authorization": f"Bearer {token}"},
-            timeout=30.0,
+            timeout=60.0,
             trust_env=False,
         )
 
@@ -196,7 +196,7 @@ class Client:
         body: dict[str, Any] = self.call("POST", f"job/{job}/{action}").json()
         return body
 
-    def finished(self, job: str, seconds: float = 60.0) -> dict[str, Any]:
+    def finished(self, job: str, seconds: float = 150.0) -> dict[str, Any]:
         """The job's body once it is COMPLETED. Raises Failed when it ends otherwise, or does not end."""
         body: dict[str, Any] = self.until(lambda: self.job(job), lambda found: found["state"] in FINAL, seconds)
         if body["state"] != "COMPLETED":
@@ -204,7 +204,7 @@ class Client:
         return body
 
     def until(
-        self, look: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 30.0, *, most: float = 0.2
+        self, look: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 90.0, *, most: float = 0.2
     ) -> Any:
         """What `look` sees, each `most` seconds at least, once `holds` accepts it. Raises Failed when it never does."""
         began = time.monotonic()

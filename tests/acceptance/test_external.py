@@ -105,14 +105,14 @@ def test_a_program_is_started_reached_asked_to_leave_and_leaves_nothing(
 ) -> None:
     running = started(client, viewer)
 
-    page = httpx.get(f"http://{running['address']}/", trust_env=False)
+    page = httpx.get(f"http://{running['address']}/", timeout=30, trust_env=False)
     assert page.text == f"rest{viewer}{running['name']} at {running['address']} in deep blue"
     assert "the scene is loaded" in client.call("GET", f"node/{running['id']}/log?stream=err").text
     client.call("POST", f"node/{running['id']}/stop")
 
     client.until(lambda: node(client, running["id"]), lambda body: body["state"] == "STOPPED")
     assert record.read_text().splitlines()[-2:] == ["/v1/exit", "left by itself"]
-    client.until(lambda: [pid for pid in pids(record) if not is_gone(pid)], lambda left: not left, 5)
+    client.until(lambda: [pid for pid in pids(record) if not is_gone(pid)], lambda left: not left)
 
 
 def test_drained_it_leaves_in_order(client: Client, viewer: str, record: Path) -> None:
@@ -121,7 +121,7 @@ def test_drained_it_leaves_in_order(client: Client, viewer: str, record: Path) -
 
     client.until(lambda: node(client, running["id"]), lambda body: body["state"] == "STOPPED")
     assert "left by itself" in record.read_text()
-    client.until(lambda: [pid for pid in pids(record) if not is_gone(pid)], lambda left: not left, 5)
+    client.until(lambda: [pid for pid in pids(record) if not is_gone(pid)], lambda left: not left)
 
 
 def test_one_that_dies_fails_with_its_last_words_and_another_takes_its_place(
@@ -136,7 +136,7 @@ def test_one_that_dies_fails_with_its_last_words_and_another_takes_its_place(
     client.until(
         lambda: [other["state"] for other in of(client, viewer) if other["id"] != first["id"]], lambda s: s == ["IDLE"]
     )
-    client.until(lambda: is_gone(pids(record)[1]), bool, 5)
+    client.until(lambda: is_gone(pids(record)[1]), bool)
 
 
 def test_one_that_cannot_start_says_why(client: Client, viewer: str) -> None:

@@ -5,6 +5,7 @@ KILL_SEED repeats the choices of an earlier run (the seed is printed), KILLS cha
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -92,15 +93,17 @@ def strike(stack: Stack, kill: Kill) -> str:
         stack.wait_for_supervisor()
         stack.start()
         return "the supervisor"
-    victims = _wait_for_victims(stack, kill.target)
-    victim = victims[int(kill.pick * len(victims))]
-    os.kill(victim.pid, signal.SIGKILL)
-    return f"{victim.role} {victim.pid}"
+    while True:
+        victims = _wait_for_victims(stack, kill.target)
+        victim = victims[int(kill.pick * len(victims))]
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself since it was seen
+            os.kill(victim.pid, signal.SIGKILL)
+            return f"{victim.role} {victim.pid}"
 
 
 def _wait_for_victims(stack: Stack, target: str) -> list[Process]:
     """What may be hit; after an earlier kill it may take a while to be there again."""
-    end = time.monotonic() + 30.0
+    end = time.monotonic() + 120.0
     while not (found := _victims(stack, target)):
         assert time.monotonic() < end, f"there is no {target} to kill"
         time.sleep(0.02)

@@ -20,7 +20,7 @@ WAY = (
 
 @pytest.fixture
 def session(client: Client) -> Iterator[str]:
-    booked = client.call("POST", "session/", json={"resource": "mandelbrot", "params": DEEP, "max_wait": 60}).json()
+    booked = client.call("POST", "session/", json={"resource": "mandelbrot", "params": DEEP, "max_wait": 150}).json()
     client.until(lambda: client.get(f"session/{booked['id']}/"), lambda found: found["state"] == "READY")
     yield booked["id"]
     client.call("DELETE", f"session/{booked['id']}/")

@@ -34,7 +34,7 @@ def test_a_preloaded_model_is_warm_for_the_first_lease(client: Client) -> None:
     there = f"model/{model}/preload"
     assert client.call("POST", there, json={"resource": "mandelbrot", "nodes": 1}).status_code == 202
 
-    client.until(lambda: client.get(there)[0], lambda order: order["holding"] == 1 and not order["loading"], 60)
+    client.until(lambda: client.get(there)[0], lambda order: order["holding"] == 1 and not order["loading"])
 
     job = client.submit(model=model, width=64, height=64, tile_size=64, outputs=["counts"])
     body = client.finished(job)

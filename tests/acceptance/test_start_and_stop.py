@@ -16,7 +16,7 @@ LONG = {"params": {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 1_000
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_it_is_ready_soon_and_one_signal_ends_everything(folder: Path, number: signal.Signals) -> None:
     with running_rrm(folder) as own:
-        assert own.ready_seconds < 30
+        assert own.ready_seconds < 60
         with own.client() as client:
             job = client.submit(**LONG)
             client.until(lambda: client.job(job), lambda body: body["state"] == "RUNNING")

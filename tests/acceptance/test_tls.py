@@ -40,7 +40,7 @@ class Browser:
             base_url=f"https://127.0.0.1:{port}",
             headers={"Host": HOST, "Origin": ORIGIN, "Referer": f"{ORIGIN}/"},
             verify=self.trust,
-            timeout=20,
+            timeout=60,
             trust_env=False,
         )
 
@@ -62,7 +62,7 @@ class Browser:
     @contextlib.contextmanager
     def socket(self, address: str, origin: str = ORIGIN) -> Iterator[ClientConnection]:
         cookies = "; ".join(f"{name}={value}" for name, value in self.http.cookies.items())
-        place = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        place = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         options: dict[str, Any] = {"additional_headers": {"Cookie": cookies, "Origin": origin}, "max_size": None}
         with place, connect(address, sock=place, ssl=self.trust, **options) as opened:
             yield opened
@@ -90,7 +90,7 @@ def production_web(stack: Stack, key: str, redis_url: str) -> Iterator[int]:
         yield port
     finally:
         web.terminate()
-        web.wait(20)
+        web.wait(60)
 
 
 def answers(port: int) -> bool:
@@ -109,7 +109,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator
     with running_rrm(folder, **shared) as stack, production_web(stack, key, redis_url) as web:
         with stack.client() as client:
             client.call("PATCH", "resource/mandelbrot/", json={"min_nodes": 1, "max_nodes": 1})
-            client.until(lambda: [node["state"] for node in client.live_nodes()], lambda found: found == ["IDLE"], 60)
+            client.until(lambda: [node["state"] for node in client.live_nodes()], lambda found: found == ["IDLE"])
         with running_nginx(folder / "nginx", encrypted(port, redirecting, web, folder / "nginx")):
             yield stack, port, redirecting, folder / "nginx"
 
@@ -136,7 +136,7 @@ def test_a_renderer_is_booked_watched_and_given_back_over_tls(
 
     with browser.socket(session["ws_url"]) as opened:
         opened.send('{"id": 1, "width": 320, "height": 200}')
-        frame = opened.recv(20)
+        frame = opened.recv(60)
         assert isinstance(frame, bytes)
         (length,) = struct.unpack(">I", frame[:4])
         assert frame[4 + length :].startswith(b"\xff\xd8")
@@ -153,6 +153,8 @@ def test_a_renderer_is_booked_watched_and_given_back_over_tls(
 def test_plain_http_leads_to_https_and_pages_say_that_it_stays_so(
     served: tuple[Stack, int, int, Path], browser: Browser
 ) -> None:
-    answer = httpx.get(f"http://127.0.0.1:{served[2]}/explore/?x=1", headers={"Host": HOST}, trust_env=False)
+    answer = httpx.get(
+        f"http://127.0.0.1:{served[2]}/explore/?x=1", headers={"Host": HOST}, timeout=30, trust_env=False
+    )
     assert (answer.status_code, answer.headers["location"]) == (301, f"{ORIGIN}/explore/?x=1")
     assert "max-age=31536000" in browser.http.get("/login/").headers["strict-transport-security"]

@@ -22,11 +22,11 @@ NEVER_ANSWERS = {
 
 
 def test_waiting_in_vain_ends_when_its_time_is_over_however_seldom_the_loops_turn(folder: Path) -> None:
-    with running_rrm(folder, RRM_RECONCILE_SECONDS="60") as stack, stack.client() as client:
+    with running_rrm(folder, RRM_RECONCILE_SECONDS="600") as stack, stack.client() as client:
         client.call("POST", "resource/", json=NEVER_ANSWERS)
         body = client.call("POST", "session/", json={"resource": "deaf", "max_wait": 12}).json()
         assert body["state"] == "PENDING"
-        over = client.until(lambda: client.get(f"session/{body['id']}/"), lambda found: found["state"] == "FAILED", 30)
+        over = client.until(lambda: client.get(f"session/{body['id']}/"), lambda found: found["state"] == "FAILED")
         assert over["reason"].startswith("No renderer became free")
         late = datetime.fromisoformat(over["finished_at"]) - datetime.fromisoformat(over["wait_until"])
-        assert 0 <= late.total_seconds() < 3
+        assert 0 <= late.total_seconds() < 60, "a loop ended it"

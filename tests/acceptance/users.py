@@ -27,7 +27,7 @@ def use(stack: Stack, seed: float, resource: str = "mandelbrot") -> None:
     with stack.client() as client:
         order = {"resource": resource, "max_wait": chance.choice([0, 10]), "idle_timeout": 1}
         response = client.until(
-            lambda: client.http.post("session/", json=order), lambda found: found.status_code != 503, 60
+            lambda: client.http.post("session/", json=order), lambda found: found.status_code != 503, 150
         )
         assert response.is_success, response.text
         session = response.json()["id"]

@@ -37,7 +37,7 @@ def clear(client: Client, *sites: str) -> None:
     for node in client.live_nodes():
         if node["site"] in sites:
             client.http.post(f"node/{node['id']}/stop")  # one that is leaving already answers 409
-    client.until(lambda: [node for node in client.live_nodes() if node["site"] in sites], lambda left: not left, 60)
+    client.until(lambda: [node for node in client.live_nodes() if node["site"] in sites], lambda left: not left, 120)
 
 
 def register(stack: Stack, client: Client, site: str, host: SshHost, **settings: Any) -> None:
@@ -63,7 +63,7 @@ def register(stack: Stack, client: Client, site: str, host: SshHost, **settings:
     client.call("POST", "site/", json=body)
 
 
-def node_at(client: Client, site: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+def node_at(client: Client, site: str, *states: str, seconds: float = 120) -> dict[str, Any]:
     """The newest node of a site that is in one of the states, once there is one."""
 
     def fitting() -> list[dict[str, Any]]:
@@ -74,7 +74,7 @@ def node_at(client: Client, site: str, *states: str, seconds: float = 60) -> dic
     return found
 
 
-def problem_of(client: Client, site: str, holds: Callable[[str], bool], seconds: float = 30) -> str:
+def problem_of(client: Client, site: str, holds: Callable[[str], bool], seconds: float = 90) -> str:
     """What is wrong with a site, once it is what somebody waits for."""
     return str(client.until(lambda: client.get(f"site/{site}/")["problem"], holds, seconds))
 
@@ -82,8 +82,8 @@ def problem_of(client: Client, site: str, holds: Callable[[str], bool], seconds:
 def same_picture(client: Client, model: str, size: int, resource: str, sites: dict[str, Any]) -> dict[str, Any]:
     """Render a view at `sites` and on this machine; the body of the first. Raises Failed when the results differ."""
     order = {"model": model, "width": size, "height": size, "outputs": ["png", "counts"]}
-    there = client.finished(client.submit(resource=resource, sites=sites, **order), 120)
-    here = client.finished(client.submit(resource="mandelbrot", **order), 120)
+    there = client.finished(client.submit(resource=resource, sites=sites, **order), 240)
+    here = client.finished(client.submit(resource="mandelbrot", **order), 240)
     for name, is_same in (("image.png", are_same), ("counts.npy", operator.eq)):
         if not is_same(*(client.content(f"job/{job['id']}/{name}") for job in (there, here))):
             raise Failed(f"{name} of {model} differs between {sites} and this machine")

@@ -33,7 +33,7 @@ def spec(program: str = WORKS, name: str = "", **batch: Any) -> NodeSpec:
     return NodeSpec(name, "mandelbrot", "http://127.0.0.1:9", "token", command=command, batch=Batch(**batch))
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 90) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
@@ -44,9 +44,15 @@ def look(launcher: SlurmLauncher, handle: Handle) -> Observation:
     return launcher.survey([handle]).nodes[handle["name"]]
 
 
-def comes_to(launcher: SlurmLauncher, handle: Handle, liveness: Liveness, seconds: float = 30) -> Observation:
-    until(lambda: look(launcher, handle).liveness is liveness, seconds)
-    return look(launcher, handle)
+def comes_to(launcher: SlurmLauncher, handle: Handle, liveness: Liveness, seconds: float = 90) -> Observation:
+    seen: list[Observation] = []
+
+    def is_there() -> bool:
+        seen.append(look(launcher, handle))
+        return seen[-1].liveness is liveness
+
+    until(is_there, seconds)
+    return seen[-1]
 
 
 def works(launcher: SlurmLauncher, **batch: Any) -> Handle:

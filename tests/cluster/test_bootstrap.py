@@ -25,7 +25,7 @@ from rrm.launchers.shipping import contents
 from rrm.launchers.ssh import SshLauncher
 from tests.hosts import running_host, target_of
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_one_that_is_cut_leaves_nothing_and_the_next_succeeds(host: SshHost, tar
     with pytest.raises(SiteUnavailable):
         bootstrap(Connection(target), progress=cut)
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while left_in(root_of(host, target)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert left_in(root_of(host, target)) == set()
@@ -209,7 +209,7 @@ def test_a_launch_brings_the_renderers_by_itself(target: Target) -> None:
 
     try:
         assert handle["name"] == "rrm-first"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while "manager does not answer" not in launcher.logs(handle, "err", 50) and time.monotonic() < deadline:
             time.sleep(0.2)
         assert "manager does not answer" in launcher.logs(handle, "err", 50)  # it runs, and asks for its manager

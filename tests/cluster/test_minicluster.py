@@ -26,7 +26,7 @@ def shell(cluster: MiniCluster) -> Iterator[Connection]:
     connection.close()
 
 
-def until(condition: Callable[[], object], seconds: float = 20) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
@@ -81,9 +81,9 @@ def test_a_node_that_is_killed_is_down_and_comes_back(cluster: MiniCluster) -> N
         return cluster.slurm.ask("sinfo", "-h", "-n", cluster.slurm.node_names[0], "-p", "batch", "-o", "%t")
 
     cluster.slurm.slurmd(1).kill()
-    until(lambda: state().startswith("down"), 40)
+    until(lambda: state().startswith("down"), 90)
     cluster.slurm.start_slurmd(1)
-    until(lambda: state() == "idle", 40)
+    until(lambda: state() == "idle", 90)
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -20,7 +20,7 @@ from tests import factories as make
 from tests.factories import Caller, problem
 from tests.hosts import target_of
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
 REMOTE = ["address", "host key", "login", "clock", "folder", "python and renderers"]
 
@@ -56,7 +56,7 @@ def letter(operator: Caller) -> dict[str, Any]:
     began = time.monotonic()
     answer = operator.post("site/far/check")
     assert answer.status_code == 200
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
     body = answer.json()
     assert body["ok"] is all(check["ok"] for check in body["checks"])
     assert all(check["detail"].endswith((".", "?")) and check["seconds"] >= 0 for check in body["checks"])

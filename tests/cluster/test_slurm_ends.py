@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
 from deployment.minicluster.cluster import MiniCluster
 from rrm.launchers.base import Handle, Liveness
@@ -12,11 +12,13 @@ from tests.cluster.slurm_nodes import WORKS, comes_to, look, spec, until, works
 GREEDY = "import time; held = b'x' * 400_000_000; time.sleep(600)"
 
 
-def test_a_job_with_a_time_limit_says_when_it_ends(out_of_time: tuple[SlurmLauncher, list[Handle]]) -> None:
+def test_a_job_with_a_time_limit_says_when_it_ends(
+    shared_cluster: MiniCluster, out_of_time: tuple[SlurmLauncher, list[Handle]]
+) -> None:
     launcher, handles = out_of_time
     ends_at = comes_to(launcher, handles[0], Liveness.RUNNING).ends_at
-    assert ends_at is not None
-    assert abs((ends_at - datetime.now(UTC)).total_seconds() - 60) < 15
+    began = shared_cluster.slurm.ask("squeue", "-h", "-j", handles[0]["job"], "-o", "%S")
+    assert ends_at == datetime.fromisoformat(began).astimezone() + timedelta(minutes=1)
 
 
 def test_an_end_has_its_reason(cluster: MiniCluster, launcher: SlurmLauncher) -> None:
@@ -42,7 +44,7 @@ def test_an_end_is_still_known_when_the_scheduler_has_forgotten_the_job(
     for handle in (held, cancelled):
         cluster.slurm.ask("scancel", handle["job"])
         comes_to(launcher, handle, Liveness.GONE)
-    until(lambda: held["job"] not in cluster.slurm.ask("squeue", "-h", "--states=all", "-o", "%i").split(), 60)
+    until(lambda: held["job"] not in cluster.slurm.ask("squeue", "-h", "--states=all", "-o", "%i").split(), 120)
     assert "cancelled" in look(launcher, held).reason
     assert "cancelled" in look(launcher, cancelled).reason
 
@@ -50,7 +52,7 @@ def test_an_end_is_still_known_when_the_scheduler_has_forgotten_the_job(
 def test_a_node_whose_machine_fails_is_gone(cluster: MiniCluster, launcher: SlurmLauncher) -> None:
     handle = works(launcher, extra_directives=("--nodelist=mini-n2",))
     cluster.slurm.slurmd(2).kill()
-    assert "machine of its job failed" in comes_to(launcher, handle, Liveness.GONE, 60).reason
+    assert "machine of its job failed" in comes_to(launcher, handle, Liveness.GONE, 120).reason
 
 
 def test_a_job_that_was_put_back_into_the_queue_is_gone_and_does_not_run_again(

@@ -16,7 +16,6 @@ from tests.cluster.sites import POLL, WORKING, clear, node_at, problem_of, regis
 pytestmark = pytest.mark.acceptance
 ONLY = {"policy": "only", "ids": ["slurm"]}
 LONG = {"params": {"viewport": [-0.745, -0.735, 0.105, 0.115], "max_iter": 200_000}, "width": 2048, "height": 2048}
-TWO_POLLS = 2 * POLL + 4  # and what the loops and the test's own looking take
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def job_of(node: dict[str, Any]) -> str:
     return str(node["handle"]["job"])
 
 
-def ended(client: Client, node: dict[str, Any], seconds: float = TWO_POLLS) -> dict[str, Any]:
+def ended(client: Client, node: dict[str, Any], seconds: float = 90) -> dict[str, Any]:
     """The node once it is over."""
     found: dict[str, Any] = client.until(
         lambda: client.get(f"node/{node['id']}/"), lambda body: body["state"] in ("FAILED", "STOPPED"), seconds
@@ -50,7 +49,7 @@ def ended(client: Client, node: dict[str, Any], seconds: float = TWO_POLLS) -> d
 
 
 def test_a_cluster_is_found_in_order(client: Client) -> None:
-    letter = client.call("POST", "site/slurm/check", timeout=60).json()
+    letter = client.call("POST", "site/slurm/check", timeout=120).json()
     assert letter["ok"], [check for check in letter["checks"] if not check["ok"]]
 
 
@@ -77,7 +76,7 @@ def test_a_job_that_the_administrator_cancels_says_so_and_its_work_is_done_by_an
     cluster.slurm.ask("scancel", job_of(node))
     over = ended(client, node)
     assert "ancel" in over["reason"]
-    client.finished(job, 120)
+    client.finished(job)
 
 
 def test_a_scheduler_that_is_away_loses_no_node(client: Client, cluster: MiniCluster) -> None:
@@ -85,19 +84,20 @@ def test_a_scheduler_that_is_away_loses_no_node(client: Client, cluster: MiniClu
     cluster.slurm.fault("squeue", "echo 'slurm_load_jobs error: Socket timed out on send/recv operation' >&2; exit 1")
     assert "Socket timed out" in problem_of(client, "slurm", bool)
     cluster.slurm.heal()
-    problem_of(client, "slurm", lambda text: not text, TWO_POLLS)
+    problem_of(client, "slurm", lambda text: not text)
     cluster.slurm.fault("squeue", "exit 0")
     problem_of(client, "slurm", bool)
     cluster.slurm.heal()
-    problem_of(client, "slurm", lambda text: not text, TWO_POLLS)
+    problem_of(client, "slurm", lambda text: not text)
     assert node_at(client, "slurm", *WORKING)["id"] == node["id"]
 
 
 def test_the_scheduler_is_asked_once_in_an_interval(client: Client, cluster: MiniCluster) -> None:
     node_at(client, "slurm", *WORKING)
-    before = cluster.slurm.asked("squeue")
+    before, began = cluster.slurm.asked("squeue"), time.monotonic()
     time.sleep(3 * POLL)
-    assert cluster.slurm.asked("squeue") - before <= 4
+    asked = cluster.slurm.asked("squeue") - before
+    assert asked <= (time.monotonic() - began) / POLL + 1
 
 
 def test_a_batch_job_of_two_machines_has_a_renderer_on_each(client: Client, cluster: MiniCluster) -> None:
@@ -109,15 +109,15 @@ def test_a_batch_job_of_two_machines_has_a_renderer_on_each(client: Client, clus
     def pair() -> list[dict[str, Any]]:
         return [node for node in client.get("node/?resource=wide")["results"] if node["state"] in WORKING]
 
-    nodes = client.until(pair, lambda found: len(found) == 2, 60)
+    nodes = client.until(pair, lambda found: len(found) == 2)
     assert len({job_of(node) for node in nodes}) == 1
-    body = client.finished(client.submit(resource="wide", model="valley", width=2048, height=2048), 60)
+    body = client.finished(client.submit(resource="wide", **LONG))
     seen = client.get("node/?resource=wide")["results"]
     assert len([node for share in body["by_site"] for node in share["nodes"]]) == 2, seen
     for node in nodes:
         client.call("POST", f"node/{node['id']}/stop")
     for node in nodes:
-        ended(client, node, 40)
+        ended(client, node)
     client.call("DELETE", f"job/{body['id']}")
 
 
@@ -125,7 +125,7 @@ def test_a_job_that_fails_before_its_node_checks_in_says_so(client: Client) -> N
     brief = {"id": "brief", "sites": ["slurm"], "max_nodes": 1, "queue": "batch", "nb_cpus": 1}
     client.call("POST", "resource/", json={**brief, "prologue": "exit 1"})
     started = client.call("POST", "node/", json={"resource": "brief"}).json()
-    over = ended(client, started, 30)
+    over = ended(client, started)
     assert over["state"] == "FAILED"
     assert "before it checked in" in over["reason"]
 
@@ -143,20 +143,20 @@ def test_any_program_that_answers_http_runs_as_a_job_with_its_number_and_port(cl
     client.call("POST", "resource/", json=body)
     clear(client, "slurm")
     asked = client.call("POST", "node/", json={"resource": "pages"}).json()["id"]
-    node = client.until(lambda: client.get(f"node/{asked}/"), lambda found: found["state"] == "IDLE", 60)
-    assert httpx.get(f"http://{node['address']}/", trust_env=False).status_code == 200
+    node = client.until(lambda: client.get(f"node/{asked}/"), lambda found: found["state"] == "IDLE")
+    assert httpx.get(f"http://{node['address']}/", timeout=30, trust_env=False).status_code == 200
     assert f"job {job_of(node)}\n" in client.content(f"node/{asked}/log?stream=err&tail=50").decode()
     client.call("POST", f"node/{asked}/stop")
-    assert ended(client, node, 30)["state"] == "STOPPED"
+    assert ended(client, node)["state"] == "STOPPED"
     with pytest.raises(httpx.ConnectError):
-        httpx.get(f"http://{node['address']}/", trust_env=False)
+        httpx.get(f"http://{node['address']}/", timeout=30, trust_env=False)
 
 
 def ready(client: Client, resource: str) -> dict[str, Any]:
     """A session on a node of the cluster, once it has one."""
-    asked = client.call("POST", "session/", json={"resource": resource, "max_wait": 120}).json()["id"]
+    asked = client.call("POST", "session/", json={"resource": resource, "max_wait": 150}).json()["id"]
     found: dict[str, Any] = client.until(
-        lambda: client.get(f"session/{asked}/"), lambda body: body["state"] != "PENDING", 90
+        lambda: client.get(f"session/{asked}/"), lambda body: body["state"] != "PENDING", 150
     )
     assert found["state"] == "READY", found["reason"]
     return found
@@ -171,7 +171,7 @@ def test_a_person_looks_at_what_a_node_behind_the_login_host_draws(client: Clien
     assert client.content(f"{proxy}/frame.jpg").startswith(b"\xff\xd8")
     assert "JobState=RUNNING" in client.content(f"session/{session['id']}/job").decode()
     client.call("DELETE", f"session/{session['id']}/")
-    client.until(lambda: client.get(f"node/{session['node']}/"), lambda body: body["state"] == "IDLE", 30)
+    client.until(lambda: client.get(f"node/{session['node']}/"), lambda body: body["state"] == "IDLE")
 
 
 def test_a_program_that_somebody_has_booked_ends_with_the_session(client: Client, cluster: MiniCluster) -> None:
@@ -181,6 +181,6 @@ def test_a_program_that_somebody_has_booked_ends_with_the_session(client: Client
     assert b"<html" in client.content(f"session/{session['id']}/proxy/").lower()
     job = job_of(client.get(f"node/{session['node']}/"))
     client.call("DELETE", f"session/{session['id']}/")
-    over = ended(client, {"id": session["node"]}, 40)
+    over = ended(client, {"id": session["node"]})
     assert over["state"] == "STOPPED"
     assert job not in cluster.slurm.ask("squeue", "-h", "-o", "%i", "-t", "RUNNING,PENDING").split()
