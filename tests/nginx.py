@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 CONFIGURATION = Path(__file__).parents[1] / "deployment" / "nginx.conf"
 HOST = "rrm.example.org"
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def running_nginx(folder: Path, text: str) -> Iterator[None]:
         yield
     finally:
         running.terminate()
-        running.wait(10)
+        running.wait(60)
 
 
 def plain(port: int, upstream: int) -> str:

@@ -39,7 +39,7 @@ class Site:
         """The node is in this state, at once where the site is prompt."""
         launcher = launcher or self.launcher
         if not self.is_prompt:
-            until(lambda: state(launcher, handle) is liveness, 20)
+            until(lambda: state(launcher, handle) is liveness)
         assert state(launcher, handle) is liveness
 
     def end(self, handle: Handle, grace: timedelta = GRACE, launcher: Launcher | None = None) -> None:
@@ -59,7 +59,7 @@ def spec(name: str = "rrm-1", program: str = PROGRAM, *, python: str = sys.execu
     return NodeSpec(name, "mandelbrot", "http://127.0.0.1:9", TOKEN, command=command, environment=environment)
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"

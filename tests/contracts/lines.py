@@ -50,7 +50,7 @@ class Echo:
 def there_and_back(port: int, size: int) -> bool:
     """Send through a port of the host, close our half, and read until the other end closes its half."""
     sent, got = os.urandom(size), bytearray()
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as stream:
         writer = threading.Thread(target=_send_all, args=(stream, sent))
         writer.start()
         while piece := stream.recv(65536):
@@ -70,7 +70,7 @@ def listens(port: int) -> bool:
     return False
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while True:
         try:

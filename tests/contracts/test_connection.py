@@ -92,7 +92,7 @@ def test_a_command_that_takes_too_long_is_ended_over_there(connection: Connectio
 
 
 def test_a_command_that_never_stops_talking_is_cut_short(connection: Connection) -> None:
-    assert "said more than" in complaint(lambda: connection.run(["yes"], timeout=5))
+    assert "said more than" in complaint(lambda: connection.run(["yes"], timeout=60))
     assert connection.run(["echo", "fine"]).stdout == b"fine\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from deployment.minicluster.sshd import SshHost
 from rrm.launchers.connection import Connection, Target, fetch_host_key, fingerprint
 from rrm.launchers.connection.circuit import Circuit
-from tests.contracts.lines import complaint
+from tests.contracts.lines import complaint, until
 
 
 def test_a_connection_that_breaks_under_a_command_is_told_and_the_next_command_works(
@@ -23,10 +24,23 @@ def test_a_connection_that_breaks_under_a_command_is_told_and_the_next_command_w
 ) -> None:
     host, connection = breakable
     connection.run(["true"])
-    for delay in (0.2, 0.4, 0.6):
-        threading.Timer(delay, host.cut_sessions).start()
-        complaint(lambda: connection.run(["sleep", "5"]))
+    for word in ("41.21", "41.22", "41.23"):
+        threading.Thread(target=_cut_under, args=(host, word)).start()
+        complaint(lambda: connection.run(["sleep", word], timeout=40))  # noqa: B023
         assert connection.run(["echo", "back"]).stdout == b"back\n"
+
+
+def _cut_under(host: SshHost, word: str) -> None:
+    """Break the connection while this sleep runs at the host."""
+    asleep = f"sleep\0{word}\0".encode()
+    until(lambda: any(_command_of(process) == asleep for process in Path("/proc").glob("[0-9]*")))
+    host.cut_sessions()
+
+
+def _command_of(process: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return (process / "cmdline").read_bytes()
+    return b""
 
 
 def test_a_connection_that_broke_unnoticed_is_replaced_before_anything_is_asked(

@@ -86,12 +86,20 @@ def test_a_command_name_with_parentheses_and_spaces_is_read_right(local: LocalLa
 
 
 def test_logs_stay_bounded_while_the_node_writes_on(local: LocalLauncher, tmp_path: Path) -> None:
-    program = "import time\nfor i in range(1000): print(i)\ntime.sleep(0.5)\nprint('last')\ntime.sleep(600)"
+    go_on = tmp_path / "go on"
+    program = f"""
+import os, time
+for i in range(1000): print(i)
+while not os.path.exists({str(go_on)!r}): time.sleep(0.01)
+print('last')
+time.sleep(600)
+"""
     handle = local.launch(spec(program=program))
     log = tmp_path / "nodes/rrm-1/out.log"
     until(lambda: log.stat().st_size == 3890)
     state(local, handle)
     assert log.stat().st_size == 500
+    go_on.touch()
     until(lambda: local.logs(handle, "out", 2) == "999\nlast\n")
 
 

@@ -41,7 +41,7 @@ def serving(config: uvicorn.Config, listener: socket.socket | None = None) -> It
     finally:
         server.should_exit = True
         server.force_exit = True
-        thread.join(20)
+        thread.join(60)
         listener.close()
 
 
@@ -145,7 +145,7 @@ class Node:
         """One event at once, another when the test says so."""
         await _start(send, 200, (b"content-type", b"text/event-stream"))
         await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
-        await asyncio.to_thread(self.released.wait, 20)
+        await asyncio.to_thread(self.released.wait, 60)
         await send({"type": "http.response.body", "body": b"data: 2\n\n"})
 
     async def _endless(self, receive: Any, send: Any) -> None:
@@ -162,7 +162,7 @@ class Node:
 
     async def _deaf(self, receive: Any, send: Any) -> None:
         """Reads nothing until the test says so."""
-        await asyncio.to_thread(self.released.wait, 20)
+        await asyncio.to_thread(self.released.wait, 60)
         await _start(send, 200)
         await send({"type": "http.response.body", "body": b""})
 
@@ -198,7 +198,7 @@ class Node:
                 self.sent += 2**16
 
     async def _ws_deaf(self, receive: Any, send: Any) -> None:
-        await asyncio.to_thread(self.released.wait, 20)
+        await asyncio.to_thread(self.released.wait, 60)
 
 
 async def _start(send: Any, status: int, *headers: tuple[bytes, bytes]) -> None:
@@ -258,7 +258,7 @@ def saying(answer: bytes) -> Callable[[socket.socket], None]:
     return act
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"

@@ -61,7 +61,7 @@ def test_a_node_that_is_not_there_is_told_at_once(gate: Gate) -> None:
     began = time.monotonic()
     with gate.client(session=gate.book(free_port())) as client:
         assert code_of(client.get("/"), 502) == "node-unreachable"
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
 
 
 def test_a_node_that_takes_no_connection_or_gives_no_answer_is_told(
@@ -84,10 +84,10 @@ def test_a_node_that_takes_no_connection_or_gives_no_answer_is_told(
 
 
 def test_a_node_has_its_time_from_the_end_of_the_body_on(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "FIRST_BYTE_SECONDS", 0.5)
+    monkeypatch.setattr(exchange, "FIRST_BYTE_SECONDS", 1.5)
     with raw(gate, "POST", gate.path("/upload"), "Content-Length: 8") as stream:
-        for _ in range(8):
-            time.sleep(0.15)
+        for _ in range(8):  # for longer than that in all
+            time.sleep(0.2)
             stream.sendall(b"x")
         assert b"200 OK" in head(stream)
 

@@ -129,7 +129,7 @@ def test_nothing_is_left_of_what_a_sites_connection_carried(
     monkeypatch.setattr(exchange, "CHECK_SECONDS", 0.3)
     monkeypatch.setattr(websocket, "CHECK_SECONDS", 0.3)
     chance = random.Random(7)
-    open_sockets = []
+    most: list[int] = []
     with ThreadPoolExecutor(6) as pool:
         for _ in range(4):
             list(
@@ -138,13 +138,13 @@ def test_nothing_is_left_of_what_a_sites_connection_carried(
                 )
             )
             gate.node.released.set()
-            until(lambda: not any(carried().values()), 20)
-            until(lambda: connections(gate.node_port) == 0, 20)
+            until(lambda: not any(carried().values()))
+            until(lambda: connections(gate.node_port) == 0)
             assert carried() == {"slots": 0, "threads": 0, "tasks": 0}
-            open_sockets.append(sockets())
+            most.append(sockets())
+            until(lambda: sockets() <= most[0])  # those of clients that have gone may close a moment later
     assert gate.node.sockets == 0
     assert channels(target) == 0
-    assert open_sockets[-1] <= open_sockets[0], open_sockets
     assert sum(traffic.requests.values()) > SESSIONS // 2
 
 

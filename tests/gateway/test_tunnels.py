@@ -62,8 +62,8 @@ def test_who_does_not_read_stops_the_node_and_who_leaves_frees_the_stream(far: G
             time.sleep(1)
         assert last < 60 * 2**20
     until(far.node.ended.is_set)
-    until(lambda: carriers() == 0, 15)
-    assert not +traffic.open
+    until(lambda: carriers() == 0)
+    until(lambda: not +traffic.open)
 
 
 def test_a_node_that_is_not_there_and_a_host_that_is_away_are_told(far: Gate, ssh_host: SshHost) -> None:

@@ -56,7 +56,7 @@ class Elsewhere:
         """What `act` returns in this network. Raises OSError."""
         answer: queue.Queue[Any] = queue.Queue()
         self._asked.put((act, answer))
-        result = answer.get(timeout=20)
+        result = answer.get(timeout=60)
         if isinstance(result, OSError):
             raise result
         return result
@@ -97,7 +97,7 @@ def there(gate: Gate, elsewhere: Elsewhere) -> Iterator[Gate]:
     watch_clients(listener, QUICK)
     with front(SessionProxy(BodyLimit(ThreadedHandler()), gate.sessions), 20.0, listener) as port:
         yield replace(gate, port=port)
-        until(lambda: not +traffic.open, 20)
+        until(lambda: not +traffic.open)
 
 
 @contextlib.contextmanager
@@ -132,12 +132,10 @@ def test_a_client_that_vanishes_frees_its_slot(
         if method == "GET":
             assert head(stream)
         until(lambda: +traffic.open)
-        elsewhere.link("down")
         vanished = time.monotonic()
-        time.sleep(0.5)
-        assert +traffic.open  # nobody was told
-        until(lambda: not +traffic.open, 15)
-        assert time.monotonic() - vanished > 1
+        elsewhere.link("down")
+        until(lambda: not +traffic.open)
+        assert time.monotonic() - vanished > 1  # nobody was told
         there.node.released.set()
         until(there.node.ended.is_set if path != "/flood" else lambda: there.node.sockets == 0)
 
