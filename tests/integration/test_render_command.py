@@ -97,7 +97,7 @@ def refused(manager: str, *args: object) -> CommandError:
     return caught.value
 
 
-def eventually(found: Callable[[], Any], seconds: float = 20) -> Any:
+def eventually(found: Callable[[], Any], seconds: float = 60) -> Any:
     ends_at = time.monotonic() + seconds
     while time.monotonic() < ends_at:
         if result := found():
@@ -258,7 +258,7 @@ def test_ctrl_c_cancels_the_job_and_says_so(manager: str, tmp_path: Path) -> Non
         assert "is submitted" in run.stdout.readline()
         assert "queued" in run.stdout.readline()
         run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=20)
+        _, errors = run.communicate(timeout=60)
 
     job = Job.objects.get()
     assert run.returncode == 130

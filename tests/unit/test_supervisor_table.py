@@ -15,7 +15,7 @@ from rrm.supervisor.children import ChildSpec
 from rrm.supervisor.table import ProcessTable, delay
 
 SLEEP = ("sleep", "60")
-STUBBORN = (sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)")
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
 
 
 class Stage:
@@ -33,7 +33,7 @@ class Stage:
         self.table = ProcessTable(specs, self.folder, self.said.append)
         return self.table
 
-    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
         limit = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < limit, self.said
@@ -104,12 +104,12 @@ def test_what_a_dead_child_had_forked_does_not_live_on_beside_its_successor(stag
 
 
 def test_stop_ends_a_child_that_ignores_term_within_its_limit(stage: Stage) -> None:
-    table = stage.runs(stage.child("worker", STUBBORN, stop_seconds=0.5))
-    stage.until(lambda: table.rows["worker"].pid)
-    time.sleep(0.3)  # until it ignores TERM
+    table = stage.runs(stage.child("worker", (sys.executable, "-c", DEAF), stop_seconds=0.5))
+    log = stage.folder / "worker.log"
+    stage.until(lambda: log.exists() and "deaf" in log.read_text())
     pid, begin = table.rows["worker"].pid, time.monotonic()
     table.stop("worker")
-    assert time.monotonic() - begin < 10
+    assert 0.5 <= time.monotonic() - begin < 30
     assert not alive(pid)
 
 

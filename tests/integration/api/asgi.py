@@ -12,7 +12,7 @@ from typing import Any
 from rrm.asgi import application
 from tests.factories import API, Caller
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass

@@ -224,7 +224,7 @@ def test_a_node_that_waits_gets_work_as_soon_as_there_is_some(
 def test_new_work_rings_the_bell_of_waiting_nodes(
     shared_farm: Farm, waiting_node: tuple[Node, Caller], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lobby, "_LOOK_SECONDS", 15.0)
+    monkeypatch.setattr(lobby, "_LOOK_SECONDS", 60.0)
 
     async def story() -> None:
         async with asked(waiting_node[1], "POST", "node-agent/lease", WAIT, Content_Type="application/json") as call:
@@ -232,7 +232,7 @@ def test_new_work_rings_the_bell_of_waiting_nodes(
             began = time.monotonic()
             await later(shared_farm.submit)
             assert (await call.json())["lease"]
-        assert time.monotonic() - began < 12
+        assert time.monotonic() - began < 40
 
     run(story)
 
@@ -298,7 +298,7 @@ def test_a_node_that_does_not_want_to_wait_is_answered_at_once(
         began = time.monotonic()
         async with asked(waiting_node[1], "POST", "node-agent/lease", [body], Content_Type="application/json") as call:
             assert (await call.json())["lease"] is None
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 20
 
     run(story)
 

@@ -204,9 +204,10 @@ def test_few_large_results_are_taken_in_at_once(node: Caller, monkeypatch: pytes
     answers: list[Any] = []
 
     async def story() -> None:
-        finish = asyncio.Event()
+        finish, under_way = asyncio.Event(), asyncio.Semaphore(0)
 
         async def receive() -> dict[str, Any]:
+            under_way.release()
             await finish.wait()
             return {"type": "http.request", "body": b"x" * 1000, "more_body": False}
 
@@ -216,7 +217,8 @@ def test_few_large_results_are_taken_in_at_once(node: Caller, monkeypatch: pytes
 
         upload = BodyLimit(Reader())
         first = [asyncio.create_task(upload(_scope("PUT", LEASE, node), receive, take)) for _ in range(2)]
-        await asyncio.sleep(0.3)
+        for _ in first:
+            await under_way.acquire()
         await upload(_scope("PUT", LEASE, node), receive, take)
         finish.set()
         await asyncio.gather(*first)

@@ -73,7 +73,7 @@ def left(settings: Any, digest: str) -> Path:
 
 def left_in_time(settings: Any, digest: str) -> bytes:
     """What was left, which happens beside the load."""
-    for _ in range(200):
+    for _ in range(3000):
         if left(settings, digest).exists():
             break
         time.sleep(0.02)

@@ -101,7 +101,7 @@ django.setup()
 import redis
 from rrm.celery import app
 app.send_task("rrm.housekeeping")
-redis.Redis.from_url(sys.argv[1]).client_pause(30_000)
+redis.Redis.from_url(sys.argv[1]).client_pause(120_000)
 begun = time.monotonic()
 try:
     app.send_task("rrm.housekeeping", retry=False)
@@ -115,7 +115,7 @@ def test_a_broker_that_takes_and_never_answers_is_as_good_as_none(tmp_path: Path
     with services.redis() as url:
         environment = {**os.environ, "REDIS_URL": url, "RRM_DATA": str(tmp_path)}
         command = [sys.executable, "-c", FROZEN, url]
-        told = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=True)
+        told = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, timeout=240, check=True)
     name, seconds = told.stdout.split()
     assert name == "OperationalError"
-    assert float(seconds) < 20
+    assert float(seconds) < 60

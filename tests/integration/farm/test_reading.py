@@ -23,7 +23,7 @@ def test_what_is_read_at_one_instant_stays_while_others_write(shared_farm: Farm)
         assert not Job.objects.exists()
         began = time.monotonic()
         (job,) = in_threads(shared_farm.submit)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert not Job.objects.exists()
     assert Job.objects.get() == job
 
@@ -60,7 +60,7 @@ def test_the_farm_is_shown_at_one_instant_and_nobody_waits_for_that(
 
     first, second = (viewer.get("farm/").json() for _ in range(2))
 
-    assert max(waited) < 5
+    assert max(waited) < 15
     assert (first["jobs"], first["queue"], first["resources"][0]["status"]) == ([], [], "idle")
     assert (len(second["jobs"]), [row["jobs"] for row in second["queue"]]) == (1, [1])
     assert first["time"] < second["time"] <= iso(timezone.now())

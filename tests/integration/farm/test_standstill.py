@@ -66,14 +66,13 @@ def test_a_process_that_is_stuck_ends_and_leaves_the_job_to_another(shared_farm:
         time.sleep(0.05)
     job.refresh_from_db()
     begun = job.composed_at
-    time.sleep(3.5)
-    job.refresh_from_db()
-    assert stuck.poll() is None
     assert begun is not None
-    assert job.composed_at is not None
-    assert job.composed_at - begun > timedelta(seconds=1)  # so that no second process is caught by it
+    while (job.composed_at or begun) - begun <= timedelta(seconds=1):  # so that no second process is caught by it
+        assert stuck.poll() is None
+        time.sleep(0.05)
+        job.refresh_from_db()
 
-    assert stuck.wait(30) == -signal.SIGKILL
+    assert stuck.wait(120) == -signal.SIGKILL
 
     job.refresh_from_db()
     assert job.state == JobState.COMPOSING
@@ -90,7 +89,7 @@ def test_a_process_that_is_stuck_ends_and_leaves_the_job_to_another(shared_farm:
 def test_the_third_time_the_job_fails_and_may_be_retried(shared_farm: Farm, stall: Stall) -> None:
     job = ready(shared_farm)
     for _ in range(3):
-        assert stall(job).wait(60) == -signal.SIGKILL
+        assert stall(job).wait(120) == -signal.SIGKILL
         readable_again(job)
     job.refresh_from_db()
     assert job.state == JobState.FAILED

@@ -98,7 +98,7 @@ class Manager:
         with self.changed:
             return [body for seen, body in self.calls if seen == route]
 
-    def wait_for(self, claim: Callable[[], Any], timeout: float = 10.0) -> None:
+    def wait_for(self, claim: Callable[[], Any], timeout: float = 60.0) -> None:
         """Wait until the claim holds; it is checked after every call."""
         with self.changed:
             assert self.changed.wait_for(claim, timeout), [route for route, _ in self.calls]

@@ -43,7 +43,7 @@ class Life:
     def _run(self) -> None:
         self.outcome = self.agent.run()
 
-    def end(self, timeout: float = 10.0) -> Exit | None:
+    def end(self, timeout: float = 60.0) -> Exit | None:
         self._thread.join(timeout)
         assert not self._thread.is_alive()
         return self.outcome
@@ -57,7 +57,7 @@ def living(url: str, **options: Any) -> Iterator[Life]:
     finally:
         life.agent.abandon("the test is over")
         life.end()
-        assert life.agent.close(5.0)
+        assert life.agent.close(60.0)
 
 
 @contextmanager
@@ -127,10 +127,10 @@ def test_a_lease_refused_while_a_bundle_was_sent_is_asked_for_again_at_once() ->
         time.sleep(0.3 if route == "lease/quick" else 0.0)
 
     leases = [slow, lease_document("quick")]
-    with farm(*leases, faults=slowly, retry_after=30.0) as (manager, _):
+    with farm(*leases, faults=slowly, retry_after=200.0) as (manager, _):
         manager.wait_for(delivered(manager, "quick"))
         manager.leases.append(lease_document("third"))
-        manager.wait_for(delivered(manager, "third"), timeout=20.0)
+        manager.wait_for(delivered(manager, "third"))
 
 
 def test_heartbeats_name_leases_and_models() -> None:
@@ -148,9 +148,7 @@ def test_draining_finishes_and_delivers_what_is_in_hand_and_says_goodbye() -> No
         "model": model | {"params": {"max_iter": 100_000}},
     }
     with farm(middling) as (manager, life):
-        manager.wait_for(manager.saw("lease"))
-        manager.wait_for(lambda: not manager.leases)
-        time.sleep(0.05)
+        manager.wait_for(lambda: len(manager.bodies("lease")) > 1)  # it has the first answer
         life.agent.drain("test")
         assert life.end() is Exit.DONE
         assert "middling" in manager.uploads
@@ -160,12 +158,12 @@ def test_draining_finishes_and_delivers_what_is_in_hand_and_says_goodbye() -> No
 
 
 def test_draining_an_idle_node_does_not_wait_for_the_long_poll() -> None:
-    with farm(lease_wait=20.0) as (manager, life):
+    with farm(lease_wait=60.0) as (manager, life):
         manager.wait_for(manager.saw("heartbeat"))
         started = time.monotonic()
         life.agent.drain("test")
         assert life.end() is Exit.DONE
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 40
         assert manager.saw("goodbye")()
 
 
@@ -283,8 +281,8 @@ def test_abandoning_leaves_soon_whatever_is_in_hand() -> None:
         started = time.monotonic()
         life.agent.abandon("test")
         assert life.end() is Exit.ABANDONED
-        assert life.agent.close(1.0)
-        assert time.monotonic() - started < 15
+        assert life.agent.close(60.0)
+        assert time.monotonic() - started < 40
 
 
 def test_no_token_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -353,7 +351,7 @@ def booked(session: dict[str, Any] | None, **more: Any) -> Iterator[tuple[Manage
     headers = {"X-RRM-Key": key_of(LAUNCH_TOKEN)}
     with serving(Manager(session=session, **more)) as manager, living(manager.url, side=side) as life:
         manager.wait_for(manager.saw("lease"))
-        with httpx.Client(base_url=f"http://{side.address}", headers=headers, trust_env=False, timeout=10.0) as http:
+        with httpx.Client(base_url=f"http://{side.address}", headers=headers, trust_env=False, timeout=60.0) as http:
             yield manager, life, http
 
 

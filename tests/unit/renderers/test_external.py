@@ -79,7 +79,7 @@ def node(
     finally:
         if process.poll() is None:
             process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
         if errors:
             errors.close()
 
@@ -101,12 +101,12 @@ def test_the_program_is_reported_with_its_address_once_it_answers(manager: Manag
     ) as process:
         manager.wait_for(manager.saw("heartbeat"))
         address = manager.bodies("register")[0]["address"]
-        assert httpx.put(f"http://{address}/anything").status_code == 200
+        assert httpx.put(f"http://{address}/anything", timeout=30).status_code == 200
         pid, options, blocked = json.loads(said(tmp_path)[0])
         assert options == [f"port={address.split(':')[1]}", "two words", "restlivrerrm-x", "rrm-x", "$HOME"]
         assert blocked == []
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=15)
+        process.communicate(timeout=60)
         assert process.returncode == 0
         assert "/v1/exit" in said(tmp_path)
         assert is_gone(pid)
@@ -121,7 +121,7 @@ def test_a_program_that_ends_at_once_is_tried_on_another_port(manager: Manager, 
 def test_a_program_that_cannot_be_started_is_told_and_never_registered(manager: Manager, tmp_path: Path) -> None:
     for program in ("/no/such/program", "'never closed", ""):
         with node(manager, tmp_path, "--command", program) as process:
-            _, log = process.communicate(timeout=20)
+            _, log = process.communicate(timeout=60)
             assert process.returncode == 1, log
             assert "cannot be used" in log
     assert manager.bodies("register") == []
@@ -141,9 +141,9 @@ def test_a_stubborn_program_and_what_it_started_are_killed(manager: Manager, tmp
         pid = json.loads(said(tmp_path)[0])[0]
         group = os.getpgid(pid)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         assert "/v1/exit" not in said(tmp_path)
-        assert not anybody_lives(group)
+        all_gone(group)
 
 
 def anybody_lives(group: int) -> bool:
@@ -163,7 +163,7 @@ def test_a_program_that_ends_ends_its_node_which_says_so_last(manager: Manager, 
     with node(manager, tmp_path, "--exit-file", str(told), log=log) as process:
         manager.wait_for(manager.saw("register"))
         os.kill(json.loads(said(tmp_path)[0])[0], signal.SIGKILL)
-        process.communicate(timeout=15)
+        process.communicate(timeout=60)
         assert process.returncode == 1
     assert log.read_text().splitlines()[-1].endswith("was ended by SIGKILL; its last line: ready to draw")
     assert manager.bodies("goodbye") == []  # that would be leaving in order: its site tells that it failed
@@ -174,7 +174,7 @@ def test_a_program_that_stops_answering_keeps_its_node_and_is_reported(
     manager: Manager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(external, "PROBE_EVERY", 0.2)
-    monkeypatch.setattr(program_module, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(program_module, "PROBE_SECONDS", 1.5)
     (tmp_path / "program.py").write_text(PROGRAM)
     words = f"{sys.executable} '{tmp_path}/program.py' '{tmp_path}/told' port=${{rest_port}}"
     identity = Identity("rrm-x", "127.0.0.1", "1", 1, os.getpid())
@@ -191,7 +191,7 @@ def test_a_program_that_stops_answering_keeps_its_node_and_is_reported(
         os.kill(json.loads(said(tmp_path)[0])[0], signal.SIGSTOP)
     finally:
         agent.drain("the test is over")
-        life.join(15)
+        life.join(60)
         agent.close(1)
     assert not life.is_alive()
     assert is_gone(json.loads(said(tmp_path)[0])[0])
@@ -227,7 +227,12 @@ def test_a_node_that_is_killed_takes_its_program_and_what_that_started_with_it(
         manager.wait_for(manager.saw("register"))
         group = os.getpgid(json.loads(said(tmp_path)[0])[0])
         process.kill()
-        deadline = time.monotonic() + 5
-        while anybody_lives(group):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        all_gone(group)
+
+
+def all_gone(group: int) -> None:
+    """Wait until nobody of the group lives: a process that was killed needs a moment to be gone."""
+    deadline = time.monotonic() + 60
+    while anybody_lives(group):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

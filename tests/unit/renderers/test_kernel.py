@@ -213,7 +213,7 @@ def test_a_flag_raised_meanwhile_ends_the_tile_soon(knows_components: bool) -> N
         near_the_neck, Window(0, 0, 64, 64), limits, counts, smooth, stop, knows_components=knows_components
     )
     assert not done
-    assert time.monotonic() - raised[0] < 5  # all of it would take a minute
+    assert time.monotonic() - raised[0] < 20  # all of it would take a minute
 
 
 def test_the_hot_loop_is_vectorised() -> None:

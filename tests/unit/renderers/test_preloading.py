@@ -89,7 +89,7 @@ def test_a_preload_that_fails_is_told_while_the_node_waits_for_work(monkeypatch:
     has_asked = threading.Event()
 
     def fail(*_: Any) -> None:
-        has_asked.wait(5)
+        has_asked.wait(60)
         raise MemoryError("no room for the orbit")
 
     monkeypatch.setattr(deep_model, "reference_orbit", fail)

@@ -30,13 +30,13 @@ def pool(threads: int = 2) -> Iterator[tuple[Renderer, "queue.Queue[Work]"]]:
     try:
         yield renderer, ended
     finally:
-        assert renderer.close(5.0)
+        assert renderer.close(60.0)
 
 
 def rendered(**changes: Any) -> Work:
     with pool() as (renderer, ended):
         renderer.submit(parse_lease(lease_document(**changes)))
-        return ended.get(timeout=10)
+        return ended.get(timeout=60)
 
 
 def test_a_lease_is_rendered_with_counts_and_pictures_that_agree() -> None:
@@ -98,18 +98,18 @@ def test_leases_in_hand_are_rendered_in_order() -> None:
     with pool() as (renderer, ended):
         for name in "abc":
             renderer.submit(parse_lease(lease_document(name)))
-        assert {ended.get(timeout=10).lease.id for _ in range(3)} == set("abc")
+        assert {ended.get(timeout=60).lease.id for _ in range(3)} == set("abc")
         assert renderer.unstarted() == 0
 
 
 def test_a_tile_that_fails_ends_its_lease_with_the_tile_named_and_the_pool_goes_on() -> None:
     with pool() as (renderer, ended):
         renderer.submit(parse_lease(lease_document("outside the picture", start=6, stop=8)))
-        work = ended.get(timeout=10)
+        work = ended.get(timeout=60)
         assert work.failed_tile in (6, 7)
         assert work.error
         renderer.submit(parse_lease(lease_document("good")))
-        assert ended.get(timeout=10).error is None
+        assert ended.get(timeout=60).error is None
 
 
 def test_an_abandoned_lease_ends_soon_and_says_so() -> None:
@@ -118,7 +118,7 @@ def test_an_abandoned_lease_ends_soon_and_says_so() -> None:
         time.sleep(0.1)
         assert renderer.abandon("endless")
         assert not renderer.abandon("endless")
-        work = ended.get(timeout=20)
+        work = ended.get(timeout=60)
         assert work.abandoned
         assert not work.results
 
@@ -128,7 +128,7 @@ def test_an_abandoned_lease_that_has_not_begun_ends_at_once() -> None:
         renderer.submit(parse_lease(endless_lease()))
         renderer.submit(parse_lease(lease_document("waiting")))
         renderer.abandon("waiting")
-        assert ended.get(timeout=20).lease.id == "waiting"
+        assert ended.get(timeout=60).lease.id == "waiting"
 
 
 def test_a_deep_picture_with_several_samples_is_the_larger_image_averaged() -> None:
@@ -147,7 +147,7 @@ def _rendered_deep(document: dict[str, Any]) -> Work:
         assert lease.reference is not None
         assert isinstance(lease.view, DeepView)
         renderer.submit(lease, HeldModels().load(lease.reference, lease.view))
-        return ended.get(timeout=30)
+        return ended.get(timeout=60)
 
 
 @pytest.mark.parametrize("params", [{"formula": "tricorn"}, {"formula": "multibrot3", "julia": ["0.4", "0.1"]}])

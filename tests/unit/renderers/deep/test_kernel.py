@@ -209,9 +209,9 @@ def test_a_raised_flag_ends_the_tile_early() -> None:
 
     def raise_it() -> None:
         time.sleep(0.1)
-        stop[0] = 1
         raised.append(time.monotonic())
+        stop[0] = 1
 
     threading.Thread(target=raise_it).start()
     assert not model.render_tile(view, Window(0, 0, 256, 256), counts, smooth, stop)
-    assert time.monotonic() - raised[0] < 5  # all of it would take minutes
+    assert time.monotonic() - raised[0] < 20  # all of it would take minutes

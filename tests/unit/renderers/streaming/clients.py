@@ -39,7 +39,7 @@ class Side:
 
     def http(self, session: str = "one", key: str = KEY) -> httpx.Client:
         headers = {"X-RRM-Key": key, "X-RRM-Session": session}
-        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=20.0)
+        return httpx.Client(base_url=self.url, headers=headers, trust_env=False, timeout=60.0)
 
     @contextmanager
     def watching(self, session: str = "one", key: str = KEY, **options: Any) -> "Iterator[Watcher]":
@@ -69,7 +69,7 @@ class Watcher:
     def say(self, **message: Any) -> None:
         self.socket.send(json.dumps(message))
 
-    def hear(self, timeout: float = 10.0) -> Any:
+    def hear(self, timeout: float = 60.0) -> Any:
         """A frame, or what a refusal says."""
         message = self.socket.recv(timeout)
         if isinstance(message, str):
@@ -88,7 +88,7 @@ class Watcher:
         while True:
             self.hear()
 
-    def until_final(self, camera: object, timeout: float = 20.0) -> list[Shown]:
+    def until_final(self, camera: object, timeout: float = 60.0) -> list[Shown]:
         """All frames up to the final one of a camera."""
         deadline = time.monotonic() + timeout
         seen: list[Shown] = []
@@ -106,11 +106,11 @@ def serving(threads: int = 2, patience: float = 0.0) -> Iterator[Side]:
     try:
         yield side
     finally:
-        side.server.close(5.0)
+        side.server.close(60.0)
     assert not left_behind()
 
 
-def left_behind(patience: float = 5.0) -> list[str]:
+def left_behind(patience: float = 60.0) -> list[str]:
     """Names of threads that have not ended after a while."""
     deadline = time.monotonic() + patience
     while names := [thread.name for thread in threading.enumerate() if thread.name in THREADS | {"session-side"}]:
@@ -120,7 +120,7 @@ def left_behind(patience: float = 5.0) -> list[str]:
     return names
 
 
-def working(patience: float = 5.0) -> list[str]:
+def working(patience: float = 60.0) -> list[str]:
     """The same of those that draw."""
     deadline = time.monotonic() + patience
     while names := [thread.name for thread in threading.enumerate() if thread.name in THREADS]:

@@ -49,7 +49,7 @@ def test_a_drawing_is_given_up_within_a_moment(pool: Pool) -> None:
     assert not ended
     unwanted.set()
     pool.nudge()
-    thread.join(2.0)
+    thread.join(30.0)
     assert ended == [False]
 
 

@@ -58,7 +58,7 @@ def test_a_viewer_without_room_waits_and_then_takes_the_newest() -> None:
         viewer.offer(frame(2))
         room[0] = True
         viewer.wake()
-        await asyncio.wait_for(waiting, 1.0)
+        await asyncio.wait_for(waiting, 30.0)
         assert viewer.take().number == 2
 
     asyncio.run(watch())
