@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.acceptance.stack import Client, Stack, running_rrm
 from tests.browser.exploring import BLANK, book, end_all
@@ -19,6 +19,7 @@ from tests.browser.watching import Watcher
 from tests.services import CHROMIUM_FLAGS
 
 OpenPage = Callable[..., Page]
+PATIENCE = 90_000  # milliseconds
 SECOND_SITE = {"id": "second", "name": "Second site", "kind": "local", "color": "#f59e0b", "max_nodes": 1}
 _SIZE = {"width": 1440, "height": 900}
 
@@ -52,6 +53,7 @@ def client(live_rrm: Stack) -> Iterator[Client]:
 # Not for the whole session: while it is open its event loop makes Django refuse the database in this thread.
 @pytest.fixture(scope="module")
 def browser(chromium_path: str) -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         flags = [flag for flag in CHROMIUM_FLAGS if flag != "--headless"]
         chromium = playwright.chromium.launch(executable_path=chromium_path, args=flags)
@@ -63,6 +65,7 @@ def browser(chromium_path: str) -> Iterator[Browser]:
 def signed_in(browser: Browser, live_rrm: Stack) -> Any:
     """The cookies of a login through the page."""
     context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
     page = context.new_page()
     page.goto(f"{live_rrm.url}/")
     page.fill("#id_username", "operator")
@@ -81,6 +84,7 @@ def open_page(browser: Browser, live_rrm: Stack, signed_in: Any) -> Iterator[Ope
 
     def opened(path: str = "/", **options: Any) -> Page:
         context = browser.new_context(storage_state=signed_in, base_url=live_rrm.url, **{"viewport": _SIZE, **options})
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         watchers[page] = Watcher(page, live_rrm.url)
         page.watcher = watchers[page]  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import numpy as np
 from playwright.sync_api import Page, WebSocketRoute, expect
 
 from tests.acceptance.stack import Client
-from tests.browser.watching import Pixels, canvas, text, until
+from tests.browser.watching import Pixels, canvas, painted, text, until
 
 CANVAS = "#scene-canvas"
 BLANK = "about:blank"
@@ -26,9 +26,11 @@ def settled(page: Page) -> Pixels:
     def is_final(now: dict[str, str]) -> bool:
         return now.get("step") == "1" and now.get("camera") == now.get("asked")
 
-    page.wait_for_timeout(350)  # a view comes to rest, and may ask for more pixels then
+    # A view comes to rest, and may ask for more pixels then: after a time that the page takes, however slow it is.
+    page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
+    painted(page)
     until(lambda: seen(page), is_final)
-    page.wait_for_timeout(100)
+    painted(page)
     return picture(page)
 
 
@@ -73,7 +75,7 @@ def end_all(client: Client) -> None:
 
 
 def expect_card(page: Page, title: str) -> None:
-    expect(page.locator("#cover .card h2")).to_have_text(title, timeout=30000)
+    expect(page.locator("#cover .card h2")).to_have_text(title)
 
 
 class Between:

@@ -28,7 +28,7 @@ from tests.browser.exploring import (
     settled,
 )
 from tests.browser.test_look import CONTRASTS
-from tests.browser.watching import text, until
+from tests.browser.watching import painted, text, until
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_the_last_picture_moves_at_once_while_no_frame_comes(explorer_at: OpenPa
     page.mouse.down()
     page.mouse.move(x + 100, y + 40)
     page.mouse.up()
-    page.wait_for_timeout(150)
+    painted(page)
     assert seen(page)["frame"] == frame
     assert np.array_equal(picture(page)[40:, 100:], before[:-40, :-100])
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.acceptance.stack import Client
+from tests.acceptance.stack import ROOT, Client
 from tests.browser.conftest import OpenPage
 from tests.browser.exploring import (
     CANVAS,
@@ -160,7 +162,20 @@ def test_when_nothing_is_free_the_reason_and_the_time_to_come_back_are_told(
     book(page)
 
 
-def test_who_waits_sees_why_and_may_give_up(explorer_at: OpenPage, client: Client) -> None:
+@pytest.fixture
+def held_back(client: Client, tmp_path: Path) -> Iterator[Path]:
+    """Nodes that are started do not begin before this file is there."""
+    go_on, resource = tmp_path / "go-on", "resource/mandelbrot/"
+    wait = f"import os, time\nwhile not os.path.exists({str(go_on)!r}): time.sleep(0.05)\n"
+    (tmp_path / "sitecustomize.py").write_text(wait)
+    before = client.get(resource)["environment_variables"]
+    client.call("PATCH", resource, json={"environment_variables": f"PYTHONPATH={tmp_path}:{ROOT}"})
+    yield go_on
+    go_on.touch()
+    client.call("PATCH", resource, json={"environment_variables": before})
+
+
+def test_who_waits_sees_why_and_may_give_up(explorer_at: OpenPage, client: Client, held_back: Path) -> None:
     for node in client.live_nodes():
         client.call("POST", f"node/{node['id']}/stop")
     page = explorer_at()
@@ -171,4 +186,5 @@ def test_who_waits_sees_why_and_may_give_up(explorer_at: OpenPage, client: Clien
     page.click("#cancel")
     expect_card(page, "The session is over")
     assert client.get("session/?state=PENDING")["results"] == []
+    held_back.touch()
     book(page)

@@ -9,13 +9,14 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance.stack import Client
 from tests.browser.conftest import OpenPage
-from tests.browser.watching import canvas, completed, drawn, picture, text, until
+from tests.browser.watching import canvas, completed, drawn, painted, picture, text, until
 
 
 def zoomable(page: Page) -> None:
     page.wait_for_selector("#viewer:not([hidden])")
+    painted(page)
     until(lambda: page.get_attribute("#viewer", "data-loading"), lambda loading: loading == "0")
-    page.wait_for_timeout(100)
+    painted(page)
 
 
 def level(page: Page) -> int:
@@ -52,7 +53,7 @@ def test_wheel_drag_and_keys_move_the_view(open_page: OpenPage, burst: dict[str,
     page.focus("#viewer")
     before = text(page, "#plane")
     page.keyboard.press("ArrowLeft")
-    assert text(page, "#plane") != before
+    until(lambda: text(page, "#plane") != before)
     box = page.locator("#viewer").bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -62,7 +63,7 @@ def test_wheel_drag_and_keys_move_the_view(open_page: OpenPage, burst: dict[str,
     page.mouse.up()
     page.keyboard.press("0")
     page.mouse.move(0, 0)
-    assert text(page, "#plane").endswith(whole.split()[-2] + " %")
+    until(lambda: text(page, "#plane"), lambda now: now.endswith(whole.split()[-2] + " %"))
 
 
 def test_the_view_can_be_ordered_as_a_job_of_its_own(open_page: OpenPage, burst: dict[str, Any]) -> None:
@@ -108,7 +109,9 @@ def test_results_can_be_fetched_from_the_page(open_page: OpenPage, client: Clien
 
 def test_the_page_of_a_running_job_becomes_zoomable_at_the_end(open_page: OpenPage, client: Client) -> None:
     job = client.submit(name="live", model="valley", width=2048, height=2048, tile_size=128)
+    client.act(job, "pause")  # so that it is not over before the page is there
     page = open_page(f"/job/{job}")
+    client.act(job, "resume")
     until(lambda: drawn(page), lambda count: count != "0")
     completed(page)
     zoomable(page)

@@ -16,10 +16,14 @@ def test_the_panel_shows_what_the_farm_tells(
     open_page: OpenPage, client: Client, burst: dict[str, Any], artefacts: Path
 ) -> None:
     page = open_page("/")
-    plan = client.get("farm/")["resources"][0]["plan"]
     row = page.locator("#plans tbody tr")
     expect(row).to_have_count(1)
-    until(lambda: row.locator("td.n").all_inner_texts(), lambda seen: seen == [str(plan["want"]), str(plan["have"])])
+
+    def told() -> bool:
+        plan = client.get("farm/")["resources"][0]["plan"]
+        return row.locator("td.n").all_inner_texts() == [str(plan["want"]), str(plan["have"])]
+
+    until(told)
     assert "%" in text(page, "#gauge-hits")
     assert "nobody held it" in text(page, "#reasons")
     for scheme in ("light", "dark"):

@@ -18,7 +18,7 @@ from playwright.sync_api import ConsoleMessage, Page, Request
 
 from tests.acceptance.stack import pause
 
-WAIT_SECONDS = 45.0
+WAIT_SECONDS = 120.0
 
 Pixels = NDArray[np.uint8]
 
@@ -32,20 +32,23 @@ class Watcher:
     def __init__(self, page: Page, home: str) -> None:
         self.home = home
         self.faults: list[str] = []
+        self._forgiven: list[str] = []
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.faults.append(f"exception: {error}"))
         page.on("request", self._request)
 
     def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and _LEFT not in message.text:
-            self.faults.append(f"console: {message.text} {message.location['url']}")
+        fault = f"console: {message.text} {message.location['url']}"
+        if message.type in ("error", "warning") and not any(part in fault for part in (_LEFT, *self._forgiven)):
+            self.faults.append(fault)
 
     def _request(self, request: Request) -> None:
         if not request.url.startswith((self.home, "blob:", "data:")):
             self.faults.append(f"request to another host: {request.url}")
 
     def forgive(self, part: str) -> None:
-        """Drop the faults with this text: the test caused them."""
+        """Drop the faults with this text, those that are still to come too: the test caused them."""
+        self._forgiven.append(part)
         self.faults = [fault for fault in self.faults if part not in fault]
 
 
@@ -61,6 +64,11 @@ def until(look: Callable[[], Any], holds: Callable[[Any], bool] = bool, seconds:
 
 def text(page: Page, selector: str) -> str:
     return (page.text_content(selector) or "").strip()
+
+
+def painted(page: Page) -> None:
+    """Wait until the page has painted what it was about to paint."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def drawn(page: Page) -> str:
