@@ -85,6 +85,7 @@ def test_who_waits_comes_before_a_job_that_takes_every_node(client: Client) -> N
 
 
 def test_a_refusal_is_quick_and_leaves_nothing(client: Client) -> None:
+    settled(client)
     held = [ready(client) for _ in range(NODES)]
     began = time.monotonic()
     response = client.http.post("session/", json={"resource": "mandelbrot", "max_wait": 60})
@@ -98,6 +99,7 @@ def test_a_refusal_is_quick_and_leaves_nothing(client: Client) -> None:
 def test_a_node_that_is_killed_fails_its_session_with_a_reason_and_the_next_can_be_booked(
     stack: Stack, client: Client
 ) -> None:
+    settled(client)
     session = ready(client)
     node = client.get(f"node/{session['node']}/")
     os.kill(node["handle"]["pid"], signal.SIGKILL)

@@ -128,9 +128,11 @@ def test_a_renderer_is_booked_watched_and_given_back_over_tls(
     cookies = browser.sign_in(served[0].secret("operator.password"))
     assert {cookie.partition("=")[0].rpartition("-")[0] for cookie in cookies} == {"rrm-session", "rrm-csrf"}
     assert all("; Secure" in cookie for cookie in cookies)
-    answer = browser.call("POST", "session/", json={"max_wait": 0})
+    answer = browser.call("POST", "session/", json={"max_wait": 60})
     assert answer.status_code == 201, answer.text
     session = answer.json()
+    with served[0].client() as client:
+        client.until(lambda: client.get(f"session/{session['id']}/"), lambda seen: seen["state"] == "READY")
     assert session["url"].startswith(f"{ORIGIN}/")
     assert session["ws_url"].startswith(f"wss://{HOST}/")
 

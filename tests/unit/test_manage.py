@@ -20,7 +20,7 @@ def manage(tmp_path: Path, *arguments: str, **environ: str) -> subprocess.Comple
         env={**inherited, "RRM_DATA": str(tmp_path), **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
