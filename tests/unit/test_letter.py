@@ -46,7 +46,7 @@ class Watch:
     """A clock that goes when it is told to."""
 
     def __init__(self) -> None:
-        self.seconds = 1000.0
+        self.seconds = 0.0
 
     def monotonic(self) -> float:
         return self.seconds

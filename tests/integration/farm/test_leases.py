@@ -148,7 +148,7 @@ def test_a_job_is_either_retried_or_deleted(shared_farm: Farm) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(300)
         left = Job.objects.filter(pk=job.pk).first()
         assert left is None or left.state == JobState.QUEUED
 
@@ -332,7 +332,7 @@ def test_rivals_never_share_a_tile(shared_farm: Farm) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(300)
 
     job.refresh_from_db()
     assert problems == []

@@ -106,7 +106,7 @@ def test_rival_requests_cannot_exceed_the_limit(shared_farm: Farm) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
 
     assert Node.objects.count() == 3
 

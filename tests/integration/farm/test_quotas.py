@@ -30,7 +30,7 @@ def at_once(*attempts: Callable[[], Any]) -> list[Any]:
 
     def run(attempt: Callable[[], Any]) -> None:
         try:
-            begin.wait(10)
+            begin.wait(60)
             done.append(attempt())
         except (TooMany, StateConflict, NoCapacity) as refused:
             done.append(refused)
@@ -41,7 +41,7 @@ def at_once(*attempts: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     return done
 
 
