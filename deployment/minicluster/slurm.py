@@ -151,7 +151,7 @@ class Slurm:
     def start_controller(self) -> None:
         if not self.controller.is_alive:
             self.controller.start([program("slurmctld", "slurmctld"), "-f", str(self.config)])
-            until(lambda: self.ask("scontrol", "ping").count("is UP"), 10)
+            until(lambda: self.ask("scontrol", "ping").count("is UP"), 30)
 
     def start_slurmd(self, number: int) -> None:
         daemon = self.slurmd(number)

@@ -75,9 +75,15 @@ class SshHost:
         binary = program("sshd", "openssh-server")
         self._prepare()
         config = self.folder / "sshd_config"
+        said = len(self.log) if (self.folder / "sshd.log").exists() else 0
         self.daemon.start([binary, "-f", str(config), "-E", str(self.folder / "sshd.log")])
-        if not until(lambda: self.daemon.is_alive and answers(self.port), 5):
+        until(lambda: self._answers or "Cannot bind any address" in self.log[said:], 30)
+        if not self._answers:
             raise CannotStart(f"sshd does not answer on port {self.port}: {self.log[-500:]}")
+
+    @property
+    def _answers(self) -> bool:
+        return self.daemon.is_alive and answers(self.port)
 
     def stop(self) -> None:
         """The listener and every session of it end."""
