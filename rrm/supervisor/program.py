@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,6 +73,21 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def keep_signals() -> None:
+    """Have this thread, the main one, find the stop signals when it asks for them, whichever thread they are sent to.
+
+    What started before may have left a thread that does not block them: there they would end the process at once.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    for number in _SIGNALS:
+        signal.signal(number, _pass_on)
+
+
+def _pass_on(number: int, _frame: object) -> None:
+    """Python's handlers run in the main thread, where the signal waits until it is asked for."""
+    signal.pthread_kill(threading.get_ident(), number)
+
+
 @dataclass
 class Watchdog:
     """Tells when a worker that lives has stood still too long."""
@@ -111,7 +127,7 @@ class Program:
         adopt_orphans()
         self._end_leftovers()
         watch = guard.post(embedded.RUN, self._run, _ROOT)
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        keep_signals()
         try:
             while signal.sigtimedwait(_SIGNALS, _TICK_SECONDS) is None:
                 self._tick()

@@ -33,6 +33,17 @@ while True:
 """
 
 
+BUSY = """
+import signal, sys, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+from rrm.supervisor import program
+program.keep_signals()
+print("busy", flush=True)
+sys.stdin.readline()
+print(signal.sigtimedwait(program._SIGNALS, 60).si_signo)
+"""
+
+
 class Crowd:
     """Sleeping processes with given environments."""
 
@@ -96,6 +107,17 @@ def test_a_signal_never_reaches_a_process_that_took_over_the_pid(crowd: Crowd) -
     processes.send(processes.Process(successor.pid, {"RRM_RUN": "predecessor"}), signal.SIGKILL)
     time.sleep(0.1)
     assert successor.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_that_comes_while_the_supervisor_is_busy_waits_for_it(number: signal.Signals) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", BUSY], cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as busy:
+        assert busy.stdout is not None
+        assert busy.stdout.readline() == "busy\n"
+        busy.send_signal(number)
+        said, _ = busy.communicate("go on\n", timeout=60)
+    assert (busy.returncode, said) == (0, f"{int(number)}\n")
 
 
 @pytest.mark.slow_kill
