@@ -74,7 +74,7 @@ def test_a_cancelled_job_stops_at_once_and_a_retry_renders_only_the_rest(client:
     assert body["state"] == "CANCELLED"
     assert not active(client, job)
     assert 0 < kept < body["progress"]["tiles"]
-    assert client.act(job, "retry")["state"] == "QUEUED"
+    assert client.act(job, "retry")["state"] in ("QUEUED", "RUNNING")  # a node may have taken a range of it already
     client.finished(job)
     assert digest(client, job) == undisturbed
     done = [lease for lease in client.get(f"job/{job}/timeline")["leases"] if lease["state"] == "DONE"]
