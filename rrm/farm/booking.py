@@ -29,6 +29,8 @@ from rrm.farm.models import FarmSwitches, HeldModel, Node, RenderModel, Resource
 from rrm.farm.transitions import advance, facts_of, record
 
 MARGIN = timedelta(seconds=60)  # a node that its site will end sooner is not booked any more
+_SILENT_BEATS = 3  # a node that missed so many may be hung
+_HICCUP = timedelta(seconds=5)  # of the network, or of this process
 _CHANCE = random.Random()  # noqa: S311 - it spreads people who come back, and keeps no secret
 _SUSPENDED_RETRY = 60
 
@@ -239,9 +241,10 @@ def _take_free(session: Session, now: datetime) -> bool:
 
 
 def _bookable(resource: Resource, now: datetime) -> QuerySet[Node]:
-    """Nodes that people could be sent to: they answer requests, and live long enough."""
+    """Nodes that people could be sent to: they answer requests, were heard lately, and live long enough."""
     long_enough = Q(ends_at=None) | Q(ends_at__gt=now + MARGIN)
-    found = Node.objects.filter(long_enough, resource=resource, reserved_for=None).exclude(address="")
+    heard = Q(last_heartbeat__gt=now - _SILENT_BEATS * settings.RRM.heartbeat - _HICCUP)
+    found = Node.objects.filter(long_enough, heard, resource=resource, reserved_for=None).exclude(address="")
     return found.select_related("site", "resource")
 
 

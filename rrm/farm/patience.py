@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Value
 from django.db.models.functions import Least
 
 from rrm.domain import autoscaling
 from rrm.domain.states import LeaseState, NodeState
-from rrm.farm import notices
+from rrm.farm import notices, wakeups
 from rrm.farm.models import Node, Resource
 
 LASTING = timedelta(minutes=1)
@@ -30,6 +31,8 @@ def failed(resource_id: str, reason: str, now: datetime) -> None:
         Resource.objects.filter(pk=resource_id).update(
             launch_failures=after.launch_failures, retry_at=after.retry_at, reason=reason[:500]
         )
+        if after.retry_at and after.retry_at - now <= 2 * settings.RRM.autoscale_period:
+            wakeups.wake("rrm.autoscale", at=after.retry_at)  # the loop's own turns may come as much later
         if after.inoperable and not history.inoperable:
             notices.inoperable(resource, after.launch_failures, reason, now)
 

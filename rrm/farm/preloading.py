@@ -21,7 +21,7 @@ from django.utils import timezone
 from rrm.domain.autoscaling import warming
 from rrm.domain.states import NODE_WORKING, NodeState
 from rrm.errors import Forbidden, Invalid, NotFound, StateConflict
-from rrm.farm import loading, promises, quarantine, wakeups
+from rrm.farm import loading, promises, quarantine, quotas, wakeups
 from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Job, Node, Preload, RenderModel, Resource, Session
 from rrm.farm.transitions import iso, record
@@ -41,7 +41,7 @@ def order(owner: User, model: RenderModel, resource: Resource, count: int, until
 
     Raises Invalid, StateConflict while nobody can load the model.
     """
-    _check(model, resource, count, until, now)
+    _check(owner, model, resource, count, until, now)
     with transaction.atomic():
         # Whoever orders the same at the same moment waits here.
         Resource.objects.select_for_update(no_key=True).get(pk=resource.pk)
@@ -57,7 +57,7 @@ def order(owner: User, model: RenderModel, resource: Resource, count: int, until
     return placed
 
 
-def _check(model: RenderModel, resource: Resource, count: int, until: datetime, now: datetime) -> None:
+def _check(owner: User, model: RenderModel, resource: Resource, count: int, until: datetime, now: datetime) -> None:
     errors: dict[str, list[str]] = {}
     if resource.renderer != model.renderer:
         errors["resource"] = [f"Its renderer is {resource.renderer}, and the model is for {model.renderer}."]
@@ -65,6 +65,8 @@ def _check(model: RenderModel, resource: Resource, count: int, until: datetime, 
         errors["resource"] = ["It is disabled."]
     if count > resource.max_nodes:
         errors["nodes"] = [f"{resource.pk} may have at most {resource.max_nodes}."]
+    elif count > (most := quotas.limited([owner.pk]).get(owner.pk, count)):
+        errors["nodes"] = [f"The quota of {owner.get_username()} allows {most} node{'' if most == 1 else 's'}."]
     if not now < until <= now + LONGEST:
         errors["until"] = [f"Must be within the next {LONGEST.days} days."]
     if errors:

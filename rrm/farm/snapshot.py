@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,7 +39,7 @@ def farm_snapshot(now: datetime) -> dict[str, Any]:
     nodes = list(_nodes(now))
     resources = resource_bodies(Resource.objects.all(), now)
     waiting = _queue()
-    status, reason = _farm_status(resources, waiting)
+    status, reason = _farm_status(resources)
     ever = _stickiness()
     return {
         "time": iso(now),
@@ -147,6 +147,9 @@ def resource_bodies(resources: Iterable[Resource], now: datetime) -> list[dict[s
     ]
 
 
+_DISABLED = "It is disabled."
+
+
 def resource_states(resources: Sequence[Resource], now: datetime) -> dict[str, tuple[str, str]]:
     """Status and reason of each resource: active, idle, starved, suspended or inoperable; a constant number of queries.
 
@@ -157,6 +160,7 @@ def resource_states(resources: Sequence[Resource], now: datetime) -> dict[str, t
     booked = _count(Node.objects.filter(resource__in=ids, state=NodeState.BOOKED))
     live = _count(Node.objects.filter(resource__in=ids, state__in=NODE_WORKING | NODE_STARTING))
     waiting = _count(Job.objects.filter(resource__in=ids, state__in=JOB_OFFERED))
+    people = _count(Session.objects.filter(resource__in=ids, state=SessionState.PENDING, opened_at__isnull=False))
     reasons = summaries([resource for resource in ids if resource in waiting and resource not in busy])
     return {
         resource.pk: _state_of(
@@ -164,7 +168,7 @@ def resource_states(resources: Sequence[Resource], now: datetime) -> dict[str, t
             now,
             (busy.get(resource.pk, 0), booked.get(resource.pk, 0)),
             live.get(resource.pk, 0),
-            waiting.get(resource.pk, 0),
+            (waiting.get(resource.pk, 0), people.get(resource.pk, 0)),
             reasons.get(resource.pk, ""),
         )
         for resource in resources
@@ -176,25 +180,34 @@ def _count(rows: Any) -> dict[str, int]:
 
 
 def _state_of(
-    resource: Resource, now: datetime, at_work: tuple[int, int], live: int, jobs: int, why: str
+    resource: Resource, now: datetime, at_work: tuple[int, int], live: int, waiting: tuple[int, int], why: str
 ) -> tuple[str, str]:
-    """`at_work`: how many nodes render, and how many are booked."""
+    """`at_work`: how many nodes render, and how many are booked. `waiting`: how many jobs, and people."""
+    jobs, people = waiting
     if not resource.enabled:
-        return "suspended", "It is disabled."
+        return "suspended", " ".join([_DISABLED, *_who_waits(jobs, people)])
     if resource.launch_failures >= autoscaling.FAILURES_ALLOWED:
         return "inoperable", f"{resource.launch_failures} nodes in a row could not be started. {resource.reason}"
     busy, booked = at_work
     if busy:
         return "active", f"{busy + booked} node{_s(busy + booked)} at work."
     if booked:
-        people = f"{booked} node{_s(booked)} at work for people."
-        return "active", f"{people} {why}".strip()
-    if not jobs:
+        said = (f"{booked} node{_s(booked)} at work for people.", *_who_waits(0, people), why)
+        return "active", " ".join(said).strip()
+    if not jobs and not people:
         return "idle", "There is no work."
     backs_off = resource.retry_at is not None and resource.retry_at > now
     is_wanted = not resource.last_plan or resource.last_plan.get("want")  # not so where no node may run for any job
-    told = why or f"{jobs} job{_s(jobs)} under way at nodes that leave."
-    return "active" if live and is_wanted and not backs_off else "starved", told
+    under_way = f"{jobs} job{_s(jobs)} under way at nodes that leave." if jobs else ""
+    told = " ".join([*_who_waits(0, people), why or under_way])
+    return "active" if live and is_wanted and not backs_off else "starved", told.strip()
+
+
+def _who_waits(jobs: int, people: int) -> Iterator[str]:
+    if jobs:
+        yield f"{jobs} job{_s(jobs)} wait{'s' if jobs == 1 else ''}."
+    if people:
+        yield f"{people} {'person waits' if people == 1 else 'people wait'} for a renderer."
 
 
 def _s(number: int) -> str:
@@ -235,19 +248,22 @@ def sessions_body() -> dict[str, Any]:
     }
 
 
-def _farm_status(resources: Sequence[Mapping[str, Any]], waiting: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """The farm's own status word: the worst of its resources when work waits, else whether anything is at work."""
-    words = {resource["status"]: resource["reason"] for resource in resources}
+def _farm_status(resources: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """The farm's own status word, the best of its resources, and sentences about all of them that have work."""
     if not resources:
         return "inoperable", "There is no resource; add one, or run `manage.py populate`."
-    if "active" in words:
-        return "active", words["active"]
-    for worst in ("inoperable", "starved"):
-        if worst in words and (waiting or worst == "inoperable"):
-            return worst, words[worst]
-    if set(words) == {"suspended"}:
-        return "suspended", "Every resource is disabled."
-    return "idle", "There is no work."
+    words = {resource["status"] for resource in resources}
+    told = [each for each in resources if each["status"] != "idle" and each["reason"] != _DISABLED]
+    for word in ("active", "inoperable", "starved", "suspended"):
+        first = [each for each in told if each["status"] == word]
+        if first:
+            rest = (each for each in told if each["status"] != word)
+            return word, " ".join(_named(each, len(resources)) for each in (*first, *rest))
+    return ("suspended", "Every resource is disabled.") if words == {"suspended"} else ("idle", "There is no work.")
+
+
+def _named(resource: Mapping[str, Any], of: int) -> str:
+    return str(resource["reason"] if of == 1 else f"{resource['id']}: {resource['reason']}")
 
 
 def _stickiness() -> dict[str, Any]:
