@@ -8,15 +8,26 @@ from collections.abc import Sequence
 from rrm.domain.autoscaling.facts import Need, SiteRoom
 
 
-def placed(needs: Sequence[Need], counts: Counter[str], sites: Sequence[SiteRoom], count: int) -> tuple[str, ...]:
-    """A site for each of at most `count` nodes: first where work is bound to, then by preference, as room allows."""
+def placed(
+    needs: Sequence[Need], counts: Counter[str], sites: Sequence[SiteRoom], count: int, anywhere: int
+) -> tuple[str, ...]:
+    """A site for each of at most `count` nodes: first where work is bound to, then by preference, as room allows.
+
+    Where nothing is bound to, nodes are of use for the rest alone: `anywhere` are all that it wants.
+    """
     bound = for_needs(needs, counts, sites)
-    taken = Counter[str]()
+    useful = {site for need in needs for site in need.sites}
+    taken, chosen = Counter[str](), list[str]()
     for site, nodes in bound:
         taken[site] += nodes
-    chosen = list[str]()
-    for site, nodes in (*bound, *((site.id, site.whole - taken[site.id]) for site in sites)):
         chosen += [site] * min(nodes, count - len(chosen))
+    left = anywhere - sum(nodes for site, nodes in counts.items() if site not in useful)
+    for place in sites:
+        nodes = min(place.whole - taken[place.id], count - len(chosen))
+        if needs and place.id not in useful:
+            nodes = min(nodes, left)
+            left -= max(nodes, 0)
+        chosen += [place.id] * nodes
     return tuple(chosen)
 
 

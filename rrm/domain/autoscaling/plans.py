@@ -59,7 +59,7 @@ def _launch_count(farm: Weighed) -> int:
 def _launched(farm: Weighed, count: int) -> tuple[str, ...]:
     """A site for each of so many nodes, or of some more where one launch gives several."""
     sites = tuple(replace(site, room=min(site.room, farm.places)) for site in farm.limits.sites)
-    return whole(placed(farm.needs, farm.counts, sites, count), sites, farm.places)
+    return whole(placed(farm.needs, farm.counts, sites, count, farm.anywhere), sites, farm.places)
 
 
 def _up_after(farm: Weighed, launched: Sequence[str], drained: Sequence[str]) -> datetime | None:

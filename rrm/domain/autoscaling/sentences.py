@@ -44,12 +44,19 @@ def _why_not_more(made: Plan, limits: Limits) -> str:
         return f"no place is left, as {limits.taken} of {limits.max_nodes} {_OUTSIDE}"
     if reckoning.places == 0:
         return "waiting for the places of nodes that leave"
-    if all(site.room <= 0 for site in limits.sites):
-        return "no site has room"
+    if all(site.room <= 0 for site in limits.sites) or _is_bound_to_full_sites(made, limits):
+        return f"no site {'that may do the work ' if any(site.room > 0 for site in limits.sites) else ''}has room"
     if all(min(site.room, reckoning.places) < site.machines for site in limits.sites):
         least = min(site.machines for site in limits.sites)
         return f"no room is left for a batch job, which makes {least} nodes at once"
     return _what_it_waits_for(made)
+
+
+def _is_bound_to_full_sites(made: Plan, limits: Limits) -> bool:
+    needs = made.reckoning.needs
+    able = {site for need in needs for site in need.sites}
+    full = all(site.room <= 0 for site in limits.sites if site.id in able)
+    return bool(needs) and full and made.want <= sum(need.nodes for need in needs)
 
 
 def _what_it_waits_for(made: Plan) -> str:

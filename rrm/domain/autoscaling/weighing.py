@@ -37,6 +37,8 @@ class Weighed:
     work: tuple[ModelWork, ...]
     needs: tuple[Need, ...]
     for_work: int
+    anywhere: int
+    """How many nodes are wanted wherever they are: for work that is bound to no site, people, standby, the minimum."""
     want: int
     wanted: tuple[Wanted, ...]
     up_since: datetime | None
@@ -120,7 +122,9 @@ def weigh(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history:
     for_work = wants.nodes_for_work(models, needs, limits)
     want = wants.want(for_work, demand, limits)
     wanted = wants.remembered(history.wanted, want, now, limits.window if limits.enabled else timedelta())
-    farm = Weighed(supply, limits, demand, models, needs, for_work, want, wanted, None, None, now)
+    unbound = wants.by_model((item for item in work if item.sites is None), held, demand)
+    anywhere = wants.want(wants.nodes_for_work(unbound, (), limits) if unbound else 0, demand, limits)
+    farm = Weighed(supply, limits, demand, models, needs, for_work, anywhere, want, wanted, None, None, now)
     return replace(
         farm,
         up_since=_up_since(farm, history),

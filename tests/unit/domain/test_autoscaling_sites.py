@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from rrm.domain.autoscaling import (
     Demand,
@@ -18,6 +21,7 @@ from tests.unit.domain.demands import (
     TWO_SITES,
     decide,
     idle,
+    lasting,
     nodes,
     work,
 )
@@ -59,6 +63,36 @@ def test_a_site_where_bound_work_takes_the_room_gets_no_more() -> None:
     tight = replace(HERE, sites=(SiteRoom("near", 1), SiteRoom("far", 5)))
     demand = Demand((Work(1, 128, frozenset({"near"})), Work(600, 128)))
     assert decide(demand, [], tight).launch == ("near", "far", "far")
+
+
+@pytest.mark.parametrize(
+    ("also", "limits", "launch"),
+    [
+        (Demand(), {}, ()),
+        (Demand(), {"sites": (SiteRoom("near", 1), SiteRoom("far", 8))}, ("near",)),
+        (Demand(), {"standby": 1}, ("far",)),
+        (Demand(), {"min_nodes": 2}, ("far", "far")),
+        (Demand(sessions=3), {}, ("far", "far", "far")),
+        (work(2), {}, ("far", "far")),
+    ],
+    ids=["none", "one place", "standby", "minimum", "people", "other work"],
+)
+def test_where_sites_are_full_that_work_is_bound_to_others_get_nodes_for_the_rest_alone(
+    also: Demand, limits: dict[str, Any], launch: tuple[str, ...]
+) -> None:
+    full = replace(HERE, sites=(SiteRoom("near", 0), SiteRoom("far", 8)))
+    demand = replace(also, work=(*work(4, "near").work, *also.work))
+
+    made = decide(demand, [], replace(full, **limits))
+
+    assert made.launch == launch
+    if not launch:
+        assert made.reason == "4 wanted, 0 exist: no site that may do the work has room."
+
+
+def test_nodes_that_exist_where_no_work_is_bound_to_count_for_the_rest() -> None:
+    full = replace(HERE, sites=(SiteRoom("near", 0), SiteRoom("far", 8)), standby=2)
+    assert lasting(work(4, "near"), nodes(1, Phase.BUSY, "far"), full).launch == ("far",)
 
 
 def test_work_bound_to_a_site_without_nodes_launches_there_at_once_though_enough_exist() -> None:
