@@ -41,7 +41,10 @@ BAD_FILES = {
     "site twice": (SITE + "resources: {r: {sites: [here, here]}}", "resources.r.sites: Names a site twice"),
     "sites as text": (SITE + "resources: {r: {sites: here}}", "resources.r.sites: Must be a list of site ids"),
     "list of numbers": ("resources: {r: {extra_directives: [5]}}", "extra_directives: Must be a list of texts"),
-    "least beyond most": ("resources: {r: {min_nodes: 3, max_nodes: 2}}", "resources.r: .*resource_min_within_max"),
+    "least beyond most": (
+        "resources: {r: {min_nodes: 3, max_nodes: 2}}",
+        r"resources\.r\.min_nodes: Must not be more than max_nodes\.",
+    ),
     "bad parameter": (
         "models: {m: {params: {center: [0, 0], radius: -1, max_iter: 5}}}",
         "models.m.params.radius: Must be",

@@ -164,6 +164,8 @@ class Resource(models.Model):
     def clean(self) -> None:
         """Raises ValidationError where the settings do not go together."""
         _check_most(self.max_nodes)
+        if self.min_nodes > self.max_nodes:
+            raise ValidationError({"min_nodes": "Must not be more than max_nodes."})
         if self.renderer == self.Renderer.EXTERNAL and not self.command_line.strip():
             raise ValidationError({"command_line": "An external renderer needs the command that starts it."})
 
