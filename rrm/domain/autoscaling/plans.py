@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from rrm.domain.autoscaling import leaving, sentences, wants
 from rrm.domain.autoscaling.facts import UP_PERIODS, Demand, History, Limits, Phase, Plan, Reckoning, SupplyNode
 from rrm.domain.autoscaling.places import placed, whole
-from rrm.domain.autoscaling.weighing import SPARE_PART, Weighed, beyond_tolerance, weigh
+from rrm.domain.autoscaling.weighing import SPARE_PART, Weighed, beyond_tolerance, for_people, weigh
 
 LEAST_RATE = 4  # from zero: until these have measured what the work costs
 GROWTH = 9  # times what exists may be added at once, so that ten times the load is met at once
@@ -49,8 +49,8 @@ def _blocked(farm: Weighed, history: History) -> tuple[str, datetime | None]:
 
 def _launch_count(farm: Weighed) -> int:
     """At once what the minimum, people and sites without a node need; the rest within two periods, ten-fold at most."""
-    sessions = farm.demand.sessions
-    at_once = max(farm.limits.min_nodes - farm.have, sessions - farm.have, farm.unserved, 0)
+    people = for_people(farm.demand, farm.supply, farm.now)
+    at_once = max(farm.limits.min_nodes - farm.have, people, farm.unserved, 0)
     if not farm.lacks or not farm.has_lasted:
         return at_once
     return max(at_once, min(farm.want - farm.have, max(LEAST_RATE, GROWTH * farm.have)))

@@ -108,6 +108,8 @@ def _want(made: Plan, reckoning: Reckoning, demand: Demand, limits: Limits) -> I
 
 def _up(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
     if made.want <= made.have:
+        if made.launch:
+            yield "Those that exist are at work or elsewhere: people, and work bound to a site, get others at once."
         return
     if reckoning.within_tolerance:
         yield f"{made.have} exist, which is within {TOLERANCE:.0%} of that: nothing is launched."

@@ -158,5 +158,10 @@ def stays(node: SupplyNode, now: datetime) -> bool:
     return node.phase is not Phase.LEAVING and (node.replace_at is None or now < node.replace_at)
 
 
+def for_people(demand: Demand, supply: Sequence[SupplyNode], now: datetime) -> int:
+    """How many nodes people lack: who is at work for others may be so for long, and is not counted on."""
+    return demand.sessions - sum(stays(node, now) and (node.booked or node.phase is not Phase.BUSY) for node in supply)
+
+
 def beyond_tolerance(want: int, have: int) -> bool:
     return abs(want - have) > TOLERANCE * max(have, 1)

@@ -84,9 +84,9 @@ def test_after_a_volley_that_was_not_enough_the_next_waits_as_long_again() -> No
 def test_people_who_get_a_node_at_once_do_not_make_work_wait_longer() -> None:
     first = decide(work(5), nodes(1))
     people = replace(work(5), sessions=2)
-    then = decide(people, nodes(1), history=first.history, now=NOW + seconds(15))
+    then = decide(people, nodes(1, booked=True), history=first.history, now=NOW + seconds(15))
     assert (len(then.launch), then.history.up_since) == (1, NOW)
-    supply = [*nodes(1), *nodes(1, Phase.STARTING)]
+    supply = [*nodes(1, booked=True), *nodes(1, Phase.STARTING)]
     assert len(decide(people, supply, history=then.history, now=NOW + seconds(30)).launch) == 5
 
 
@@ -152,7 +152,21 @@ def test_the_minimum_is_launched_at_once_whatever_the_tolerance() -> None:
 
 
 def test_people_who_wait_get_a_node_at_once_and_no_more_than_the_limit() -> None:
-    two_booked = nodes(2)
+    two_booked = nodes(2, booked=True)
     assert decide(Demand(sessions=3), two_booked).launch == ("here",)
     assert decide(Demand(sessions=3), [*two_booked, *nodes(1, Phase.STARTING)]).launch == ()
     assert decide(Demand(sessions=5), two_booked, replace(HERE, max_nodes=4)).launch == ("here", "here")
+
+
+def test_people_do_not_wait_for_nodes_that_work_for_others() -> None:
+    settling = History(up_since=NOW + seconds(540))
+    for supply in (nodes(1), nodes(30)):
+        made = decide(replace(work(len(supply)), sessions=1), supply, history=settling)
+        assert (made.want, made.launch) == (len(supply) + 1, ("here",))
+    then = [*nodes(1), *nodes(1, Phase.STARTING)]
+    assert decide(replace(work(1), sessions=1), then).launch == ()
+    people = replace(work(1), sessions=1)
+    made = decide(people, nodes(5))
+    assert (made.launch, made.reason) == (("here",), "2 wanted, 5 exist: launching 1 at here.")
+    told = "Those that exist are at work or elsewhere: people, and work bound to a site, get others at once."
+    assert told in list(explanation(made, people, HERE))

@@ -102,7 +102,7 @@ def test_many_nodes_are_missed_also_after_some_were_let_go() -> None:
     assert len(decide(work(3), nodes(1), history=first.history, now=NOW + seconds(90)).launch) == 2
     none_left = decide(Demand(), [idle("a")])
     assert decide(work(1), [], history=none_left.history, now=NOW + seconds(15)).launch == ("here",)
-    people = decide(Demand(sessions=2), nodes(1), history=less.history, now=NOW + seconds(15))
+    people = decide(Demand(sessions=2), nodes(1, booked=True), history=less.history, now=NOW + seconds(15))
     assert people.launch == ("here",)
 
 

@@ -23,6 +23,7 @@ class Resource:
     load: Callable[[float], float]
     limits: Limits = HERE
     boot: float = 60
+    machines: int = 1
     nodes: dict[str, tuple[datetime, datetime | None]] = field(default_factory=dict)  # asked for, idle since
     history: History = field(default_factory=History)
     counts: list[int] = field(default_factory=list)
@@ -50,7 +51,7 @@ def run(minutes: float, room: int, **resources: Resource) -> None:
         for name, one in resources.items():
             load = one.load(step * PERIOD)
             demand = Demand((Work(load * 300, 1000),) if load else ())
-            limits = replace(one.limits, sites=(SiteRoom("here", left),))
+            limits = replace(one.limits, sites=(SiteRoom("here", left, one.machines),))
             pools.append(Pool(name, demand, one.supply(now, load), limits, one.history))
         for name, made in plan_farm(pools, now).items():
             one = resources[name]
@@ -124,3 +125,13 @@ def test_what_one_does_not_use_the_other_gets_and_back() -> None:
     assert second.counts[600 // PERIOD + 2] >= 1
     assert (first.counts[-1], second.counts[-1]) == (0, 6)
     assert second.counts[1200 // PERIOD] == 6
+
+
+@pytest.mark.parametrize(("room", "fits"), [(3, False), (4, False), (5, True), (6, True)])
+def test_a_batch_job_that_does_not_fit_beside_another_moves_no_node_of_it(room: int, fits: bool) -> None:
+    steady = Resource(lambda _: 3)
+    batch = Resource(lambda at: 4 if at >= 300 else 0, machines=4)
+    run(30, room, a=steady, b=batch)
+    assert batch.counts[-1] == (4 if fits else 0)
+    assert steady.counts[-1] == (room - 4 if fits else 3)
+    assert steady.started <= 3

@@ -105,7 +105,8 @@ def test_steady_demand_is_reached_and_then_left_alone(demand: Demand, limits: Li
     supply, history, now = list[SupplyNode](), History(), NOW
     for step in range(40):
         made = plan(demand, supply, limits, history, now)
-        supply += [SupplyNode(f"{step}-{i}", site, Phase.BUSY) for i, site in enumerate(made.launch)]
+        for i, site in enumerate(made.launch):
+            supply.append(SupplyNode(f"{step}-{i}", site, Phase.BUSY, booked=len(supply) < demand.sessions))
         assert made.drain == ()
         history, now = made.history, now + seconds(15)
     if limits.sites:

@@ -112,6 +112,42 @@ def test_only_what_a_batch_job_of_several_machines_lacks_makes_place() -> None:
     assert [rival for _, rival in made["a"].yields] == ["b", "b"]
 
 
+@pytest.mark.parametrize(("machines", "others"), [(4, 3), (3, 1)])
+def test_no_node_leaves_for_a_batch_job_that_would_not_fit_all_the_same(machines: int, others: int) -> None:
+    one_left, batch = (replace(FULL, sites=(SiteRoom("here", 1, each),)) for each in (1, machines))
+    for phase in (Phase.BUSY, Phase.IDLE):
+        busy = pool("a", work(9), *nodes(others, phase), limits=one_left)
+        made = plans(busy, pool("b", work(1), limits=batch))
+        assert (made["a"].yields, made["b"].launch) == ((), ())
+
+
+def test_a_batch_job_gets_all_its_places_at_one_site() -> None:
+    halves = replace(FULL, sites=(SiteRoom("near", 0), SiteRoom("far", 0)))
+    pairs = replace(FULL, sites=(SiteRoom("near", 0, 2), SiteRoom("far", 0, 2)))
+    here, there = idle("1", site="near", since=NOW), [idle(each, site="far", since=NOW) for each in "23"]
+    assert plans(pool("a", NOTHING, here, there[0], limits=halves), pool("b", work(1), limits=pairs))["a"].yields == ()
+    made = plans(pool("a", NOTHING, here, *there, limits=halves), pool("b", work(1), limits=pairs))
+    assert made["a"].yields == (("a-2", "b"), ("a-3", "b"))
+
+
+def test_places_are_set_aside_for_all_the_machines_of_a_first_batch_job() -> None:
+    single, batch = (replace(FULL, sites=(SiteRoom("here", 5, machines),)) for machines in (1, 4))
+    made = plans(pool("a", work(9), limits=single), pool("b", work(1), limits=batch))
+    assert (made["a"].launch, made["b"].launch) == (("here",), ("here",) * 4)
+
+
+def test_places_that_come_one_by_one_are_kept_for_the_batch_job_that_they_are_made_for() -> None:
+    single, batch = (replace(FULL, sites=(SiteRoom("here", 2, machines),)) for machines in (1, 4))
+    supply = [*nodes(1), *nodes(2, Phase.LEAVING)]
+    made = plans(pool("a", work(9), *supply, limits=single), pool("b", work(1), limits=batch))
+    assert (made["a"].launch, made["a"].yields, made["b"].launch) == ((), (), ())
+
+
+def test_an_idle_node_makes_place_at_once_for_people_though_nodes_of_theirs_are_at_work() -> None:
+    made = plans(pool("a", NOTHING, idle("1", since=NOW)), pool("b", replace(work(3), sessions=1), *nodes(3)))
+    assert made["a"].yields == (("a-1", "b"),)
+
+
 def test_a_vast_maximum_costs_a_plan_nothing() -> None:
     vast = Limits(min_nodes=0, max_nodes=10**12, sites=(SiteRoom("here", 10**12),))
     made = plans(pool("a", NOTHING, limits=vast), pool("b", work(2), limits=vast, history=UNWRITTEN))
