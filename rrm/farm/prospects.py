@@ -2,102 +2,60 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 
-from django.conf import settings
-from django.db.models import Count, Min
+from django.db.models import Count, Min, Q
 
 from rrm.domain import autoscaling, booking
-from rrm.domain.states import NODE_LEAVING, NODE_LIVE, NODE_STARTING, LeaseState, NodeState, SessionState
-from rrm.farm import pools
-from rrm.farm.models import Lease, Node, Resource, Session, Site
+from rrm.domain.states import NODE_STARTING, LeaseState, NodeState, SessionState
+from rrm.farm import openings
+from rrm.farm.models import Lease, Node, Resource, Session
+from rrm.farm.openings import usable
 
-_ENOUGH = 10_000  # places to be started at one site: more than people who wait at once
+_MARGIN = timedelta(seconds=60)  # who ends sooner is not booked any more
 
 
 def of(resource: Resource, now: datetime) -> booking.Prospects:
     """Where the resource's next renderers could come from."""
-    live = list(Node.objects.filter(resource=resource, state__in=NODE_LIVE, reserved_for=None).select_related("site"))
     booked = Session.objects.filter(resource=resource, state=SessionState.READY)
     ends = [instant for instant in booked.values_list("expires_at", flat=True) if instant is not None]
     obstacle = _obstacle(resource, now)
-    places = [*_coming(resource, live, now), *([] if obstacle else _to_be_started(resource))]
-    return booking.Prospects(places, ends, obstacle or "the limits allow no further node")
+    to_start = () if obstacle else openings.of(resource, _rivals(resource, now), now)
+    return booking.Prospects([*_coming(resource, now), *to_start], ends, obstacle or "the limits allow no further node")
 
 
-def _coming(resource: Resource, live: Collection[Node], now: datetime) -> Iterator[booking.Place]:
+def _coming(resource: Resource, now: datetime) -> Iterator[booking.Place]:
+    """Nodes on their way, and those at work, that people will be sent to."""
     active = Lease.objects.filter(state=LeaseState.ACTIVE, node__resource=resource).order_by()
     begun = dict(active.values_list("node").annotate(Min("created_at")))
-    for node in live:
-        if node.state in NODE_STARTING and not node.site.problem:
-            left = _start_seconds(resource, node.site) - (now - node.requested_at).total_seconds()
-            yield booking.Place(max(1.0, left), "a node that is starting")
-        elif node.state == NodeState.BUSY and node.address:
-            # What has taken so long may take as long again.
-            age = (now - begun.get(node.pk, now)).total_seconds()
-            yield booking.Place(max(booking.BUSY_SECONDS, age), "a node that finishes what it renders")
+    starts = Q(state__in=NODE_STARTING, site__problem="")
+    works = Q(state=NodeState.BUSY) & ~Q(address="")
+    shared = Node.objects.filter(starts | works, resource=resource, reserved_for=None)
+    for node in shared.select_related("site"):
+        if node.state == NodeState.BUSY:
+            seconds = openings.seconds_at_work(begun.get(node.pk), now)
+            how = "a node that finishes what it renders"
+        else:
+            age = (now - node.requested_at).total_seconds()
+            expected = openings.start_seconds(resource, node.site)
+            seconds = max(1.0, expected - age) if age < expected else age  # it may take as long again
+            how = "a node that is starting"
+        if node.ends_at is None or node.ends_at > now + timedelta(seconds=seconds) + _MARGIN:
+            yield booking.Place(seconds, how)
 
 
-def _to_be_started(resource: Resource) -> Iterator[booking.Place]:
-    """A place for each node that the limits of the resource allow, where its sites have room or others make it."""
-    sites = {site.pk: site for site in usable(resource)}
-    live, leaving, own, own_leaving = _places_taken(resource)
-    left = resource.max_nodes - own
-    room = {id: site.max_nodes - live[id] for id, site in sites.items()}
-    for site in sites.values():
-        for _ in range(min(left, room[site.pk], _ENOUGH)):
-            left, room[site.pk] = left - 1, room[site.pk] - 1
-            yield booking.Place(_start_seconds(resource, site), f"a node to be started at {site.pk}")
-    for place in _to_spare(resource, sites)[: max(left, 0)]:
-        left -= 1
-        seconds = settings.RRM.autoscale_period.total_seconds() + _start_seconds(resource, sites[place])
-        yield booking.Place(seconds, f"the place of an idle node at {place}")
-    left += own_leaving
-    for site in sites.values():
-        for _ in range(min(left, room[site.pk] + leaving[site.pk], _ENOUGH)):
-            left -= 1
-            seconds = booking.BUSY_SECONDS + _start_seconds(resource, site)
-            yield booking.Place(seconds, f"a node to be started at {site.pk} when one that is leaving has left")
-
-
-def _places_taken(resource: Resource) -> tuple[Counter[str], Counter[str], int, int]:
-    """How many nodes live at each site, and how many of these are leaving; how many of both are the resource's."""
-    live, leaving, own, own_leaving = Counter[str](), Counter[str](), 0, 0
-    rows = Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site", "resource", "state")
-    for site, of, state, count in rows.annotate(Count("pk")):
-        is_leaving, is_own = state in NODE_LEAVING, of == resource.pk
-        live[site] += count
-        leaving[site] += count * is_leaving
-        own += count * is_own
-        own_leaving += count * (is_own and is_leaving)
-    return live, leaving, own, own_leaving
-
-
-def _to_spare(resource: Resource, sites: Collection[str]) -> list[str]:
-    """The sites of idle nodes that other resources do not want, each as often as it has some: they make place."""
-    shared = Node.objects.filter(state__in=NODE_LIVE, reserved_for=None).exclude(resource=resource)
-    idle = shared.filter(state=NodeState.IDLE, site__in=sites).exclude(held__model__pinned=True)
-    idle = idle.select_related("resource")
-    have = dict(shared.order_by().values_list("resource").annotate(Count("pk")))
-    found = []
-    for node in idle:
-        giver = node.resource
-        wanted = max(giver.last_plan.get("want") or 0, giver.min_nodes, giver.standby) if giver.enabled else 0
-        if have[giver.pk] > wanted and pools.gives_way(giver):
-            have[giver.pk] -= 1
-            found.append(node.site_id)
-    return found
-
-
-def usable(resource: Resource) -> list[Site]:
-    """Its sites that can be asked for a node, the preferred one first."""
-    return list(resource.sites.filter(enabled=True, problem="").order_by("placements__position"))
-
-
-def _start_seconds(resource: Resource, site: Site) -> float:
-    return resource.start_seconds or booking.UNKNOWN_START[site.kind]
+def _rivals(resource: Resource, now: datetime) -> Iterator[tuple[Resource, int]]:
+    """Other resources for whose people nodes are to be started, and how many."""
+    waiting = Session.objects.filter(state=SessionState.PENDING, opened_at__isnull=False, overrides={}).order_by()
+    lacking = dict(waiting.exclude(resource=resource).values_list("resource").annotate(Count("pk")))
+    there = Q(state=NodeState.IDLE) | Q(state__in=NODE_STARTING, site__problem="")
+    shared = Node.objects.filter(there, resource__in=lacking, reserved_for=None).order_by()
+    for id_, count in shared.values_list("resource").annotate(Count("pk")):
+        lacking[id_] -= count
+    for rival in Resource.objects.filter(pk__in=[id_ for id_, count in lacking.items() if count > 0]).order_by("pk"):
+        if not _obstacle(rival, now):
+            yield rival, lacking[rival.pk]
 
 
 def _obstacle(resource: Resource, now: datetime) -> str:

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from rrm.domain.states import NODE_GONE, NodeState
 from rrm.errors import LauncherError, NoCapacity, RrmError
-from rrm.farm import booking, nodes, prospects, sessions
+from rrm.farm import booking, nodes, openings, prospects, sessions
 from rrm.farm.booking import Wish
 from rrm.farm.models import Node, Resource, Session, Site
 
@@ -47,7 +47,7 @@ def open_own(session: Session, wish: Wish, kinds: Collection[str]) -> Node:
 
 
 def _places(resource: Resource, kinds: Collection[str]) -> list[Site]:
-    usable = prospects.usable(resource)
+    usable = openings.usable(resource)
     return [site for site in usable if site.kind in kinds] or usable
 
 
