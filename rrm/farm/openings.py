@@ -90,7 +90,8 @@ class _Openings:
 
 def _freed(room: int, coming: Iterable[Opening]) -> list[Opening]:
     """The free places, and those that come; what is beyond a limit now has to go before any place is free."""
-    return [(_FREE, 0.0)] * min(max(room, 0), _ENOUGH) + sorted(coming)[max(-room, 0) :]
+    left = sorted(coming, key=lambda opening: opening[1])[max(-room, 0) :]
+    return [(_FREE, 0.0)] * min(max(room, 0), _ENOUGH) + sorted(left)
 
 
 def _leaving(now: datetime) -> Iterator[tuple[str, str, float]]:

@@ -132,6 +132,17 @@ def test_a_place_beyond_the_limit_of_its_site_is_nobodys(farm: Farm) -> None:
     assert refused(farm).startswith(NONE)
 
 
+def test_what_leaves_first_brings_a_site_down_to_its_limit(farm: Farm) -> None:
+    change(farm, start_seconds=5)
+    other = another_resource(farm.site, last_plan={"want": 0})
+    now = timezone.now()
+    facts = {"resource": other, "site": farm.site, "last_heartbeat": now, "started_at": now}
+    Node.objects.create(name="rrm-1", state="IDLE", idle_since=now, token_digest="x", **facts)
+    Node.objects.create(name="rrm-2", state="STOPPING", token_digest="y", **facts)
+    Site.objects.update(max_nodes=1)
+    assert "The next is the place of an idle node at here, in about 20 s" in refused(farm, timedelta(seconds=10))
+
+
 def test_one_place_is_not_promised_to_people_of_two_resources(farm: Farm) -> None:
     Site.objects.update(max_nodes=2)
     other = another_resource(farm.site)
