@@ -10,7 +10,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db.models import Count, Min, Q
 
-from rrm.domain import booking
+from rrm.domain import autoscaling, booking
 from rrm.domain.states import NODE_LEAVING, NODE_LIVE, NODE_STARTING, LeaseState, NodeState
 from rrm.farm import pools
 from rrm.farm.models import Lease, Node, Resource, Site
@@ -39,6 +39,8 @@ def of(resource: Resource, rivals: Iterable[tuple[Resource, int]], now: datetime
     for site, machines, (how, seconds) in openings.launches(resource):
         place = booking.Place(seconds + start_seconds(resource, site), _HOW[how].format(site.pk))
         yield from [place] * machines
+        if resource.launch_failures >= autoscaling.FAILURES_ALLOWED - 1:
+            return  # one launch is tried at a time
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,9 @@ def _obstacle(resource: Resource, now: datetime) -> str:
     if not resource.enabled:
         return f"{resource.pk} is disabled"
     waits = resource.retry_at is not None and resource.retry_at > now  # otherwise one more is tried for whoever waits
-    if waits and resource.launch_failures >= autoscaling.FAILURES_ALLOWED:
+    inoperable = resource.launch_failures >= autoscaling.FAILURES_ALLOWED
+    tries = inoperable and resource.nodes.filter(state__in=NODE_STARTING, reserved_for=None, site__problem="").exists()
+    if inoperable and (waits or tries):
         return f"{resource.launch_failures} nodes in a row could not be started: {resource.reason}"
     if waits:
         return f"the last node could not be started: {resource.reason}"

@@ -182,3 +182,13 @@ def test_a_node_that_ends_before_anybody_could_use_it_is_no_prospect(farm: Farm,
     assert refused(farm).startswith(NONE)
     Node.objects.update(ends_at=timezone.now() + timedelta(seconds=90))
     assert now_is(book(farm, SOON))[1] == "Waits for a node that finishes what it renders."
+
+
+@pytest.mark.parametrize(("failures", "tried"), [(3, 50), (4, 1), (5, 1)])
+def test_after_many_failed_starts_one_node_at_a_time_is_waited_for(farm: Farm, failures: int, tried: int) -> None:
+    change(farm, launch_failures=failures, reason="no such partition")
+    assert len(prospects.of(farm.resource, timezone.now()).places) == tried
+    nodes.request_node(farm.resource, farm.site, "test")
+    how = [place.how for place in prospects.of(farm.resource, timezone.now()).places]
+    assert how[0] == "a node that is starting"
+    assert len(how) == {3: 50, 4: 2, 5: 1}[failures]
