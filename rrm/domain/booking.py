@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 
 BUSY_SECONDS = 2.0
 """How long a node that renders tiles takes at least to have none in hand: leases are about half a second each."""
+MARGIN = timedelta(seconds=60)
+"""A node that its site will end sooner is not booked any more."""
 UNKNOWN_START = {"local": 5.0, "ssh": 10.0, "slurm": 60.0}
 LEAST_PAUSE, LONGEST_PAUSE = 1, 300
 _JITTER = 0.2

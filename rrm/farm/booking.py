@@ -28,7 +28,6 @@ from rrm.farm.kept import Kept
 from rrm.farm.models import FarmSwitches, HeldModel, Node, RenderModel, Resource, Session, Site
 from rrm.farm.transitions import advance, facts_of, record
 
-MARGIN = timedelta(seconds=60)  # a node that its site will end sooner is not booked any more
 _SILENT_BEATS = 3  # a node that missed so many may be hung
 _HICCUP = timedelta(seconds=5)  # of the network, or of this process
 _CHANCE = random.Random()  # noqa: S311 - it spreads people who come back, and keeps no secret
@@ -242,14 +241,14 @@ def _take_free(session: Session, now: datetime) -> bool:
 
 def _bookable(resource: Resource, now: datetime) -> QuerySet[Node]:
     """Nodes that people could be sent to: they answer requests, were heard lately, and live long enough."""
-    long_enough = Q(ends_at=None) | Q(ends_at__gt=now + MARGIN)
+    long_enough = Q(ends_at=None) | Q(ends_at__gt=now + booking.MARGIN)
     heard = Q(last_heartbeat__gt=now - _SILENT_BEATS * settings.RRM.heartbeat - _HICCUP)
     found = Node.objects.filter(long_enough, heard, resource=resource, reserved_for=None).exclude(address="")
     return found.select_related("site", "resource")
 
 
 def _ends_soon(node: Node, now: datetime) -> bool:
-    return node.ends_at is not None and node.ends_at <= now + MARGIN
+    return node.ends_at is not None and node.ends_at <= now + booking.MARGIN
 
 
 def _candidates(free: Mapping[str, Node], session: Session) -> Iterator[booking.Free]:
@@ -266,7 +265,7 @@ def _take(session: Session, node: Node, now: datetime, *, is_warm: bool) -> None
     """Give the node to the session; both change or neither. Raises StateConflict when a rival was faster."""
     hard = now + settings.RRM.session_longest
     if node.ends_at is not None:
-        hard = min(hard, node.ends_at - MARGIN / 2)
+        hard = min(hard, node.ends_at - booking.MARGIN / 2)
     with transaction.atomic():
         if not session._state.adding:
             _lock(session)

@@ -13,8 +13,6 @@ from rrm.farm import openings
 from rrm.farm.models import Lease, Node, Resource, Session
 from rrm.farm.openings import usable
 
-_MARGIN = timedelta(seconds=60)  # who ends sooner is not booked any more
-
 
 def of(resource: Resource, now: datetime) -> booking.Prospects:
     """Where the resource's next renderers could come from."""
@@ -41,7 +39,7 @@ def _coming(resource: Resource, now: datetime) -> Iterator[booking.Place]:
             expected = openings.start_seconds(resource, node.site)
             seconds = max(1.0, expected - age) if age < expected else age  # it may take as long again
             how = "a node that is starting"
-        if node.ends_at is None or node.ends_at > now + timedelta(seconds=seconds) + _MARGIN:
+        if node.ends_at is None or node.ends_at > now + timedelta(seconds=seconds) + booking.MARGIN:
             yield booking.Place(seconds, how)
 
 

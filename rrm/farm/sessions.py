@@ -135,7 +135,7 @@ def extend(session: Session, by: timedelta, actor: str) -> None:
         raise StateConflict(f"Session {session.pk} is {session.state}.")
     limits = [session.hard_expires_at + by, now + settings.RRM.session_longest]
     if session.node is not None and session.node.ends_at is not None:
-        limits.append(session.node.ends_at - booking.MARGIN / 2)
+        limits.append(session.node.ends_at - rules.MARGIN / 2)
     until = min(limits)
     if until - session.hard_expires_at < _RESOLUTION:
         raise StateConflict(f"It cannot be longer: it ends at {iso(session.hard_expires_at)} at the latest.")
