@@ -10,13 +10,15 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max, Q, QuerySet
 
 from rrm.domain.facts import FreeNodes, Holders
-from rrm.domain.states import NODE_WORKING, NodeState
+from rrm.domain.states import NodeState
+from rrm.farm import quarantine
 from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Node, ResourceSite
 
+_TAKING = (NodeState.IDLE, NodeState.BUSY)
 _Counts = dict[tuple[str, str], dict[str, tuple[int, float]]]
 
 
@@ -35,7 +37,7 @@ class Crowd:
 
     resource: str
     nodes: Mapping[str, int]
-    """How many work at each site."""
+    """How many take ranges at each site: those that are booked, or reserved for a session, do not."""
     ranks: Mapping[str, int]
     """The place of each site in the resource's order of preference."""
     free: Mapping[str, FreeNodes]
@@ -82,19 +84,19 @@ class Crowd:
     @cached_property
     def _takers(self) -> list[Taker]:
         """Read when something has failed."""
-        takers = Node.objects.filter(
-            resource=self.resource, state__in=NODE_WORKING - {NodeState.BOOKED}, reserved_for=None
-        )
-        return [Taker._make(row) for row in takers.order_by().values_list(*Taker._fields)]
+        return [Taker._make(row) for row in _takers(self.resource).values_list(*Taker._fields)]
+
+
+def _takers(resource: str) -> QuerySet[Node]:
+    return Node.objects.filter(resource=resource, state__in=_TAKING, reserved_for=None).order_by()
 
 
 def _read(resource: str) -> Crowd:
     places = ResourceSite.objects.filter(resource=resource).values_list("site", flat=True)
     ranks = {site: rank for rank, site in enumerate(places)}
-    working = Node.objects.filter(resource=resource, state__in=NODE_WORKING).order_by()
     facts = {"all": Count("pk"), "idle": Count("pk", filter=Q(state=NodeState.IDLE)), "since": Max("idle_since")}
     nodes, free = {}, {}
-    for site, count, idle, since in working.values_list("site").annotate(**facts):
+    for site, count, idle, since in _takers(resource).values_list("site").annotate(**facts):
         nodes[site] = count
         if idle:
             free[site] = FreeNodes(ranks.get(site, len(ranks)), idle, since)
@@ -103,8 +105,8 @@ def _read(resource: str) -> Crowd:
 
 
 def _held(resource: str) -> tuple[_Counts, dict[str, datetime]]:
-    """Who holds or is loading what, and when that was used last."""
-    held = HeldModel.objects.filter(node__resource=resource, node__state__in=NODE_WORKING).order_by()
+    """Who of those that take ranges holds or is loading what, and when that was used last."""
+    held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource=resource).order_by()
     facts = {"all": Count("pk"), "idle": Count("pk", filter=Q(node__state=NodeState.IDLE)), "used": Max("last_used")}
     counts: _Counts = {}
     served: dict[str, datetime] = {}

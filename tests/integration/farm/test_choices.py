@@ -11,6 +11,7 @@ from rrm.farm import deliveries, market
 from rrm.farm.market import Market
 from rrm.farm.models import Estimate, HeldModel, Job, Node
 from tests.integration.farm.conftest import VIEW, Farm
+from tests.integration.farm.people import SOON, book
 from tests.integration.farm.walls import Wall
 
 MOMENT = timedelta(seconds=2)
@@ -57,6 +58,33 @@ def test_a_node_that_has_just_become_free_leaves_a_job_to_those_who_hold_its_mod
     assert decision(other) is None
     other.idle_since = wall.at - MOMENT
     assert decision(other) == (str(job.pk), "aged")
+
+
+def test_a_node_that_is_booked_keeps_no_job_from_others_though_it_holds_its_model(wall: Wall, farm: Farm) -> None:
+    holder, other = farm.node(answers=True), farm.node()
+    job = slow(farm.submit(), holder)
+    HeldModel.objects.create(node=holder, model=job.model)
+    wall.set(MOMENT)
+    assert decision(other) is None
+
+    session = book(farm, model=job.model)
+
+    assert session.node == holder
+    assert decision(other) == (str(job.pk), "no-holder")
+
+
+def test_a_node_that_is_reserved_for_a_session_keeps_no_job_from_others(wall: Wall, farm: Farm) -> None:
+    there = farm.add_site("there")
+    farm.place(there, 1)
+    reserved, other = farm.node(), farm.node(there)
+    job = slow(farm.submit(), reserved, load=0.0)
+    HeldModel.objects.create(node=reserved, model=job.model)
+    assert decision(other, job) is None
+
+    Node.objects.filter(pk=reserved.pk).update(reserved_for=book(farm, SOON).pk)
+
+    assert decision(other, job) == (str(job.pk), "warm")
+    Node.objects.update(reserved_for=None)
 
 
 def test_what_loads_in_a_small_part_of_a_lease_comes_in_its_turn(farm: Farm) -> None:
