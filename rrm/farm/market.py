@@ -288,15 +288,14 @@ def of(node: Node, since: float = 0.0, *, young: bool = False) -> Market:
 
     `young`: as it was a tenth of a second ago at most; longer if reading it takes long.
     """
-    if since or young:
-        crowd.of(node.resource_id, young=True)
     # What was read before the bell rang may lack what it was rung for.
     return _markets.get((node.resource_id, node.site_id), max(since, wakeups.WORK.rung_at), young=young)
 
 
 def _read(place: tuple[str, str]) -> Market:
     resource, site = place
-    known, now = crowd.of(resource), timezone.now()
+    # Young, as whoever asks for a young market asks for all of it.
+    known, now = crowd.of(resource, young=True), timezone.now()
     jobs: dict[str, OpenJob] = {}
     others = ResourceSite.objects.filter(resource=resource).values("site")
     places = Site.objects.filter(Q(pk=site) | Q(pk__in=others)).in_bulk()

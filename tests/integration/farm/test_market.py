@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from rrm.domain.states import JobState
 from rrm.errors import StateConflict
-from rrm.farm import beckoning, claims, jobs, market, nodes, wakeups
+from rrm.farm import beckoning, claims, crowd, jobs, market, nodes, wakeups
 from rrm.farm.kept import Kept
 from rrm.farm.models import Estimate, HeldModel, Job, JobShare, Lease, Node, Quota, RenderModel, Resource, Site
 from tests.integration.farm.conftest import VIEW, Farm
@@ -77,6 +77,25 @@ def test_what_is_to_be_young_is_read_more_often(transactional_db: None, watch: W
     kept.get("here", young=True)
     kept.get("here", young=True)
     assert reads == ["here", "here"]
+
+
+def test_who_holds_what_is_as_young_in_a_market_as_the_rest_of_it(
+    shared_farm: Farm, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crowd, "_crowds", Kept(crowd._read))
+    monkeypatch.setattr(market, "_markets", Kept(market._read))
+    monkeypatch.setattr("rrm.farm.kept._LEAST_SECONDS", 2.0)  # as where reading takes long
+    job, node, other = shared_farm.submit(), shared_farm.node(), shared_farm.node()
+    monkeypatch.setattr(wakeups.WORK, "rung_at", watch.seconds)
+    market.of(node)
+    watch.seconds += 1.5
+    HeldModel.objects.create(node=other, model=job.model)  # by a claim that another process made
+    monkeypatch.setattr(wakeups.WORK, "rung_at", watch.seconds)
+    market.of(node)
+
+    holders = market.of(node, young=True).crowd.holders
+
+    assert holders.by_model == {("mandelbrot", str(job.model_id)): {"here": (1, 0.0)}}
 
 
 def test_that_there_is_nothing_is_believed_for_a_moment_at_most(shared_farm: Farm) -> None:
