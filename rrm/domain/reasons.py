@@ -27,9 +27,13 @@ class Waiting:
     starting: int = 0
     working: int = 0
     free: int = 0
-    """Of those at work, how many are idle."""
+    """Of those at work, how many are idle and may begin it at once."""
     booked: int = 0
     """Of those at work, how many are booked for sessions."""
+    ending: int = 0
+    """Of those at work, how many are idle and end too soon for it."""
+    full: Sequence[str] = ()
+    """Sites where idle nodes may not load its model yet, as others load there."""
     most: int | None = None
     """How many nodes the resource may have, if it has as many."""
     holders: int = 0
@@ -155,17 +159,28 @@ def _start(case: Waiting) -> str:
     return f"No node of {case.resource} runs: {times if case.failures else ''}the next {due}.{told}"
 
 
+def _for_holder(case: Waiting) -> str:
+    if case.free_holders or not (case.free or case.full):
+        return ""
+    if not case.holders or case.holder_seconds >= case.load_seconds:
+        return ""
+    return (
+        f"It waits for a node that holds its model, free in about {case.holder_seconds:.0f} s: "
+        f"sooner than another could load it ({case.load_seconds:.0f} s)."
+    )
+
+
+def _to_load(case: Waiting) -> str:
+    if case.free or not case.full:
+        return ""
+    return f"It waits for its turn to load its model at {listed(case.full)}: as many as may be are loaded there now."
+
+
 def _free(case: Waiting) -> str:
     if not case.free:
         return ""
-    if case.free_holders:
-        return f"A node of {case.resource} that holds its model is free and takes it up next."
-    if case.holders and case.holder_seconds < case.load_seconds:
-        return (
-            f"It waits for a node that holds its model, free in about {case.holder_seconds:.0f} s: "
-            f"sooner than another could load it ({case.load_seconds:.0f} s)."
-        )
-    return f"A node of {case.resource} is free and takes it up next."
+    which = "that holds its model is" if case.free_holders else "is"
+    return f"A node of {case.resource} {which} free and takes it up next."
 
 
 def _busy(case: Waiting) -> str:
@@ -182,23 +197,19 @@ def _busy(case: Waiting) -> str:
 
 def _what_keeps(case: Waiting) -> str:
     """What nodes that are not free do."""
-    if not case.booked:
-        return "busy"
-    session = "a session" if case.booked == 1 else "sessions"
-    return (
-        f"booked for {session}" if case.booked == case.working else f"busy, {case.booked} of them booked for {session}"
-    )
+    booked = "booked for a session" if case.booked == 1 else "booked for sessions"
+    ending = "too near its end" if case.ending == 1 else "too near their end"
+    kept = {what: nodes for what, nodes in ((booked, case.booked), (ending, case.ending)) if nodes}
+    if case.working in kept.values():
+        return next(iter(kept))
+    told = " and ".join(f"{nodes} of them {what}" for what, nodes in kept.items())
+    return f"busy, {told}" if told else "busy"
 
 
 def _which_node(case: Waiting) -> str:
     if case.problems and case.sites <= case.problems.keys():
         return "a site that cannot be used at present"
     return "a node that is starting" if case.starting else "a node to be started"
-
-
-def _which_free(case: Waiting) -> str:
-    is_kept_waiting = not case.free_holders and case.holders and case.holder_seconds < case.load_seconds
-    return "a node that holds the model" if is_kept_waiting else "a free node to take it up"
 
 
 _Rule = Callable[[Waiting], str]
@@ -209,7 +220,9 @@ _WAITS_FOR: Mapping[_Rule, _Rule] = {
     _at_limit: lambda _: "a node that a quota allows",
     _quarantined: lambda _: "a model that nodes could not load",
     _no_node: _which_node,
-    _free: _which_free,
+    _for_holder: lambda _: "a node that holds the model",
+    _to_load: lambda _: "a turn to load the model",
+    _free: lambda _: "a free node to take it up",
     _busy: lambda _: "a node that is busy",
 }
 _RULES = tuple(_WAITS_FOR)

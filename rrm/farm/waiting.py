@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Case, Count, Exists, F, OuterRef, Sum, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from rrm.domain import reasons, tiling
 from rrm.domain.capabilities import lacking
-from rrm.domain.facts import RANK
+from rrm.domain.facts import RANK, is_done_before
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
-from rrm.farm import estimates, fairness, quarantine, quotas
+from rrm.farm import estimates, fairness, loading, quarantine, quotas
 from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
 
 _TOLD_APART = 200  # jobs of a resource, where it is told how many wait for what
 _OF_WAITING = (
     *("resource", "owner", "site_ids", "requires_index", "deadline", "state"),
-    *("model__renderer", "model__quarantined_until", "model__load_failures"),
+    *("tile_size", "supersample", "adaptive"),
+    *("model__renderer", "model__load_seconds", "model__quarantined_until", "model__load_failures"),
     *(f"resource__{name}" for name in ("enabled", "renderer", "max_nodes", "launch_failures", "retry_at", "reason")),
 )
 
 _OF_SITE = ("site", "site__capabilities")
+_TAKING = (NodeState.IDLE, NodeState.BUSY)
 
 
 def pending_reason(job: Job) -> str:
@@ -70,6 +74,17 @@ def summaries(resources: Sequence[str]) -> dict[str, str]:
     }
 
 
+class _Node(NamedTuple):
+    """A node that is there or on its way: columns by their names."""
+
+    site: str
+    state: str
+    name: str
+    cores: int
+    ends_at: datetime | None
+    reserved_for: UUID | None
+
+
 @dataclass
 class _Supply:
     """What a resource has: sites where nodes may run or do, what is wrong with them, and its nodes."""
@@ -77,13 +92,13 @@ class _Supply:
     sites: dict[str, list[str]] = field(default_factory=dict)
     """Site → what it can do."""
     problems: dict[str, str] = field(default_factory=dict)
-    nodes: dict[UUID, tuple[str, str]] = field(default_factory=dict)
-    """Node → (site, state)."""
+    nodes: dict[UUID, _Node] = field(default_factory=dict)
+    """Those reserved for a session that could take work count as booked."""
     holders: dict[UUID, set[UUID]] = field(default_factory=dict)
     """Model → the nodes that hold it and take work."""
 
     def at(self, sites: Collection[str], *states: str) -> set[UUID]:
-        return {node for node, (site, state) in self.nodes.items() if site in sites and state in states}
+        return {id for id, node in self.nodes.items() if node.site in sites and node.state in states}
 
 
 @dataclass
@@ -110,7 +125,10 @@ class _Farm:
     now: datetime
     supply: Mapping[str, _Supply]
     lines: Mapping[str, _Line]
-    bound_to: Mapping[UUID, frozenset[str]]
+    shares: Mapping[UUID, Sequence[tuple[str | None, Collection[str]]]]
+    """Job → of the tiles not given out, the site that some are bound to, and the nodes that failed on them."""
+    full: Collection[str]
+    """Sites where no load may begin."""
     costs: estimates.Estimates
     limits: Mapping[int, int]
     at_work: Mapping[int, int]
@@ -119,12 +137,12 @@ class _Farm:
     def case(self, job: Job, *, in_turn: bool = True) -> reasons.Waiting:
         """The facts of a job; `in_turn`: also which others come before it."""
         resource, supply, line = job.resource, self.supply[job.resource_id], self.lines[job.resource_id]
-        bound_to = self.bound_to.get(job.pk) or frozenset(job.site_ids)
+        bound_to = self._bound_to(job)
         places = frozenset(bound_to & supply.sites.keys() if bound_to else supply.sites)
         sites = frozenset(site for site in places if not lacking(job.requires, supply.sites[site]))
-        idle = supply.at(sites, NodeState.IDLE)
-        working = supply.at(sites, *NODE_WORKING)
+        working = supply.at(sites, *NODE_WORKING) - self._failed(job, supply, sites)
         holders = supply.holders.get(job.model_id, set()) & working
+        free, ending, full = self._idle(job, supply, working, holders)
         more_urgent, before = line.ahead(job.pk) if in_turn else (0, 0)
         return reasons.Waiting(
             resource=resource.pk,
@@ -136,12 +154,14 @@ class _Farm:
             problems={site: problem for site, problem in supply.problems.items() if site in sites},
             starting=len(supply.at(sites, *NODE_STARTING)),
             working=len(working),
-            free=len(idle),
+            free=len(free),
             booked=len(supply.at(sites, NodeState.BOOKED)),
+            ending=len(ending),
+            full=full,
             most=resource.max_nodes if len(supply.nodes) >= resource.max_nodes else None,
             holders=len(holders),
-            free_holders=len(holders & idle),
-            holder_seconds=line.seconds.get(job.model_id, 0.0) / max(len(holders), 1),
+            free_holders=len(holders & free),
+            holder_seconds=self._holder_seconds(job, line, len(holders)),
             load_seconds=self.costs.load_seconds(job.model_id, estimates.machines_at(sites)),
             quarantined_until=job.model.quarantined_until,
             could_not_load=quarantine.could_not_load(job.model, self.now),
@@ -155,6 +175,54 @@ class _Farm:
             deadline=job.deadline,
         )
 
+    def _bound_to(self, job: Job) -> frozenset[str]:
+        """The sites that the tiles not given out are bound to, or else the job; empty: any."""
+        return frozenset(site for site, _ in self.shares.get(job.pk, ()) if site) or frozenset(job.site_ids)
+
+    def _failed(self, job: Job, supply: _Supply, sites: Collection[str]) -> set[UUID]:
+        """The nodes that leave all of it to others, since they failed on its tiles or could not load its model."""
+        failed = [
+            self._failed_on(failed_on, supply, [site] if site else sites, job)
+            for site, failed_on in self.shares.get(job.pk, ())
+        ]
+        return set.intersection(*failed) if failed else set()
+
+    def _failed_on(self, names: Collection[str], supply: _Supply, sites: Collection[str], job: Job) -> set[UUID]:
+        unable = quarantine.tried(job.model.load_failures, self.now)
+        if not names and not unable:
+            return set()
+        takers = supply.at(sites, *_TAKING)
+        failed = [{id for id in takers if supply.nodes[id].name in each} for each in (names, unable)]
+        return set().union(*(found for found in failed if len(found) < len(takers)))
+
+    def _idle(
+        self, job: Job, supply: _Supply, working: set[UUID], holders: set[UUID]
+    ) -> tuple[set[UUID], set[UUID], list[str]]:
+        """The idle nodes that may begin the job, those that end too soon, and the sites where others may not load."""
+        idle = {id: node for id in working if (node := supply.nodes[id]).state == NodeState.IDLE}
+        ending = {id for id, node in idle.items() if not self._is_in_time(job, node, is_held=id in holders)}
+        ready = idle.keys() - ending
+        unable = {id for id in ready - holders if self._is_full(job, idle[id].site)}
+        return ready - unable, ending, sorted({idle[id].site for id in unable})
+
+    def _is_in_time(self, job: Job, node: _Node, *, is_held: bool) -> bool:
+        """Whether the idle node lives until it has loaded the model, if it must, and done one lease of the job."""
+        if node.ends_at is None:
+            return True
+        hardware = f"{node.site}/{node.cores}"
+        samples = tiling.samples(job.tile_size**2, job.supersample, adaptive=job.adaptive)
+        load = 0.0 if is_held else self.costs.load_seconds(job.model_id, hardware)
+        lease = max(_lease_seconds(), samples * self.costs.pixel_seconds(job.model_id, hardware))
+        return is_done_before(node.ends_at, timedelta(seconds=load + lease), self.now)
+
+    def _is_full(self, job: Job, site: str) -> bool:
+        return site in self.full and loading.counts(job.model.load_seconds)
+
+    def _holder_seconds(self, job: Job, line: _Line, holders: int) -> float:
+        """How long the holders of the model, all of them at work, are busy before they turn to the job's next range."""
+        ahead = max(0.0, line.seconds.get(job.model_id, 0.0) - _lease_seconds())
+        return _lease_seconds() + ahead / max(holders, 1)
+
     def _nodes_at_limit(self, owner: int) -> tuple[int, int] | None:
         most, used = self.limits.get(owner), self.at_work.get(owner, 0)
         return (used, most) if most is not None and used >= most else None
@@ -164,11 +232,14 @@ def _survey(jobs: Sequence[Job], now: datetime) -> _Farm:
     resources, owners = {job.resource_id for job in jobs}, {job.owner_id for job in jobs}
     costs = estimates.of({job.model_id: job.model.renderer for job in jobs})
     limits = quotas.limited(owners)
+    supply = _supply(resources)
+    idle = {node.site for each in supply.values() for node in each.nodes.values() if node.state == NodeState.IDLE}
     return _Farm(
         now=now,
-        supply=_supply(resources),
+        supply=supply,
         lines=_lines(resources, costs),
-        bound_to=_sites_of_open_shares(jobs),
+        shares=_open_shares(jobs),
+        full=loading.full(idle, now) if idle else (),
         costs=costs,
         limits=limits,
         at_work=quotas.nodes_of(limits) if limits else {},
@@ -184,13 +255,16 @@ def _supply(resources: set[str]) -> Mapping[str, _Supply]:
         if problem:
             supply[resource].problems[site] = problem
     live = Node.objects.filter(resource__in=resources, state__in=NODE_STARTING | NODE_WORKING)
-    for node, resource, state, site, tags in live.values_list("pk", "resource", "state", *_OF_SITE):
-        supply[resource].nodes[node] = (site, state)
-        if state in (NodeState.IDLE, NodeState.BUSY):  # they go on though their site was disabled meanwhile
-            supply[resource].sites[site] = tags
+    for id, resource, tags, *columns in live.values_list("pk", "resource", "site__capabilities", *_Node._fields):
+        node = _Node._make(columns)
+        if node.state in _TAKING:
+            supply[resource].sites[node.site] = tags  # they go on though their site was disabled meanwhile
+            if node.reserved_for:
+                node = node._replace(state=NodeState.BOOKED)
+        supply[resource].nodes[id] = node
     held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource__in=resources)
-    for node, model, resource in held.values_list("node", "model", "node__resource"):
-        supply[resource].holders.setdefault(model, set()).add(node)
+    for id, model, resource in held.values_list("node", "model", "node__resource"):
+        supply[resource].holders.setdefault(model, set()).add(id)
     return supply
 
 
@@ -217,13 +291,18 @@ _IN_LINE = (
 )
 
 
-def _sites_of_open_shares(jobs: Sequence[Job]) -> Mapping[UUID, frozenset[str]]:
-    """The sites that the tiles not given out are bound to; nothing for a job whose tiles any site may take."""
-    found: dict[UUID, set[str]] = {}
-    shares = JobShare.objects.filter(job__in=jobs, cursor__lt=F("stop"), site__isnull=False)
-    for job, site in shares.values_list("job", "site"):
-        found.setdefault(job, set()).add(str(site))
-    return {job: frozenset(sites) for job, sites in found.items()}
+def _open_shares(jobs: Sequence[Job]) -> Mapping[UUID, Sequence[tuple[str | None, Collection[str]]]]:
+    """Of the tiles not given out, the site that some are bound to, and the names of the nodes that failed on them."""
+    found: dict[UUID, list[tuple[str | None, Collection[str]]]] = {}
+    shares = JobShare.objects.filter(job__in=jobs, cursor__lt=F("stop")).order_by()
+    for job, site, failed_on in shares.values_list("job", "site", "failed_on"):
+        found.setdefault(job, []).append((site, failed_on))
+    return found
+
+
+def _lease_seconds() -> float:
+    seconds: float = settings.RRM.lease_target.total_seconds()
+    return seconds
 
 
 def _concerns(block: Block, sites: Collection[str], renderer: str) -> bool:

@@ -9,10 +9,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 
-from rrm.farm import estimates, jobs, quotas, snapshot, waiting
-from rrm.farm.models import HeldModel, Job, RenderModel, Resource, Site
+from rrm.domain.states import NodeState
+from rrm.farm import estimates, jobs, nodes, quotas, snapshot, waiting
+from rrm.farm.models import HeldModel, Job, Node, RenderModel, Resource, Site
 from tests.integration.farm.conftest import VIEW, Farm
-from tests.integration.farm.people import book
+from tests.integration.farm.people import SOON, book
 
 
 def reason(job: Job) -> str:
@@ -67,6 +68,57 @@ def test_a_job_waits_for_a_holder_that_is_free_sooner_than_another_could_load(fa
     assert other.state == "IDLE"
     assert "sooner than another could load it (60 s)" in reason(job)
     assert farm.ask(other)["lease"] is None
+
+
+def test_a_job_waits_for_its_turn_to_load_where_as_many_load_as_may(farm: Farm) -> None:
+    Site.objects.update(max_parallel_loads=1)
+    loading, free = farm.node(), farm.node()
+    farm.submit(params={**VIEW, "max_iter": 65})
+    farm.lease(loading)
+    job = farm.submit()
+    assert farm.ask(free)["lease"] is None
+    assert reason(job) == ("It waits for its turn to load its model at here: as many as may be are loaded there now.")
+    RenderModel.objects.filter(pk=job.model_id).update(load_seconds=0.5)
+    assert reason(job) == "A node of mandelbrot is free and takes it up next."
+    assert farm.lease(free)["job"] == str(job.pk)
+
+
+def test_no_node_is_free_for_a_job_that_it_could_not_end(farm: Farm) -> None:
+    node = farm.node()
+    job = farm.submit()
+    Node.objects.update(ends_at=timezone.now() + timedelta(seconds=5))
+    node.refresh_from_db()
+    assert farm.ask(node)["lease"] is None
+    assert reason(job) == "The only node of mandelbrot that may take it is too near its end; it is next."
+    Node.objects.update(ends_at=timezone.now() + timedelta(minutes=5))
+    assert reason(job) == "A node of mandelbrot is free and takes it up next."
+
+
+def test_an_idle_node_that_is_reserved_for_a_session_is_not_free_for_a_job(farm: Farm) -> None:
+    node = farm.node()
+    Node.objects.update(reserved_for=book(farm, SOON).pk)
+    node.refresh_from_db()
+    assert reason(farm.submit()) == (
+        "The only node of mandelbrot that may take it is booked for a session; it is next."
+    )
+    assert farm.ask(node)["lease"] is None
+    Node.objects.update(reserved_for=None)
+
+
+def test_a_node_that_failed_on_all_of_a_job_is_not_free_for_it_while_another_works(farm: Farm) -> None:
+    busy, failed = farm.node(), farm.node()
+    farm.submit(width=256, height=256, priority="urgent")
+    farm.lease(busy)
+    job = farm.submit(sites={"policy": "only", "ids": ["here"]})
+    HeldModel.objects.create(node=failed, model=job.model)
+    assert reason(job) == "A node of mandelbrot that holds its model is free and takes it up next."
+
+    job.shares.update(failed_on=[failed.name])
+    assert reason(job) == (
+        "The only node of mandelbrot that may take it is busy; it is behind 1 job of higher priority."
+    )
+    nodes.gone(busy, NodeState.FAILED, "It was killed.")
+    assert reason(job) == "A node of mandelbrot that holds its model is free and takes it up next."
 
 
 def test_a_node_goes_on_at_a_site_that_was_disabled(farm: Farm) -> None:
@@ -165,5 +217,5 @@ def test_many_jobs_cost_as_many_queries_as_few(farm: Farm, django_assert_max_num
         view = {**VIEW, "max_iter": 100 + number}
         jobs.submit(owner, {"params": view, "width": 64, "height": 64, "tile_size": 16})
     shown = list(Job.objects.select_related("model", "resource"))
-    with django_assert_max_num_queries(13):
+    with django_assert_max_num_queries(14):
         assert all(waiting.pending_reasons(shown).values())

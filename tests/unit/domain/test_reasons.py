@@ -69,6 +69,22 @@ def soon(seconds: float) -> datetime:
             {"working": 4, "free": 1, "holders": 2, "holder_seconds": 12, "load_seconds": 60},
             "It waits for a node that holds its model, free in about 12 s: sooner than another could load it (60 s).",
         ),
+        (
+            {"working": 4, "full": ["away", "here"]},
+            "It waits for its turn to load its model at away and here: as many as may be are loaded there now.",
+        ),
+        ({"working": 4, "free": 1, "full": ["away"]}, "A node of r is free and takes it up next."),
+        (
+            {"working": 4, "full": ["here"], "holders": 1, "holder_seconds": 12, "load_seconds": 60},
+            "It waits for a node that holds its model, free in about 12 s: sooner than another could load it (60 s).",
+        ),
+        ({"working": 1, "ending": 1}, "The only node of r that may take it is too near its end; it is next."),
+        ({"working": 2, "ending": 2}, "All 2 nodes of r that may take it are too near their end; it is next."),
+        (
+            {"working": 3, "booked": 1, "ending": 2},
+            "All 3 nodes of r that may take it are busy, 1 of them booked for a session and 2 of them too near their "
+            "end; it is next.",
+        ),
         ({"working": 1}, "The only node of r that may take it is busy; it is next."),
         (
             {"working": 3, "more_urgent": 2, "before": 1},
@@ -125,6 +141,7 @@ def case(**facts: Any) -> Waiting:
             {"working": 2, "free": 1, "holders": 1, "holder_seconds": 1, "load_seconds": 9},
             "a node that holds the model",
         ),
+        ({"working": 2, "full": ["here"]}, "a turn to load the model"),
         ({"working": 2, "free": 1}, "a free node to take it up"),
         ({"working": 2}, "a node that is busy"),
     ],
