@@ -8,14 +8,14 @@ at most; if reading takes long, somewhat more. What comes later rings the bell, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, F, Q, When, Window
+from django.db.models import Case, F, Q, QuerySet, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -27,7 +27,7 @@ from rrm.domain.states import JOB_OFFERED, JobState
 from rrm.farm import crowd, eligible, estimates, fairness, loading, quarantine, quotas, wakeups
 from rrm.farm.crowd import Crowd
 from rrm.farm.kept import Kept
-from rrm.farm.models import JobShare, Node, ResourceSite, Site
+from rrm.farm.models import JobShare, Node, Quota, ResourceSite, Site
 
 AHEAD = 3  # leases a node may hold: the one it uploads, the one it renders, and the next
 _CANDIDATES = 2000
@@ -77,6 +77,8 @@ class Columns(NamedTuple):
 
 
 _OF_MODEL = ("renderer", "load_seconds", "load_failures", "quarantined_until")
+_OF_SHARE = ("id", "site", "cursor", "stop", "at_most", "failed_on")
+_OWNER = len(_OF_SHARE) + Columns._fields.index("owner_id")
 _COLUMNS = [f"job__model__{name}" if name in _OF_MODEL else f"job__{name}" for name in Columns._fields]
 
 
@@ -300,12 +302,12 @@ def _read(place: tuple[str, str]) -> Market:
     others = ResourceSite.objects.filter(resource=resource).values("site")
     places = Site.objects.filter(Q(pk=site) | Q(pk__in=others)).in_bulk()
     offers = {id: place.capabilities for id, place in places.items()}
-    for row in _open_shares(resource, places[site], now):
-        columns = Columns._make(row[6:])
+    for row in _candidates(resource, places[site], now):
+        columns = Columns._make(row[len(_OF_SHARE) :])
         requires = capabilities.tags_of(columns.requires_index)
         able = capabilities.able(columns.site_ids, requires, offers)
         job = jobs.setdefault(str(columns.id), OpenJob(columns, able))
-        job.shares.append(_share(row[:6], job, known, now))
+        job.shares.append(_share(row[: len(_OF_SHARE)], job, known, now))
     owners = {job.row.owner_id for job in jobs.values()}
     costs = estimates.of({job.row.model_id: job.row.renderer for job in jobs.values()})
     limited = quotas.limited(owners)
@@ -316,11 +318,31 @@ def _read(place: tuple[str, str]) -> Market:
 _markets: Kept[tuple[str, str], Market] = Kept(_read)
 
 
-def _open_shares(resource: str, site: Site, now: datetime) -> Iterator[tuple[Any, ...]]:
+def _candidates(resource: str, site: Site, now: datetime) -> list[tuple[Any, ...]]:
     """The most urgent tiles that the site may take, of each owner the oldest.
 
-    What it may not take never crowds them out, nor do the many jobs of an owner those of the others.
+    What it may not take never crowds them out, nor do the many jobs of an owner those of the others: where there are
+    too many, those of owners at their limit of nodes have places of their own, as few nodes may take them.
     """
+    shares = _open_shares(resource, site, now)
+    first = list(shares[:_CANDIDATES])
+    nodes = _at_limit() if len(first) == _CANDIDATES else {}
+    if not any(row[_OWNER] in nodes for row in first):
+        return first
+    served = [owner for owner, most in nodes.items() if most > 0]
+    theirs = shares.filter(job__owner__in=served)
+    return [*theirs[:_CANDIDATES], *shares.exclude(job__owner__in=nodes)[:_CANDIDATES]]
+
+
+def _at_limit() -> Mapping[int, int]:
+    """All owners for whom no further node may work, and how many may; two queries."""
+    rows = Quota.objects.filter(max_nodes__isnull=False).values_list("owner", "max_nodes")
+    limits = {owner: most for owner, most in rows if most is not None}
+    return {owner: limits[owner] for owner, left in quotas.room(limits).items() if left <= 0}
+
+
+def _open_shares(resource: str, site: Site, now: datetime) -> QuerySet[JobShare, tuple[Any, ...]]:
+    """In the order of classes, and in a class by turns of their owners, the oldest first."""
     rank = Case(*(When(job__priority=name, then=rank) for rank, name in enumerate(PRIORITIES)), default=0)
     age = ("job__created_at", "start", "id")
     of_owner = Window(RowNumber(), partition_by=("job__owner", "job__priority"), order_by=age)
@@ -336,8 +358,7 @@ def _open_shares(resource: str, site: Site, now: datetime) -> Iterator[tuple[Any
         .annotate(of_owner=of_owner)
         .order_by(rank.desc(), "of_owner", *age)
     )
-    own = ("id", "site", "cursor", "stop", "at_most", "failed_on")
-    return iter(shares.values_list(*own, *_COLUMNS)[:_CANDIDATES])
+    return shares.values_list(*_OF_SHARE, *_COLUMNS)
 
 
 def _share(row: tuple[Any, ...], job: OpenJob, known: Crowd, now: datetime) -> OpenShare:

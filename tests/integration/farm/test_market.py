@@ -203,6 +203,47 @@ def test_the_many_jobs_of_one_owner_hide_nobody_elses(farm: Farm, monkeypatch: p
     assert len(offered.jobs) == 4
 
 
+def ordered_by(name: str, most_nodes: int | None = None, **order: object) -> Job:
+    """A job of somebody who may have so many nodes."""
+    owner = User.objects.create_user(name)
+    Quota.objects.create(owner=owner, max_nodes=most_nodes)
+    return jobs.submit(owner, {"params": VIEW, "width": 64, "height": 64, **order})[0]
+
+
+def test_what_owners_at_their_limit_of_nodes_have_waiting_hides_nobody_elses(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rrm.farm.market._CANDIDATES", 4)
+    first, second = farm.node(cores=1), farm.node(cores=1)
+    mine = farm.submit(priority="high")
+    Quota.objects.update(max_nodes=1)
+    in_hand = farm.lease(first)
+    for _ in range(5):
+        farm.submit(priority="high")
+    for number in range(5):
+        ordered_by(f"user{number}", 0, priority="urgent")
+    other = ordered_by("bob")
+
+    assert farm.lease(second)["job"] == str(other.pk)
+    assert farm.lease(first, in_hand["id"])["job"] == str(mine.pk)
+
+
+def test_many_owners_at_their_limit_of_nodes_cost_as_many_queries_as_one(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rrm.farm.market._CANDIDATES", 4)
+    node = farm.node()
+    for _ in range(5):
+        farm.submit()
+    counts = []
+    for number in range(6):
+        ordered_by(f"user{number}", 0, priority="urgent")
+        with CaptureQueriesContext(connection) as queries:
+            market.of(node)
+        counts.append(len(queries))
+    assert len(set(counts)) == 1
+
+
 def test_what_is_in_quarantine_and_nobody_holds_hides_nothing(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rrm.farm.market._CANDIDATES", 4)
     resting = [farm.submit() for _ in range(6)]
