@@ -108,31 +108,43 @@ class FreeNodes(NamedTuple):
 class Holders:
     """Who holds what: (resource, model) → site → how many nodes, and the seconds until the first of them is free.
 
-    `free` has the idle nodes: resource → site → how many; without them no site is preferred.
+    `free` has the idle nodes: resource → site → how many; without them no site is preferred. For a job that some nodes
+    leave to others these are no holders: `idle` says how many of the holders at each site are idle, and `failing` of
+    the nodes that jobs name which models they hold: (node, model) → its site, and whether it is idle.
     """
 
     by_model: Mapping[tuple[str, str], Mapping[str, tuple[int, float]]]
     free: Mapping[str, Mapping[str, FreeNodes]] = field(default_factory=dict)
+    idle: Mapping[tuple[str, str], Mapping[str, int]] = field(default_factory=dict)
+    failing: Mapping[tuple[str, str], tuple[str, bool]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, nodes: Iterable[NodeFacts]) -> Holders:
         found: dict[tuple[str, str], dict[str, tuple[int, float]]] = {}
         free: dict[str, dict[str, FreeNodes]] = {}
+        idle: dict[tuple[str, str], dict[str, int]] = {}
+        holding: dict[tuple[str, str], tuple[str, bool]] = {}
         for node in nodes:
+            is_idle = node.busy_seconds == 0
             for model in node.held:
+                holding[node.id, model] = node.site, is_idle
+                counts = idle.setdefault((node.resource, model), {})
+                counts[node.site] = counts.get(node.site, 0) + is_idle
                 sites = found.setdefault((node.resource, model), {})
                 count, soonest = sites.get(node.site, (0, node.busy_seconds))
                 sites[node.site] = (count + 1, min(soonest, node.busy_seconds))
-            if node.busy_seconds == 0:
-                idle = free.setdefault(node.resource, {})
-                known = idle.get(node.site, FreeNodes(node.rank, 0, None))
+            if is_idle:
+                of_resource = free.setdefault(node.resource, {})
+                known = of_resource.get(node.site, FreeNodes(node.rank, 0, None))
                 latest = max((since for since in (known.since, node.free_since) if since), default=None)
-                idle[node.site] = FreeNodes(node.rank, known.nodes + 1, latest)
-        return cls(found, free)
+                of_resource[node.site] = FreeNodes(node.rank, known.nodes + 1, latest)
+        return cls(found, free, idle, holding)
 
     def among(self, job: JobFacts) -> tuple[int, float]:
         """How many nodes hold the job's model where it may run, and when the first of them is free (0 if none)."""
         sites = self.by_model.get((job.resource, job.model))
+        if job.refused and sites:
+            sites = self._without(job, sites)
         if not sites:
             return 0, 0.0
         if len(sites) == 1 and job.sites is None:
@@ -142,6 +154,20 @@ class Holders:
         if len(able) == 1:
             return able[0]
         return sum(count for count, _ in able), min((soonest for _, soonest in able), default=0.0)
+
+    def _without(self, job: JobFacts, sites: Mapping[str, tuple[int, float]]) -> Mapping[str, tuple[int, float]]:
+        """What is left of the holders without those that leave the job to others."""
+        gone = [found for node in job.refused if (found := self.failing.get((node, job.model)))]
+        if not gone:
+            return sites
+        idle, left = self.idle.get((job.resource, job.model), {}), dict(sites)
+        for where in {site for site, _ in gone} & sites.keys():
+            count, soonest = left.pop(where)
+            lost = [is_idle for site, is_idle in gone if site == where]
+            if count > len(lost):
+                is_any_idle = idle.get(where, 0) > sum(lost)
+                left[where] = count - len(lost), soonest if is_any_idle or soonest else job.lease_seconds
+        return left
 
 
 def is_done_before(end: datetime, work: timedelta, now: datetime) -> bool:

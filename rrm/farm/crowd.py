@@ -20,6 +20,7 @@ from rrm.farm.models import HeldModel, Node, ResourceSite
 
 _TAKING = (NodeState.IDLE, NodeState.BUSY)
 _Counts = dict[tuple[str, str], dict[str, tuple[int, float]]]
+_Idle = dict[tuple[str, str], dict[str, int]]
 
 
 class Taker(NamedTuple):
@@ -46,10 +47,12 @@ class Crowd:
     """What `holders` goes by."""
     served: dict[str, datetime]
     """When a node was last given work on each model."""
+    idle: Mapping[tuple[str, str], Mapping[str, int]]
+    """How many of the holders at each site are idle."""
     holders: Holders = field(init=False)
 
     def __post_init__(self) -> None:
-        self.holders = Holders(self.counts, {self.resource: self.free})
+        self.holders = Holders(self.counts, {self.resource: self.free}, self.idle)
 
     def at(self, *sites: str | None) -> int:
         """How many of the nodes are at these sites; None stands for all."""
@@ -100,21 +103,29 @@ def _read(resource: str) -> Crowd:
         nodes[site] = count
         if idle:
             free[site] = FreeNodes(ranks.get(site, len(ranks)), idle, since)
-    counts, served = _held(resource)
-    return Crowd(resource, nodes, ranks, free, counts, served)
+    return Crowd(resource, nodes, ranks, free, *_held(resource))
 
 
-def _held(resource: str) -> tuple[_Counts, dict[str, datetime]]:
-    """Who of those that take ranges holds or is loading what, and when that was used last."""
+def _held(resource: str) -> tuple[_Counts, dict[str, datetime], _Idle]:
+    """Who of those that take ranges holds or is loading what, when that was used last, and who of them is idle."""
     held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource=resource).order_by()
     facts = {"all": Count("pk"), "idle": Count("pk", filter=Q(node__state=NodeState.IDLE)), "used": Max("last_used")}
     counts: _Counts = {}
     served: dict[str, datetime] = {}
+    resting: _Idle = {}
     for id, site, count, idle, used in held.values_list("model", "node__site").annotate(**facts):
         model = str(id)
         counts.setdefault((resource, model), {})[site] = (count, _busy_seconds(is_idle=idle > 0))
+        resting.setdefault((resource, model), {})[site] = idle
         served[model] = max(used, served.get(model, used))
-    return counts, served
+    return counts, served, resting
+
+
+def failing(nodes: Collection[UUID], models: Collection[UUID]) -> dict[tuple[str, str], tuple[str, bool]]:
+    """Which of these models each of the nodes holds that take ranges; see `Holders`."""
+    held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__in=nodes, model__in=models).order_by()
+    rows = held.values_list("node", "model", "node__site", "node__state")
+    return {(str(node), str(model)): (site, state == NodeState.IDLE) for node, model, site, state in rows}
 
 
 def _busy_seconds(*, is_idle: bool) -> float:

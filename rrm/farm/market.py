@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -20,7 +20,7 @@ from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from rrm.domain import capabilities, scheduling, tiling
-from rrm.domain.facts import JobFacts, NodeFacts, is_pressed
+from rrm.domain.facts import Holders, JobFacts, NodeFacts, is_pressed
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.queues import Queues
 from rrm.domain.states import JOB_OFFERED, JobState
@@ -143,6 +143,8 @@ class Market:
     has_room: bool
     """Whether the site has room for one more load."""
     now: datetime
+    holders: Holders
+    """As the crowd has them, with what nodes hold that failed on these jobs."""
     _views: Views = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -177,7 +179,7 @@ class Market:
         """What the node should take, by what is known here."""
         with self._lock:
             queues = self._views.of(asking.hardware)
-            return scheduling.choose(asking, queues, self.crowd.holders, now, rounds=self.rounds, full=self.full)
+            return scheduling.choose(asking, queues, self.holders, now, rounds=self.rounds, full=self.full)
 
     def taken(
         self, node: Node, job: OpenJob, share: OpenShare, tiles: range, now: datetime, *, is_new: bool, was_idle: bool
@@ -266,7 +268,7 @@ class Rehearsal:
     def _sitting(self, hardware: str) -> scheduling.Sitting:
         if hardware not in self._sittings:
             queues, known = self._views.of(hardware), self._market
-            self._sittings[hardware] = scheduling.Sitting(queues, known.crowd.holders, self._now, rounds=known.rounds)
+            self._sittings[hardware] = scheduling.Sitting(queues, known.holders, self._now, rounds=known.rounds)
         return self._sittings[hardware]
 
     def takes(self, node: Node, held: Collection[str]) -> bool:
@@ -312,7 +314,16 @@ def _read(place: tuple[str, str]) -> Market:
     costs = estimates.of({job.row.model_id: job.row.renderer for job in jobs.values()})
     limited = quotas.limited(owners)
     has_room = loading.has_room(places[site], now)
-    return Market(known, jobs, costs, fairness.rounds(owners), limited, dict(quotas.room(limited)), has_room, now)
+    room = dict(quotas.room(limited))
+    return Market(known, jobs, costs, fairness.rounds(owners), limited, room, has_room, now, _holders(known, jobs))
+
+
+def _holders(known: Crowd, jobs: Mapping[str, OpenJob]) -> Holders:
+    failed = [(job.row.model_id, node) for job in jobs.values() for share in job.shares for node in share.refused]
+    if not failed:
+        return known.holders
+    models, nodes = ({each[column] for each in failed} for column in (0, 1))
+    return replace(known.holders, failing=crowd.failing(nodes, models))
 
 
 _markets: Kept[tuple[str, str], Market] = Kept(_read)

@@ -87,6 +87,19 @@ def test_a_node_that_is_reserved_for_a_session_keeps_no_job_from_others(wall: Wa
     Node.objects.update(reserved_for=None)
 
 
+def test_a_node_that_failed_on_a_job_keeps_it_from_no_other_though_it_holds_its_model(wall: Wall, farm: Farm) -> None:
+    holder, other = farm.node(), farm.node()
+    job = slow(farm.submit(), holder)
+    HeldModel.objects.create(node=holder, model=job.model)
+    wall.set(MOMENT)
+    assert decision(other) is None
+
+    job.shares.update(failed_on=[holder.name])
+
+    assert decision(holder, job) is None
+    assert decision(other) == (str(job.pk), "no-holder")
+
+
 def test_what_loads_in_a_small_part_of_a_lease_comes_in_its_turn(farm: Farm) -> None:
     node = farm.node()
     older, held = farm.submit(), farm.submit(params=VIEW | {"max_iter": 65})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from rrm.domain.facts import Holders, JobFacts, NodeFacts
 from rrm.domain.queues import Queues
@@ -62,3 +65,35 @@ def test_queues_know_when_a_model_was_served() -> None:
     assert choose(FREE, queues, holders, NOW) is not None
     queues.claim(waiting, 10.0, NOW - timedelta(seconds=119))
     assert choose(FREE, queues, holders, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("busy", "idle", "refused", "among"),
+    [
+        (0, 1, {"idle0"}, (0, 0.0)),
+        (0, 2, {"idle0"}, (1, 0.0)),
+        (1, 1, {"idle0"}, (1, 10.0)),
+        (1, 2, {"idle0", "idle1"}, (1, 10.0)),
+        (2, 1, {"busy0"}, (2, 0.0)),
+        (2, 0, {"busy0"}, (1, 30.0)),
+        (1, 1, {"another"}, (2, 0.0)),
+    ],
+)
+@pytest.mark.parametrize("sites", [None, frozenset({"here"})])
+def test_holders_that_leave_a_job_to_others_are_none_for_it(
+    busy: int, idle: int, refused: set[str], among: tuple[int, float], sites: frozenset[str] | None
+) -> None:
+    holding = [
+        NodeFacts(f"{name}{at}", "mandelbrot", "here", frozenset({"held"}), busy_seconds=seconds)
+        for name, nodes, seconds in (("busy", busy, 30.0), ("idle", idle, 0.0))
+        for at in range(nodes)
+    ]
+    waiting = job("x", "held", age=1, seconds=1, sites=sites)
+    holders = Holders.of(holding)
+    assert holders.among(replace(waiting, refused=frozenset(refused))) == among
+    assert holders.among(waiting)[0] == busy + idle
+
+
+def test_a_job_waits_for_no_holder_that_failed_on_it() -> None:
+    assert reason(job("x", "held", age=1, seconds=20)) is None
+    assert reason(job("x", "held", age=1, seconds=20, refused=frozenset({"holder"}))) == ("x", Reason.NO_HOLDER)
