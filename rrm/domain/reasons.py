@@ -24,6 +24,8 @@ class Waiting:
     """What it requires, where none of the sites that could run nodes for it has all of that."""
     problems: Mapping[str, str] = field(default_factory=dict)
     """Of sites that cannot be used at present."""
+    crowded: bool = False
+    """None of the sites that can be used has room for one more node."""
     starting: int = 0
     working: int = 0
     free: int = 0
@@ -152,11 +154,22 @@ def _no_node(case: Waiting) -> str:
 def _start(case: Waiting) -> str:
     waits = case.retry_at is not None and case.retry_at > case.now
     if case.retry_at is None or not (waits or case.failures):
-        return case.launching or f"No node of {case.resource} is running there; one will be started."
+        return case.launching or f"No node of {case.resource} is running there; {_outlook(case)}."
     times = "the last start failed; " if case.failures == 1 else f"{case.failures} starts in a row failed; "
     due = f"is tried in {_span(case.retry_at - case.now)}" if waits else "is about to be tried"
     told = f" {case.launching}" if case.launching else ""
     return f"No node of {case.resource} runs: {times if case.failures else ''}the next {due}.{told}"
+
+
+def _outlook(case: Waiting) -> str:
+    """Whether one can be started, by the limits."""
+    if case.most == 0:
+        return f"{case.resource} may have none at present"
+    if case.most is not None:
+        return f"{case.resource} may have {_nodes(case.most)}, which it has elsewhere: it waits for one to leave"
+    if case.crowded:
+        return f"{listed(sorted(case.sites - case.problems.keys()))} can take no more nodes: it waits for a place"
+    return "one will be started"
 
 
 def _for_holder(case: Waiting) -> str:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, Count, Exists, F, OuterRef, Sum, When, Window
+from django.db.models import Case, Count, Exists, F, OuterRef, Q, Sum, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
@@ -17,7 +17,7 @@ from rrm.domain import reasons, tiling
 from rrm.domain.capabilities import lacking
 from rrm.domain.facts import RANK, is_done_before
 from rrm.domain.orders import PRIORITIES
-from rrm.domain.states import JOB_OFFERED, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
+from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
 from rrm.farm import estimates, fairness, loading, quarantine, quotas
 from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
 
@@ -92,6 +92,8 @@ class _Supply:
     sites: dict[str, list[str]] = field(default_factory=dict)
     """Site → what it can do."""
     problems: dict[str, str] = field(default_factory=dict)
+    crowded: set[str] = field(default_factory=set)
+    """Sites without room for one more node."""
     nodes: dict[UUID, _Node] = field(default_factory=dict)
     """Those reserved for a session that could take work count as booked."""
     holders: dict[UUID, set[UUID]] = field(default_factory=dict)
@@ -152,6 +154,7 @@ class _Farm:
             sites=sites,
             unmet=job.requires if places and not sites else (),
             problems={site: problem for site, problem in supply.problems.items() if site in sites},
+            crowded=sites - supply.problems.keys() <= supply.crowded,
             starting=len(supply.at(sites, *NODE_STARTING)),
             working=len(working),
             free=len(free),
@@ -250,8 +253,12 @@ def _survey(jobs: Sequence[Job], now: datetime) -> _Farm:
 def _supply(resources: set[str]) -> Mapping[str, _Supply]:
     supply = {resource: _Supply() for resource in resources}
     placements = ResourceSite.objects.filter(resource__in=resources, site__enabled=True, site__max_nodes__gt=0)
-    for resource, site, tags, problem in placements.values_list("resource", *_OF_SITE, "site__problem"):
+    room = F("site__max_nodes") - Count("site__nodes", filter=Q(site__nodes__state__in=NODE_LIVE))
+    told = ("resource", *_OF_SITE, "site__problem", "room")
+    for resource, site, tags, problem, places in placements.annotate(room=room).values_list(*told):
         supply[resource].sites[site] = tags
+        if places <= 0:
+            supply[resource].crowded.add(site)
         if problem:
             supply[resource].problems[site] = problem
     live = Node.objects.filter(resource__in=resources, state__in=NODE_STARTING | NODE_WORKING)

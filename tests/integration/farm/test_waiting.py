@@ -12,6 +12,7 @@ from django.utils import timezone
 from rrm.domain.states import NodeState
 from rrm.farm import estimates, jobs, nodes, quotas, snapshot, waiting
 from rrm.farm.models import HeldModel, Job, Node, RenderModel, Resource, Site
+from tests import factories as make
 from tests.integration.farm.conftest import VIEW, Farm
 from tests.integration.farm.people import SOON, book
 
@@ -48,6 +49,20 @@ def test_a_job_behind_a_session_is_told_so_also_by_its_resource(farm: Farm) -> N
     assert snapshot.resource_states([Resource.objects.get()], timezone.now()) == {
         "mandelbrot": ("active", f"1 node at work for people. 1 job waits. {why}")
     }
+
+
+def test_that_a_node_will_be_started_is_said_only_where_the_limits_allow_one(farm: Farm) -> None:
+    job, there = farm.submit(), farm.add_site("there", max_nodes=1)
+    assert reason(job) == "No node of mandelbrot is running there; one will be started."
+    Resource.objects.update(max_nodes=0)
+    assert reason(job) == "No node of mandelbrot is running there; mandelbrot may have none at present."
+    Resource.objects.update(max_nodes=5)
+    Site.objects.filter(pk="here").update(max_nodes=1)
+    make.node(make.resource(farm.site, name="other"), farm.site)
+    full = "No node of mandelbrot is running there; here can take no more nodes: it waits for a place."
+    assert reason(job) == full
+    farm.place(there, 1)
+    assert reason(job) == "No node of mandelbrot is running there; one will be started."
 
 
 def test_a_job_of_an_owner_with_all_their_nodes_waits_for_one(farm: Farm) -> None:

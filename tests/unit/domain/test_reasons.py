@@ -32,6 +32,12 @@ def soon(seconds: float) -> datetime:
             "away and there do not offer gpu and mpi.",
         ),
         ({}, "No node of r is running there; one will be started."),
+        ({"most": 0}, "No node of r is running there; r may have none at present."),
+        (
+            {"most": 2},
+            "No node of r is running there; r may have 2 nodes, which it has elsewhere: it waits for one to leave.",
+        ),
+        ({"crowded": True}, "No node of r is running there; here can take no more nodes: it waits for a place."),
         ({"starting": 2}, "2 nodes of r are starting."),
         ({"launching": "No module named numpy"}, "No module named numpy"),
         (
