@@ -34,6 +34,8 @@ class Waiting:
     """Of those at work, how many are booked for sessions."""
     ending: int = 0
     """Of those at work, how many are idle and end too soon for it."""
+    silent: int = 0
+    """Of those at work, how many are idle, as it seems, and were not heard lately."""
     full: Sequence[str] = ()
     """Sites where idle nodes may not load its model yet, as others load there."""
     most: int | None = None
@@ -212,7 +214,8 @@ def _what_keeps(case: Waiting) -> str:
     """What nodes that are not free do."""
     booked = "booked for a session" if case.booked == 1 else "booked for sessions"
     ending = "too near its end" if case.ending == 1 else "too near their end"
-    kept = {what: nodes for what, nodes in ((booked, case.booked), (ending, case.ending)) if nodes}
+    counted = ((booked, case.booked), (ending, case.ending), ("not answering", case.silent))
+    kept = {what: nodes for what, nodes in counted if nodes}
     if case.working in kept.values():
         return next(iter(kept))
     told = " and ".join(f"{nodes} of them {what}" for what, nodes in kept.items())

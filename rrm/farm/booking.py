@@ -23,13 +23,11 @@ from django.db.models import Q, QuerySet
 from rrm.domain import booking
 from rrm.domain.states import NODE_LIVE, SESSION_OPEN, NodeState, SessionState
 from rrm.errors import NoCapacity, StateConflict, Suspended
-from rrm.farm import nodes, prospects, quotas, wakeups
+from rrm.farm import hearing, nodes, prospects, quotas, wakeups
 from rrm.farm.kept import Kept
 from rrm.farm.models import FarmSwitches, HeldModel, Node, RenderModel, Resource, Session, Site
 from rrm.farm.transitions import advance, facts_of, record
 
-_SILENT_BEATS = 3  # a node that missed so many may be hung
-_HICCUP = timedelta(seconds=5)  # of the network, or of this process
 _CHANCE = random.Random()  # noqa: S311 - it spreads people who come back, and keeps no secret
 _SUSPENDED_RETRY = 60
 
@@ -242,8 +240,8 @@ def _take_free(session: Session, now: datetime) -> bool:
 def _bookable(resource: Resource, now: datetime) -> QuerySet[Node]:
     """Nodes that people could be sent to: they answer requests, were heard lately, and live long enough."""
     long_enough = Q(ends_at=None) | Q(ends_at__gt=now + booking.MARGIN)
-    heard = Q(last_heartbeat__gt=now - _SILENT_BEATS * settings.RRM.heartbeat - _HICCUP)
-    found = Node.objects.filter(long_enough, heard, resource=resource, reserved_for=None).exclude(address="")
+    found = Node.objects.filter(long_enough, hearing.lately(now), resource=resource, reserved_for=None)
+    found = found.exclude(address="")
     return found.select_related("site", "resource")
 
 

@@ -11,10 +11,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, Max, Q, QuerySet
+from django.utils import timezone
 
 from rrm.domain.facts import FreeNodes, Holders
 from rrm.domain.states import NodeState
-from rrm.farm import quarantine
+from rrm.farm import hearing, quarantine
 from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Node, ResourceSite
 
@@ -91,7 +92,8 @@ class Crowd:
 
 
 def _takers(resource: str) -> QuerySet[Node]:
-    return Node.objects.filter(resource=resource, state__in=_TAKING, reserved_for=None).order_by()
+    heard = hearing.lately(timezone.now())
+    return Node.objects.filter(heard, resource=resource, state__in=_TAKING, reserved_for=None).order_by()
 
 
 def _read(resource: str) -> Crowd:
@@ -108,7 +110,8 @@ def _read(resource: str) -> Crowd:
 
 def _held(resource: str) -> tuple[_Counts, dict[str, datetime], _Idle]:
     """Who of those that take ranges holds or is loading what, when that was used last, and who of them is idle."""
-    held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource=resource).order_by()
+    heard = hearing.lately(timezone.now(), "node__")
+    held = HeldModel.objects.filter(quarantine.BY_TAKERS, heard, node__resource=resource).order_by()
     facts = {"all": Count("pk"), "idle": Count("pk", filter=Q(node__state=NodeState.IDLE)), "used": Max("last_used")}
     counts: _Counts = {}
     served: dict[str, datetime] = {}

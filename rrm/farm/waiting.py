@@ -18,7 +18,7 @@ from rrm.domain.capabilities import lacking
 from rrm.domain.facts import RANK, is_done_before
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
-from rrm.farm import estimates, fairness, loading, quarantine, quotas
+from rrm.farm import estimates, fairness, hearing, loading, quarantine, quotas
 from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
 
 _TOLD_APART = 200  # jobs of a resource, where it is told how many wait for what
@@ -82,6 +82,7 @@ class _Node(NamedTuple):
     name: str
     cores: int
     ends_at: datetime | None
+    last_heartbeat: datetime | None
     reserved_for: UUID | None
 
 
@@ -101,6 +102,11 @@ class _Supply:
 
     def at(self, sites: Collection[str], *states: str) -> set[UUID]:
         return {id for id, node in self.nodes.items() if node.site in sites and node.state in states}
+
+    def silent(self, nodes: Collection[UUID], now: datetime) -> set[UUID]:
+        """Those of the nodes that are idle, as it seems, and were not heard lately."""
+        idle = {id: node.last_heartbeat for id in nodes if (node := self.nodes[id]).state == NodeState.IDLE}
+        return {id for id, heard_at in idle.items() if heard_at is None or heard_at <= hearing.since(now)}
 
 
 @dataclass
@@ -143,8 +149,9 @@ class _Farm:
         places = frozenset(bound_to & supply.sites.keys() if bound_to else supply.sites)
         sites = frozenset(site for site in places if not lacking(job.requires, supply.sites[site]))
         working = supply.at(sites, *NODE_WORKING) - self._failed(job, supply, sites)
-        holders = supply.holders.get(job.model_id, set()) & working
-        free, ending, full = self._idle(job, supply, working, holders)
+        silent = supply.silent(working, self.now)
+        holders = supply.holders.get(job.model_id, set()) & working - silent
+        free, ending, full = self._idle(job, supply, working - silent, holders)
         more_urgent, before = line.ahead(job.pk) if in_turn else (0, 0)
         return reasons.Waiting(
             resource=resource.pk,
@@ -160,6 +167,7 @@ class _Farm:
             free=len(free),
             booked=len(supply.at(sites, NodeState.BOOKED)),
             ending=len(ending),
+            silent=len(silent),
             full=full,
             most=resource.max_nodes if len(supply.nodes) >= resource.max_nodes else None,
             holders=len(holders),

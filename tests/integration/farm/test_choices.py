@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from rrm.farm import deliveries, market
+from rrm.farm import deliveries, market, waiting
 from rrm.farm.market import Market
 from rrm.farm.models import Estimate, HeldModel, Job, Node
 from tests.integration.farm.conftest import VIEW, Farm
@@ -38,6 +38,7 @@ def test_a_job_whose_model_is_served_is_left_to_the_node_that_serves_it_however_
     job = slow(farm.submit(width=32, height=16), holder)
     farm.lease(holder)
     wall.set(timedelta(hours=1))
+    Node.objects.update(last_heartbeat=wall.at)
 
     HeldModel.objects.update(last_used=wall.at - timedelta(minutes=1, seconds=59))
     assert decision(other) is None
@@ -52,12 +53,33 @@ def test_a_node_that_has_just_become_free_leaves_a_job_to_those_who_hold_its_mod
     job = slow(farm.submit(), holder)
     HeldModel.objects.create(node=holder, model=job.model)
     wall.set(timedelta(hours=1))
+    Node.objects.update(last_heartbeat=wall.at)
     HeldModel.objects.update(last_used=wall.at)
 
     other.idle_since = wall.at
     assert decision(other) is None
     other.idle_since = wall.at - MOMENT
     assert decision(other) == (str(job.pk), "aged")
+
+
+def test_a_node_that_was_not_heard_lately_keeps_no_job_from_others_though_it_holds_its_model(
+    wall: Wall, farm: Farm
+) -> None:
+    holder, other = farm.node(), farm.node()
+    job = slow(farm.submit(), holder)
+    HeldModel.objects.create(node=holder, model=job.model)
+    assert decision(other) is None
+    assert "holds its model is free" in waiting.pending_reason(job)
+
+    wall.set(timedelta(seconds=20))
+    Node.objects.filter(pk=other.pk).update(last_heartbeat=wall.at)
+
+    assert decision(other) == (str(job.pk), "no-holder")
+    Node.objects.filter(pk=other.pk).update(state="BOOKED")
+    assert waiting.pending_reason(job) == (
+        "All 2 nodes of mandelbrot that may take it are busy, 1 of them booked for a session and 1 of them not answering;"
+        " it is next."
+    )
 
 
 def test_a_node_that_is_booked_keeps_no_job_from_others_though_it_holds_its_model(wall: Wall, farm: Farm) -> None:

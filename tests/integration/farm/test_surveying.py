@@ -241,7 +241,7 @@ def test_a_launch_of_unknown_outcome_is_tried_again_and_a_refusal_is_not(
     farm: Farm, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     woken: list[Any] = []
-    monkeypatch.setattr(wakeups, "wake", lambda *message: woken.append(message))
+    monkeypatch.setattr(wakeups, "wake", lambda *message, **_: woken.append(message))
     cluster.launch_error = SiteUnavailable(AWAY)
     node = far_node(farm)
     assert now_is(node) == (NodeState.REQUESTED, f"Waits for its site: {AWAY}")
