@@ -75,11 +75,9 @@ def test_a_node_that_was_not_heard_lately_keeps_no_job_from_others_though_it_hol
     Node.objects.filter(pk=other.pk).update(last_heartbeat=wall.at)
 
     assert decision(other) == (str(job.pk), "no-holder")
-    Node.objects.filter(pk=other.pk).update(state="BOOKED")
-    assert waiting.pending_reason(job) == (
-        "All 2 nodes of mandelbrot that may take it are busy, 1 of them booked for a session and 1 of them not answering;"
-        " it is next."
-    )
+    Node.objects.filter(pk=other.pk).update(state="DRAINING")
+    said = "The only node of mandelbrot that may take it is not answering; it is next."
+    assert waiting.pending_reason(job) == said
 
 
 def test_a_node_that_is_booked_keeps_no_job_from_others_though_it_holds_its_model(wall: Wall, farm: Farm) -> None:
