@@ -145,14 +145,11 @@ class _Farm:
     def case(self, job: Job, *, in_turn: bool = True) -> reasons.Waiting:
         """The facts of a job; `in_turn`: also which others come before it."""
         resource, supply, line = job.resource, self.supply[job.resource_id], self.lines[job.resource_id]
-        bound_to = self._bound_to(job)
-        places = frozenset(bound_to & supply.sites.keys() if bound_to else supply.sites)
-        sites = frozenset(site for site in places if not lacking(job.requires, supply.sites[site]))
-        working = supply.at(sites, *NODE_WORKING) - self._failed(job, supply, sites)
-        silent = supply.silent(working, self.now)
+        bound_to, places, sites = self._places(job, supply)
+        working, silent = self._at_work(job, supply, sites)
         holders = supply.holders.get(job.model_id, set()) & working - silent
         free, ending, full = self._idle(job, supply, working - silent, holders)
-        more_urgent, before = line.ahead(job.pk) if in_turn else (0, 0)
+        ahead = line.ahead(job.pk) if in_turn else (0, 0)
         return reasons.Waiting(
             resource=resource.pk,
             now=self.now,
@@ -177,8 +174,8 @@ class _Farm:
             quarantined_until=job.model.quarantined_until,
             could_not_load=quarantine.could_not_load(job.model, self.now),
             nodes_at_limit=self._nodes_at_limit(job.owner_id),
-            more_urgent=more_urgent,
-            before=before,
+            more_urgent=ahead[0],
+            before=ahead[1],
             blocked=[_told(block) for block in self.blocks if _concerns(block, sites, resource.renderer)],
             failures=resource.launch_failures,
             retry_at=resource.retry_at,
@@ -186,9 +183,16 @@ class _Farm:
             deadline=job.deadline,
         )
 
-    def _bound_to(self, job: Job) -> frozenset[str]:
-        """The sites that the tiles not given out are bound to, or else the job; empty: any."""
-        return frozenset(site for site, _ in self.shares.get(job.pk, ()) if site) or frozenset(job.site_ids)
+    def _places(self, job: Job, supply: _Supply) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        """The sites that the tiles not given out are bound to, or else the job, if any; those there are; the able."""
+        bound = frozenset(site for site, _ in self.shares.get(job.pk, ()) if site) or frozenset(job.site_ids)
+        places = frozenset(bound & supply.sites.keys() if bound else supply.sites)
+        return bound, places, frozenset(site for site in places if not lacking(job.requires, supply.sites[site]))
+
+    def _at_work(self, job: Job, supply: _Supply, sites: Collection[str]) -> tuple[set[UUID], set[UUID]]:
+        """The nodes that may take the job, now or later, and those of them that seem idle and were not heard lately."""
+        working = supply.at(sites, *NODE_WORKING) - self._failed(job, supply, sites)
+        return working, supply.silent(working, self.now)
 
     def _failed(self, job: Job, supply: _Supply, sites: Collection[str]) -> set[UUID]:
         """The nodes that leave all of it to others, since they failed on its tiles or could not load its model."""
