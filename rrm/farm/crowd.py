@@ -14,12 +14,11 @@ from django.db.models import Count, Max, Q, QuerySet
 from django.utils import timezone
 
 from rrm.domain.facts import FreeNodes, Holders
-from rrm.domain.states import NodeState
+from rrm.domain.states import NODE_TAKING, NodeState
 from rrm.farm import hearing, quarantine
 from rrm.farm.kept import Kept
 from rrm.farm.models import HeldModel, Node, ResourceSite
 
-_TAKING = (NodeState.IDLE, NodeState.BUSY)
 _Counts = dict[tuple[str, str], dict[str, tuple[int, float]]]
 _Idle = dict[tuple[str, str], dict[str, int]]
 
@@ -93,7 +92,7 @@ class Crowd:
 
 def _takers(resource: str) -> QuerySet[Node]:
     heard = hearing.lately(timezone.now())
-    return Node.objects.filter(heard, resource=resource, state__in=_TAKING, reserved_for=None).order_by()
+    return Node.objects.filter(heard, resource=resource, state__in=NODE_TAKING, reserved_for=None).order_by()
 
 
 def _read(resource: str) -> Crowd:

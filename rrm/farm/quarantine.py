@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from rrm.domain.states import JOB_FINAL, NODE_WORKING, JobState, NodeState
+from rrm.domain.states import JOB_FINAL, NODE_TAKING, NODE_WORKING, JobState
 from rrm.farm import wakeups
 from rrm.farm.models import HeldModel, Job, Lease, Node, RenderModel
 from rrm.farm.transitions import iso, record
@@ -25,7 +25,7 @@ from rrm.farm.transitions import iso, record
 logger = logging.getLogger(__name__)
 
 MOST_FAILURES = 3
-BY_TAKERS = Q(node__state__in=(NodeState.IDLE, NodeState.BUSY), node__reserved_for=None)
+BY_TAKERS = Q(node__state__in=NODE_TAKING, node__reserved_for=None)
 """Of held models: by nodes that take ranges of jobs."""
 
 

@@ -17,7 +17,16 @@ from rrm.domain import reasons, tiling
 from rrm.domain.capabilities import lacking
 from rrm.domain.facts import RANK, is_done_before
 from rrm.domain.orders import PRIORITIES
-from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, NODE_WORKING, JobState, LeaseState, NodeState
+from rrm.domain.states import (
+    JOB_OFFERED,
+    NODE_LIVE,
+    NODE_STARTING,
+    NODE_TAKING,
+    NODE_WORKING,
+    JobState,
+    LeaseState,
+    NodeState,
+)
 from rrm.farm import estimates, fairness, hearing, loading, quarantine, quotas
 from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
 
@@ -30,7 +39,6 @@ _OF_WAITING = (
 )
 
 _OF_SITE = ("site", "site__capabilities")
-_TAKING = (NodeState.IDLE, NodeState.BUSY)
 
 
 def pending_reason(job: Job) -> str:
@@ -206,7 +214,7 @@ class _Farm:
         unable = quarantine.tried(job.model.load_failures, self.now)
         if not names and not unable:
             return set()
-        takers = supply.at(sites, *_TAKING)
+        takers = supply.at(sites, *NODE_TAKING)
         failed = [{id for id in takers if supply.nodes[id].name in each} for each in (names, unable)]
         return set().union(*(found for found in failed if len(found) < len(takers)))
 
@@ -276,7 +284,7 @@ def _supply(resources: set[str]) -> Mapping[str, _Supply]:
     live = Node.objects.filter(resource__in=resources, state__in=NODE_STARTING | NODE_WORKING)
     for id, resource, tags, *columns in live.values_list("pk", "resource", "site__capabilities", *_Node._fields):
         node = _Node._make(columns)
-        if node.state in _TAKING:
+        if node.state in NODE_TAKING:
             supply[resource].sites[node.site] = tags  # they go on though their site was disabled meanwhile
             if node.reserved_for:
                 node = node._replace(state=NodeState.BOOKED)
