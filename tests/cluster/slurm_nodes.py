@@ -51,7 +51,10 @@ def comes_to(launcher: SlurmLauncher, handle: Handle, liveness: Liveness, second
         seen.append(look(launcher, handle))
         return seen[-1].liveness is liveness
 
-    until(is_there, seconds)
+    try:
+        until(is_there, seconds)
+    except AssertionError:
+        raise AssertionError(f"it is not {liveness.name}: {seen[-1]}") from None
     return seen[-1]
 
 
