@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC
 from typing import Any
 
@@ -32,6 +33,14 @@ class YesOrNo(django_filters.BooleanFilter):  # type: ignore[misc]  # the librar
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"widget": forms.TextInput, **options})
+
+
+class OneOf(django_filters.MultipleChoiceFilter):  # type: ignore[misc]  # the library has no types
+    """Takes any of these values, also several: a row with one of them is listed."""
+
+    def __init__(self, values: Iterable[str], **options: Any) -> None:
+        # A column has one value, so no row comes twice; to make sure of it a database would sort all rows there are.
+        super().__init__(choices=[(str(value), str(value)) for value in values], distinct=False, **options)
 
 
 class _InstantField(IsoDateTimeField):  # type: ignore[misc]  # the library has no types

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rrm.api.auth import Scope, access
-from rrm.api.filters import Filters
+from rrm.api.filters import Filters, OneOf
 from rrm.api.schema import LOCATION
 from rrm.api.v2.job_body import (
     JobChangeSerializer,
@@ -55,11 +55,11 @@ _CONFLICT = OpenApiResponse(description="`state-conflict`: the present state doe
 
 
 class JobFilters(Filters):
-    state = django_filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in JobState])
+    state = OneOf(JobState)
     owner = django_filters.CharFilter(field_name="owner__username")
     resource = django_filters.CharFilter(field_name="resource_id")
     model = django_filters.UUIDFilter(field_name="model_id")
-    priority = django_filters.MultipleChoiceFilter(choices=[(name, name) for name in PRIORITIES])
+    priority = OneOf(PRIORITIES)
     name = django_filters.CharFilter(lookup_expr="icontains")
 
 

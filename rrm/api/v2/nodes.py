@@ -18,7 +18,7 @@ from rest_framework.response import Response
 
 from rrm.api.auth import Access, Scope, access
 from rrm.api.fields import Slug, StrictSerializer
-from rrm.api.filters import Filters
+from rrm.api.filters import Filters, OneOf
 from rrm.api.schema import LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.v2.models import models_of
@@ -31,7 +31,6 @@ from rrm.farm.snapshot import node_bodies
 from rrm.launchers.base import Stream
 
 MOST_LINES = 10_000
-_STATES = [(state.value, state.value) for state in NodeState]
 _CONFLICT = OpenApiResponse(description="`state-conflict`: the present state does not allow this.")
 
 
@@ -74,7 +73,7 @@ class NodeOrderSerializer(StrictSerializer):
 
 
 class NodeFilters(Filters):
-    state = django_filters.MultipleChoiceFilter(choices=_STATES)
+    state = OneOf(NodeState)
     resource = django_filters.CharFilter(field_name="resource_id")
     site = django_filters.CharFilter(field_name="site_id")
 

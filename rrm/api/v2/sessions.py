@@ -20,7 +20,7 @@ from rest_framework.response import Response
 from rrm.api import streams
 from rrm.api.auth import Access, Scope, access
 from rrm.api.fields import Number, Slug, StrictSerializer, Text
-from rrm.api.filters import Filters
+from rrm.api.filters import Filters, OneOf
 from rrm.api.schema import EVENT_STREAM, LAST_EVENT, LOCATION
 from rrm.api.v2.locations import at
 from rrm.api.v2.nodes import lines_of
@@ -89,7 +89,7 @@ class ExtensionSerializer(StrictSerializer):
 
 
 class SessionFilters(Filters):
-    state = django_filters.MultipleChoiceFilter(choices=[(state.value, state.value) for state in SessionState])
+    state = OneOf(SessionState)
     owner = django_filters.CharFilter(field_name="owner__username")
     resource = django_filters.CharFilter(field_name="resource_id")
     node = django_filters.UUIDFilter(field_name="node_id")

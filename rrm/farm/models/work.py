@@ -83,6 +83,7 @@ class Job(models.Model):
         indexes = [
             models.Index(fields=["state", "created_at"], name="job_state_age"),
             models.Index(fields=["owner", "created_at"], name="job_owner_age"),
+            models.Index(fields=["created_at", "id"], name="job_age"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=list(JobState)), name="job_state_known"),

@@ -125,6 +125,21 @@ def test_jobs_are_found_by_state_owner_resource_model_priority_and_part_of_the_n
     assert len(found(f"model={mine.model_id}")) == 3
 
 
+def test_a_page_of_jobs_is_read_from_an_index_whatever_their_number(operator: Caller, ada: User) -> None:
+    _jobs(ada, 3)
+    _jobs(ada, 2, state=JobState.PAUSED)
+
+    for query in ("", "?state=PAUSED", "?ordering=created_at"):
+        with CaptureQueriesContext(connection) as asked:
+            assert operator.get(f"job/{query}").status_code == 200
+        (read,) = [each["sql"] for each in asked.captured_queries if 'FROM "farm_job"' in each["sql"]][:1]
+        assert "DISTINCT" not in read
+        if connection.vendor == "sqlite":  # PostgreSQL sorts what is so small
+            with connection.cursor() as cursor:
+                steps = [row[-1] for row in cursor.execute(f"EXPLAIN QUERY PLAN {read}").fetchall()]
+            assert "USE TEMP B-TREE FOR ORDER BY" not in steps, steps
+
+
 def test_nodes_are_found_by_state_resource_and_site(me: Caller) -> None:
     here, there = make.site("here"), make.site("there")
     resource = make.resource(here, there)
