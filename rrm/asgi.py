@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "rrm.settings")
@@ -12,7 +14,7 @@ from asgiref.sync import sync_to_async
 from django.core import signals
 from django.core.handlers.asgi import ASGIHandler
 from django.db import close_old_connections, reset_queries
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 django.setup(set_prefix=False)
@@ -36,9 +38,23 @@ class ThreadedHandler(ASGIHandler):
         super().load_middleware(is_async=False)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        return await sync_to_async(self._respond, thread_sensitive=False, executor=_THREADS)(request)
+        """The answer. Where the caller hangs up, what has begun ends first: the body that it reads is closed then.
 
-    def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        A node that is stopped hangs up in the middle of a delivery, or before its goodbye is answered.
+        """
+        is_gone = threading.Event()
+        respond = sync_to_async(self._respond, thread_sensitive=False, executor=_THREADS)
+        work = asyncio.ensure_future(respond(request, is_gone))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            is_gone.set()
+            await asyncio.wait([work])
+            raise
+
+    def _respond(self, request: HttpRequest, is_gone: threading.Event) -> HttpResponseBase:
+        if is_gone.is_set():  # it waited for a thread, and nobody waits for it
+            return HttpResponse()
         reset_queries()
         close_old_connections()
         try:
