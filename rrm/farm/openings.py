@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
 from django.db.models import Count, Min, Q
 
-from rrm.domain import autoscaling, booking
+from rrm.domain import autoscaling, booking, limits
 from rrm.domain.states import NODE_LEAVING, NODE_LIVE, NODE_STARTING, LeaseState, NodeState
 from rrm.farm import pools
 from rrm.farm.models import Lease, Node, Resource, Site
@@ -28,19 +28,24 @@ Opening = tuple[int, float]
 """How a place comes to be free, as an index of `_HOW`, and in how many seconds."""
 
 
-def of(resource: Resource, rivals: Iterable[tuple[Resource, int]], now: datetime) -> Iterator[booking.Place]:
-    """Places for the resource; rivals are others for which so many nodes are to be started before."""
+def of(resource: Resource, rivals: Iterable[tuple[Resource, int]], now: datetime) -> tuple[list[booking.Place], str]:
+    """Places for the resource, and why there are no more; rivals are others for which so many nodes are started before.
+
+    The resource has a site that can be used.
+    """
     openings = _Openings.now(resource, now)
     for rival, nodes in rivals:
-        for _, machines, _ in openings.launches(rival):
+        for _, machines, _ in openings.launches(rival, usable(rival)):
             nodes -= machines
             if nodes <= 0:
                 break
-    for site, machines, (how, seconds) in openings.launches(resource):
+    sites, places = usable(resource), list[booking.Place]()
+    for site, machines, (how, seconds) in openings.launches(resource, sites):
         place = booking.Place(seconds + start_seconds(resource, site), _HOW[how].format(site.pk))
-        yield from [place] * machines
+        places += [place] * machines
         if resource.launch_failures >= autoscaling.FAILURES_ALLOWED - 1:
-            return  # one launch is tried at a time
+            return places, f"{resource.launch_failures} starts in a row failed, so one is tried at a time"
+    return places, f"{openings.limit(resource, sites)}; {limits.WAY_OUT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,8 @@ class _Openings:
 
     sites: dict[str, list[Opening]]
     resources: dict[str, list[Opening]]
+    nodes: int
+    """How many the resource has."""
 
     @classmethod
     def now(cls, resource: Resource, now: datetime) -> _Openings:
@@ -63,15 +70,24 @@ class _Openings:
             own.setdefault(owner, []).append((_LEAVING, seconds))
         for site in _to_spare(resource, sites):
             coming[site].append((_SPARE, settings.RRM.autoscale_period.total_seconds()))
-        limits = dict(Resource.objects.values_list("pk", "max_nodes"))
+        allowed = dict(Resource.objects.values_list("pk", "max_nodes"))
         return cls(
             {site: _freed(most - at[site], coming[site]) for site, most in sites.items()},
-            {id_: _freed(most - owned[id_], own.get(id_, ())) for id_, most in limits.items()},
+            {id_: _freed(most - owned[id_], own.get(id_, ())) for id_, most in allowed.items()},
+            owned[resource.pk],
         )
 
-    def launches(self, resource: Resource) -> Iterator[tuple[Site, int, Opening]]:
+    def limit(self, resource: Resource, sites: Sequence[Site]) -> str:
+        """What allows no launch beyond those that were taken: the resource's maximum, or those of its sites."""
+        machines = {site: machines_of(resource, site) for site in sites}
+        full = {site: each for site, each in machines.items() if len(self.sites.get(site.pk, [])) < each}
+        least = min(machines.values(), default=1)
+        if not full or len(self.resources[resource.pk]) < least:
+            return limits.of_resource(resource.pk, self.nodes, resource.max_nodes, least)
+        return limits.of_sites({site.pk: site.max_nodes for site in full}, min(full.values()))
+
+    def launches(self, resource: Resource, sites: Sequence[Site]) -> Iterator[tuple[Site, int, Opening]]:
         """One launch after the other, each whole: where, of how many nodes, and when there is room for all of them."""
-        sites = usable(resource)
         for way in range(len(_HOW)):
             for site in sites:
                 machines = machines_of(resource, site)

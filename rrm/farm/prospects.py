@@ -19,8 +19,8 @@ def of(resource: Resource, now: datetime) -> booking.Prospects:
     booked = Session.objects.filter(resource=resource, state=SessionState.READY)
     ends = [instant for instant in booked.values_list("expires_at", flat=True) if instant is not None]
     obstacle = _obstacle(resource, now)
-    to_start = () if obstacle else openings.of(resource, _rivals(resource, now), now)
-    return booking.Prospects([*_coming(resource, now), *to_start], ends, obstacle or "the limits allow no further node")
+    to_start, limit = ([], obstacle) if obstacle else openings.of(resource, _rivals(resource, now), now)
+    return booking.Prospects([*_coming(resource, now), *to_start], ends, limit)
 
 
 def _coming(resource: Resource, now: datetime) -> Iterator[booking.Place]:

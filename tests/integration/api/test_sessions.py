@@ -79,7 +79,8 @@ def test_a_refusal_says_why_which_place_and_when(farm: Farm, ada: Caller) -> Non
     Resource.objects.update(max_nodes=0)
     response = ada.post("session/", {"resource": "mandelbrot", "max_wait": 60})
     body = problem(response, 503, "no-capacity")
-    assert body["detail"] == "No renderer is free, and the limits allow no further node."
+    limit = "mandelbrot may have no node, as its max_nodes is 0"
+    assert body["detail"] == f"No renderer is free, and {limit}; an operator can raise max_nodes."
     assert (body["position"], body["eta_seconds"]) == (1, None)
     assert 1 <= int(response.headers["Retry-After"]) <= 300
     assert ada.get("session/").json()["results"] == []

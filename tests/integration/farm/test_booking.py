@@ -53,7 +53,9 @@ def test_where_nothing_is_free_the_answer_comes_at_once_and_nothing_is_left_behi
     farm.node(answers=True)
     other = book(farm)
     before = Event.objects.count()
-    with pytest.raises(NoCapacity, match="No renderer is free, and the limits allow no further node") as refused:
+    with pytest.raises(
+        NoCapacity, match="No renderer is free, and the only node of mandelbrot is taken, and its max_nodes"
+    ) as refused:
         book(farm, SOON)
     assert refused.value.members["position"] == 1
     assert 290 <= float(str(refused.value.members["eta_seconds"])) <= 300
@@ -96,7 +98,7 @@ def test_the_place_of_a_node_that_is_leaving_is_for_one_person(farm: Farm) -> No
     nodes.stop(leaving, "ada")
 
     book(farm, SOON)
-    with pytest.raises(NoCapacity, match="the limits allow no further node"):
+    with pytest.raises(NoCapacity, match=r"both nodes of mandelbrot are taken, and its max_nodes \(2\) allows no more"):
         book(farm, SOON)
 
 

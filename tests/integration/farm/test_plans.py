@@ -210,7 +210,7 @@ def test_an_idle_node_makes_place_for_a_person_who_waits(farm: Farm) -> None:
     idle.refresh_from_db()
     assert idle.state == NodeState.DRAINING
     Resource.objects.filter(pk="mandelbrot").update(min_nodes=1)
-    with pytest.raises(NoCapacity, match="no further node"):
+    with pytest.raises(NoCapacity, match="the 1 node that other may have"):
         booking.book(farm.owner, wish, timezone.now())
 
 

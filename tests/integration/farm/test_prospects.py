@@ -15,7 +15,8 @@ from tests.integration.farm.conftest import Farm
 from tests.integration.farm.people import SOON, book, now_is
 from tests.integration.farm.walls import Wall
 
-NONE = "No renderer is free, and the limits allow no further node"
+NONE = "No renderer is free, and {}; an operator can raise max_nodes."
+THE_ONLY = NONE.format("the only node of mandelbrot is taken, and its max_nodes (1) allows no more")
 
 
 def change(farm: Farm, **limits: object) -> None:
@@ -70,7 +71,9 @@ def test_a_batch_job_is_waited_for_only_where_there_is_room_for_all_its_machines
     how = [place.how for place in prospects.of(farm.resource, timezone.now()).places]
     assert how == ["a node to be started at cluster"] * served
     if not served:
-        assert refused(farm).startswith(NONE)
+        assert refused(farm).startswith(
+            NONE.format("site cluster has no place left for a batch job of 4 nodes, as its max_nodes is 3")
+        )
     else:
         book(farm, SOON)
         assert scaling.plan(farm.resource, timezone.now()).launch == ("cluster",) * 4
@@ -85,7 +88,9 @@ def test_idle_nodes_of_another_make_place_for_a_batch_job_only_if_they_are_enoug
         facts = {"idle_since": now, "last_heartbeat": now, "started_at": now, "token_digest": str(number)}
         Node.objects.create(name=f"rrm-{number}", resource=other, site=cluster, state="IDLE", **facts)
     Resource.objects.filter(pk="other").update(min_nodes=1)
-    assert refused(farm).startswith(NONE)
+    assert refused(farm).startswith(
+        NONE.format("site cluster has no place left for a batch job of 4 nodes, as its max_nodes is 4")
+    )
     Resource.objects.filter(pk="other").update(min_nodes=0)
     assert now_is(book(farm, SOON))[1] == "Waits for the place of an idle node at cluster."
     scaling.autoscale(now)
@@ -98,7 +103,7 @@ def test_a_node_that_is_leaving_a_site_out_of_reach_makes_no_place(farm: Farm) -
     change(farm, max_nodes=1)
     nodes.stop(farm.node(there), "ada")
     Site.objects.filter(pk="there").update(problem="No route to host")
-    assert refused(farm).startswith(NONE)
+    assert refused(farm).startswith(THE_ONLY)
     Site.objects.filter(pk="there").update(problem="")
     reason = "Waits for a node to be started at here when one that is leaving has left."
     assert now_is(book(farm, SOON))[1] == reason
@@ -118,7 +123,7 @@ def test_the_place_of_one_that_leaves_is_counted_once_where_its_resource_keeps_a
     Node.objects.create(name="rrm-1", state="IDLE", idle_since=now, token_digest="x", **facts)
     Node.objects.create(name="rrm-2", state="STOPPING", token_digest="y", **facts)
     assert "when one that is leaving has left" in now_is(book(farm, SOON))[1]
-    assert refused(farm).startswith(NONE)
+    assert refused(farm).startswith(NONE.format("site here has no place left, as its max_nodes is 2"))
 
 
 def test_a_place_beyond_the_limit_of_its_site_is_nobodys(farm: Farm) -> None:
@@ -129,7 +134,7 @@ def test_a_place_beyond_the_limit_of_its_site_is_nobodys(farm: Farm) -> None:
         Node.objects.create(name=f"rrm-{number}", resource=other, site=farm.site, state="IDLE", **facts)
     Site.objects.update(max_nodes=1)
     assert now_is(book(farm, SOON))[1] == "Waits for the place of an idle node at here."
-    assert refused(farm).startswith(NONE)
+    assert refused(farm).startswith(NONE.format("site here has no place left, as its max_nodes is 1"))
 
 
 def test_what_leaves_first_brings_a_site_down_to_its_limit(farm: Farm) -> None:
@@ -149,12 +154,35 @@ def test_one_place_is_not_promised_to_people_of_two_resources(farm: Farm) -> Non
     wish = booking.Wish(other, max_wait=SOON)
     book(farm, SOON)
     assert booking.book(farm.owner, wish, timezone.now()).state == "PENDING"
-    with pytest.raises(NoCapacity, match="the limits allow no further node"):
+    with pytest.raises(NoCapacity, match="site here has no place left, as its max_nodes is 2"):
         booking.book(farm.owner, wish, timezone.now())
     scaling.autoscale(timezone.now())
     assert sorted(Node.objects.values_list("resource", flat=True)) == ["mandelbrot", "other"]
-    with pytest.raises(NoCapacity, match="the limits allow no further node"):
+    with pytest.raises(NoCapacity, match="site here has no place left, as its max_nodes is 2"):
         booking.book(farm.owner, wish, timezone.now())
+
+
+def test_who_is_refused_is_told_which_limit_allows_no_further_node(farm: Farm) -> None:
+    other = Site.objects.create(id="there", kind="ssh", host="h", max_nodes=1)
+    farm.place(other, 1)
+    farm.node(), farm.node(other)  # which answer nobody
+    change(farm, max_nodes=2)
+    assert refused(farm) == NONE.format("both nodes of mandelbrot are taken, and its max_nodes (2) allows no more")
+    change(farm, max_nodes=3)
+    assert now_is(book(farm, SOON))[1] == "Waits for a node to be started at here."
+    said = "the 3 nodes that mandelbrot may have (max_nodes) are taken or promised to others"
+    assert refused(farm) == f"{NONE.format(said)} 1 wait already."
+    Site.objects.filter(pk="here").update(max_nodes=0)
+    said = "sites here and there have no place left, as their max_nodes are 0 and 1"
+    assert refused(farm) == f"{NONE.format(said)} 1 wait already."
+
+
+def test_who_is_refused_behind_failing_starts_is_told_of_them(farm: Farm) -> None:
+    change(farm, launch_failures=4, reason="no such partition")
+    book(farm, SOON)
+    assert refused(farm) == (
+        "No renderer is free, and 4 starts in a row failed, so one is tried at a time. 1 wait already."
+    )
 
 
 def test_people_for_whom_no_node_can_be_started_take_no_place_from_others(farm: Farm) -> None:
@@ -179,7 +207,7 @@ def test_a_node_that_ends_before_anybody_could_use_it_is_no_prospect(farm: Farm,
     change(farm, max_nodes=1)
     at_work(farm)
     Node.objects.update(ends_at=timezone.now() + timedelta(seconds=61))
-    assert refused(farm).startswith(NONE)
+    assert refused(farm).startswith(THE_ONLY)
     Node.objects.update(ends_at=timezone.now() + timedelta(seconds=90))
     assert now_is(book(farm, SOON))[1] == "Waits for a node that finishes what it renders."
 

@@ -46,11 +46,11 @@ def test_who_would_not_wait_so_long_is_told_how_long_it_takes() -> None:
 
 
 def test_where_nothing_can_be_started_the_next_end_of_a_session_is_what_can_be_told() -> None:
-    prospects = Prospects(ends=[NOW + HOUR, NOW + HOUR / 2], obstacle="the limits allow no further node")
+    prospects = Prospects(ends=[NOW + HOUR, NOW + HOUR / 2], obstacle="site here has no place left")
     assert outlook(prospects, 0, 10, NOW).seconds == 1800
     behind = outlook(prospects, 1, 10, NOW)
     assert (behind.fits, behind.position, behind.seconds) == (False, 2, 3600)
-    assert behind.reason == "No renderer is free, and the limits allow no further node. 1 wait already."
+    assert behind.reason == "No renderer is free, and site here has no place left. 1 wait already."
     assert outlook(prospects, 2, 10, NOW).seconds is None
 
 
