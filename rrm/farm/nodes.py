@@ -58,9 +58,9 @@ def request_node(
         live = Node.objects.filter(state__in=NODE_LIVE)
         wanted = tailored(resource, overrides or {})
         used, most = live.filter(resource=resource).count(), resource.max_nodes
-        allowed = [place for place in places if used + machines_of(wanted, place) <= most]
+        allowed = [place for place in places if used + wanted.machines_at(place) <= most]
         if not allowed:
-            more = min(machines_of(wanted, place) for place in places)
+            more = min(wanted.machines_at(place) for place in places)
             batch = f", and a batch job of it makes {more}" if more > 1 else ""
             raise StateConflict(f"The resource {resource.pk} has {used} of at most {most} nodes{batch}.")
         free = next((place for place in allowed if _has_room(place, wanted)), None)
@@ -83,13 +83,13 @@ def _locked_sites(resource: Resource) -> list[Site]:
 
 def _has_room(site: Site, resource: Resource) -> bool:
     taken = Node.objects.filter(state__in=NODE_LIVE, site=site).count()
-    return taken + machines_of(resource, site) <= site.max_nodes
+    return taken + resource.machines_at(site) <= site.max_nodes
 
 
 def _store(resource: Resource, site: Site, actor: str, reason: str, own: Mapping[str, Any]) -> Node:
     """A node, with those of the other machines where a batch job has several: NAME.1 and so on, launched with NAME."""
     name = f"rrm-{secrets.token_hex(5)}"
-    machines = machines_of(tailored(resource, own["overrides"]), site)
+    machines = tailored(resource, own["overrides"]).machines_at(site)
     nodes = [
         Node(
             name=f"{name}.{number}" if number else name,
@@ -106,11 +106,6 @@ def _store(resource: Resource, site: Site, actor: str, reason: str, own: Mapping
         record(node, "node", facts_of(node), actor=actor)
     ask_site(nodes[0], "launch_node")
     return nodes[0]
-
-
-def machines_of(resource: Resource, site: Site) -> int:
-    """How many nodes one launch gives: a batch job runs a renderer on each of its machines."""
-    return max(1, resource.nb_nodes) if site.kind == Site.Kind.SLURM else 1
 
 
 def ask_site(node: Node, deed: Literal["launch_node", "end_node"]) -> None:

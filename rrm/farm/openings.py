@@ -14,7 +14,6 @@ from rrm.domain import autoscaling, booking, limits
 from rrm.domain.states import NODE_LEAVING, NODE_LIVE, NODE_STARTING, LeaseState, NodeState
 from rrm.farm import pools
 from rrm.farm.models import Lease, Node, Resource, Site
-from rrm.farm.nodes import machines_of
 
 _ENOUGH = 1000  # places at one site: as many as one plan starts
 _HOW = (
@@ -79,7 +78,7 @@ class _Openings:
 
     def limit(self, resource: Resource, sites: Sequence[Site]) -> str:
         """What allows no launch beyond those that were taken: the resource's maximum, or those of its sites."""
-        machines = {site: machines_of(resource, site) for site in sites}
+        machines = {site: resource.machines_at(site) for site in sites}
         full = {site: each for site, each in machines.items() if len(self.sites.get(site.pk, [])) < each}
         least = min(machines.values(), default=1)
         if not full or len(self.resources[resource.pk]) < least:
@@ -90,7 +89,7 @@ class _Openings:
         """One launch after the other, each whole: where, of how many nodes, and when there is room for all of them."""
         for way in range(len(_HOW)):
             for site in sites:
-                machines = machines_of(resource, site)
+                machines = resource.machines_at(site)
                 while opening := self._take(resource.pk, site.pk, machines, way):
                     yield site, machines, opening
 

@@ -17,7 +17,6 @@ from rrm.domain.autoscaling import Demand, History, Limits, Phase, Pool, SiteRoo
 from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
 from rrm.farm import eligible, estimates, preloading, quotas
 from rrm.farm.models import Job, JobShare, Lease, Node, Resource, Session
-from rrm.farm.nodes import machines_of
 
 _FOR_EVER = timedelta(days=36500)
 _LATELY = timedelta(hours=1)
@@ -207,7 +206,7 @@ def _limits(resource: Resource, taken: _Taken, supply: int) -> Limits:
     return Limits(
         min_nodes=resource.min_nodes,
         max_nodes=resource.max_nodes,
-        sites=tuple(SiteRoom(site.pk, room[site.pk], machines_of(resource, site)) for site in sites),
+        sites=tuple(SiteRoom(site.pk, room[site.pk], resource.machines_at(site)) for site in sites),
         taken=max(taken.resources[resource.pk] - supply, 0),  # the two were read one after the other
         standby=resource.standby,
         enabled=resource.enabled,

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Count
 from django.utils import timezone
 
-from rrm.domain.states import NODE_STARTING, NODE_WORKING
+from rrm.domain import limits
+from rrm.domain.states import NODE_LEAVING, NODE_LIVE, NODE_STARTING, NODE_WORKING
 from rrm.farm import quarantine
-from rrm.farm.models import HeldModel, Node, Preload, Resource, ResourceSite
+from rrm.farm.models import HeldModel, Node, Preload, Resource, ResourceSite, Site
 from rrm.farm.transitions import iso
 
 
@@ -24,6 +26,8 @@ class _Crew:
     """Of those that anybody may use."""
     staying: int = 0
     """All that are starting or at work."""
+    leaving: int = 0
+    """Others that still take a place."""
     able: set[str] = field(default_factory=set)
     """The names of those at work that may be told to load a model."""
 
@@ -38,17 +42,15 @@ class Progress:
     staying: int = 0
     others: frozenset[str] = frozenset()
     """The names of nodes at work that neither hold nor load it, and may be told to."""
-    has_site: bool = True
+    leaving: int = 0
+    rooms: Mapping[Site, int] = field(default_factory=dict)
+    """The sites that can be asked for a node, and how many more they have room for."""
 
 
 def progress(orders: Collection[Preload]) -> Mapping[int, Progress]:
-    """How far each order is, by its key; three queries for all."""
+    """How far each order is, by its key; four queries for all."""
     resources = {order.resource_id for order in orders}
-    crews, busy = _crews(resources), _at_it(orders, resources)
-    placed = ResourceSite.objects.filter(
-        resource__in=resources, site__enabled=True, site__problem="", site__max_nodes__gt=0
-    )
-    with_site = set(placed.values_list("resource", flat=True))
+    crews, busy, rooms = _crews(resources), _at_it(orders, resources), _rooms(resources)
     found = {}
     for order in orders:
         crew, at_it = crews[order.resource_id], busy.get((order.model_id, order.resource_id), {})
@@ -59,22 +61,39 @@ def progress(orders: Collection[Preload]) -> Mapping[int, Progress]:
             starting=crew.starting,
             staying=crew.staying,
             others=frozenset(crew.able - at_it.keys()),
-            has_site=order.resource_id in with_site,
+            leaving=crew.leaving,
+            rooms=rooms.get(order.resource_id, {}),
         )
     return found
 
 
 def _crews(resources: Collection[str]) -> Mapping[str, _Crew]:
     crews = {resource: _Crew() for resource in resources}
-    nodes = Node.objects.filter(resource__in=resources, state__in=NODE_STARTING | NODE_WORKING).order_by()
+    nodes = Node.objects.filter(resource__in=resources, state__in=NODE_LIVE).order_by()
     for resource, name, state, session in nodes.values_list("resource", "name", "state", "reserved_for"):
         crew = crews[resource]
+        if state in NODE_LEAVING:
+            crew.leaving += 1
+            continue
         crew.staying += 1
         if session is None and state in NODE_STARTING:
             crew.starting += 1
         elif session is None:
             crew.able.add(name)
     return crews
+
+
+def _rooms(resources: Collection[str]) -> Mapping[str, dict[Site, int]]:
+    """Resource → its sites that can be asked for a node, the preferred one first, and their room."""
+    live = Node.objects.filter(state__in=NODE_LIVE).order_by()
+    taken = dict(live.values_list("site").annotate(Count("pk")))
+    placed = ResourceSite.objects.filter(
+        resource__in=resources, site__enabled=True, site__problem="", site__max_nodes__gt=0
+    )
+    found: dict[str, dict[Site, int]] = {}
+    for place in placed.select_related("site").order_by("position"):
+        found.setdefault(place.resource_id, {})[place.site] = place.site.max_nodes - taken.get(place.site_id, 0)
+    return found
 
 
 def _at_it(orders: Collection[Preload], resources: Collection[str]) -> Mapping[Any, dict[str, bool]]:
@@ -131,7 +150,7 @@ def _outlook(order: Preload, reached: Progress, now: datetime) -> list[str]:
     elif reached.starting:
         told.append("nodes that are starting follow")
     elif reached.staying < min(order.nodes, most):
-        told.append(_start(order.resource, now, has_site=reached.has_site))
+        told.append(_start(order.resource, reached, now))
     if most < order.nodes or (not told and most <= reached.staying and not failed):
         told.append(f"{order.resource_id} may have {_at_most(most)}")
     return [*told, _again(failed)] if failed else told
@@ -141,12 +160,25 @@ def _at_most(nodes: int) -> str:
     return f"{nodes} node{'' if nodes == 1 else 's'} at most" if nodes else "no node"
 
 
-def _start(resource: Resource, now: datetime, *, has_site: bool) -> str:
-    if not has_site:
+def _start(resource: Resource, reached: Progress, now: datetime) -> str:
+    if not reached.rooms:
         return "a node cannot be started for it, as no site can be used at present"
     if resource.retry_at is not None and resource.retry_at > now:
         return f"no node could be started for it, which is tried again at {_moment(resource.retry_at)}"
-    return "a node is to be started for it"
+    limit = _limit(resource, reached)
+    return f"no node can be started for it at present: {limit}" if limit else "a node is to be started for it"
+
+
+def _limit(resource: Resource, reached: Progress) -> str:
+    """Which limit allows no node now; empty where one can be started."""
+    machines = {site: resource.machines_at(site) for site in reached.rooms}
+    nodes, most = reached.staying + reached.leaving, resource.max_nodes
+    allowed = {site: each for site, each in machines.items() if nodes + each <= most}
+    if not allowed:
+        return limits.of_resource(resource.pk, nodes, most, min(machines.values()))
+    if any(reached.rooms[site] >= each for site, each in allowed.items()):
+        return ""
+    return limits.of_sites({site.pk: site.max_nodes for site in allowed}, min(allowed.values()))
 
 
 def _again(failed: Mapping[str, float]) -> str:

@@ -110,7 +110,7 @@ def _carry_out(planned: Planned) -> None:
     resource, made = planned.resource, planned.plan
     sites = {placement.site_id: placement.site for placement in resource.placements.all()}
     for site, count in Counter(made.launch).items():
-        for _ in range(-(-count // nodes.machines_of(resource, sites[site]))):
+        for _ in range(-(-count // resource.machines_at(sites[site]))):
             try:
                 nodes.request_node(resource, sites[site], "autoscaler", made.reason)
             except StateConflict as conflict:

@@ -169,6 +169,10 @@ class Resource(models.Model):
         if self.renderer == self.Renderer.EXTERNAL and not self.command_line.strip():
             raise ValidationError({"command_line": "An external renderer needs the command that starts it."})
 
+    def machines_at(self, site: Site) -> int:
+        """How many nodes one launch there gives: a batch job runs a renderer on each of its machines."""
+        return max(1, self.nb_nodes) if site.kind == Site.Kind.SLURM else 1
+
     def __str__(self) -> str:
         return self.id
 

@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from rrm.farm import deliveries, promises
+from rrm.farm import deliveries, nodes, promises
 from rrm.farm.models import HeldModel, Node, Preload, Resource, Site
 from tests import factories as make
 from tests.integration.farm.conftest import Farm
@@ -81,3 +81,35 @@ def test_nodes_of_sessions_are_not_said_to_follow(farm: Farm, order: Preload) ->
     for node in (farm.node(), farm.node()):
         Node.objects.filter(pk=node.pk).update(reserved_for=node.pk)
     assert said(order) == "its other nodes serve sessions."
+
+
+def test_a_node_for_which_a_site_has_no_place_is_not_promised(farm: Farm, order: Preload) -> None:
+    rival, other = make.resource(name="other"), farm.add_site("there", max_nodes=1)
+    make.node(rival, other)
+    Site.objects.filter(pk="here").update(max_nodes=1)
+    assert said(order) == "a node is to be started for it."
+    farm.place(other, 1)
+    make.node(rival, farm.site)
+    assert said(order) == (
+        "no node can be started for it at present: sites here and there have no place left, as their max_nodes are"
+        " 1 and 1."
+    )
+
+
+def test_while_nodes_that_leave_take_all_places_no_node_is_promised(farm: Farm, order: Preload) -> None:
+    Resource.objects.update(max_nodes=2)
+    for node in (farm.node(), farm.node()):
+        nodes.stop(node, "ada")
+    assert said(order) == (
+        "no node can be started for it at present: both nodes of mandelbrot are taken, and its max_nodes (2) allows"
+        " no more."
+    )
+
+
+def test_a_batch_job_that_fits_nowhere_is_not_promised(farm: Farm, order: Preload) -> None:
+    Site.objects.update(kind="slurm", host="h", max_nodes=3)
+    Resource.objects.update(nb_nodes=4)
+    assert said(order) == (
+        "no node can be started for it at present: site here has no place left for a batch job of 4 nodes, as its"
+        " max_nodes is 3."
+    )
