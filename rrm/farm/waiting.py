@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
@@ -14,7 +15,7 @@ from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from rrm.domain import reasons, tiling
-from rrm.domain.capabilities import lacking
+from rrm.domain.capabilities import lacking, tags_of
 from rrm.domain.facts import RANK, is_done_before
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import (
@@ -111,27 +112,44 @@ class _Supply:
     def at(self, sites: Collection[str], *states: str) -> set[UUID]:
         return {id for id, node in self.nodes.items() if node.site in sites and node.state in states}
 
+    def able(self, named: frozenset[str], requires: Collection[str]) -> tuple[frozenset[str], frozenset[str]]:
+        """The sites of those named, or all, where nodes may run or do, and those of them that have what is required."""
+        places = frozenset(named & self.sites.keys() if named else self.sites)
+        return places, frozenset(site for site in places if not lacking(requires, self.sites[site]))
+
     def silent(self, nodes: Collection[UUID], now: datetime) -> set[UUID]:
         """Those of the nodes that are idle, as it seems, and were not heard lately."""
         idle = {id: node.last_heartbeat for id in nodes if (node := self.nodes[id]).state == NodeState.IDLE}
         return {id for id, heard_at in idle.items() if heard_at is None or heard_at <= hearing.since(now)}
 
 
+class _Turn(NamedTuple):
+    """When a job's turn is, to be compared."""
+
+    rank: int
+    round: int
+    created_at: datetime
+    job: UUID
+
+
 @dataclass
 class _Line:
     """The jobs of a resource with tiles to give out, in their order, and how much work each model has."""
 
-    turns: dict[UUID, tuple[int, int, datetime, UUID]] = field(default_factory=dict)
+    turns: dict[UUID, _Turn] = field(default_factory=dict)
+    queues: dict[frozenset[str], list[_Turn]] = field(default_factory=dict)
+    """The sites that may do the jobs → their turns, in order."""
     seconds: dict[UUID, float] = field(default_factory=dict)
 
-    def ahead(self, job: UUID) -> tuple[int, int]:
-        """How many are of a more urgent class, and how many of its own come first."""
-        mine = self.turns.get(job)
-        if mine is None:
-            return 0, 0
-        classes = [turn[0] for turn in self.turns.values() if turn < mine]
-        same = classes.count(mine[0])
-        return len(classes) - same, same
+    def ahead(self, job: UUID, sites: Collection[str]) -> tuple[int, int]:
+        """How many that some of these sites may do are of a more urgent class, and how many of its own come first."""
+        more_urgent = before = 0
+        if mine := self.turns.get(job):
+            for turns in (turns for where, turns in self.queues.items() if not where.isdisjoint(sites)):
+                urgent = bisect_left(turns, mine.rank, key=lambda turn: turn.rank)
+                more_urgent += urgent
+                before += bisect_left(turns, mine) - urgent
+        return more_urgent, before
 
 
 @dataclass
@@ -157,7 +175,7 @@ class _Farm:
         working, silent = self._at_work(job, supply, sites)
         holders = supply.holders.get(job.model_id, set()) & working - silent
         free, ending, full = self._idle(job, supply, working - silent, holders)
-        ahead = line.ahead(job.pk) if in_turn else (0, 0)
+        ahead = line.ahead(job.pk, {supply.nodes[id].site for id in working}) if in_turn else (0, 0)
         return reasons.Waiting(
             resource=resource.pk,
             now=self.now,
@@ -194,8 +212,7 @@ class _Farm:
     def _places(self, job: Job, supply: _Supply) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
         """The sites that the tiles not given out are bound to, or else the job, if any; those there are; the able."""
         bound = frozenset(site for site, _ in self.shares.get(job.pk, ()) if site) or frozenset(job.site_ids)
-        places = frozenset(bound & supply.sites.keys() if bound else supply.sites)
-        return bound, places, frozenset(site for site in places if not lacking(job.requires, supply.sites[site]))
+        return bound, *supply.able(bound, job.requires)
 
     def _at_work(self, job: Job, supply: _Supply, sites: Collection[str]) -> tuple[set[UUID], set[UUID]]:
         """The nodes that may take the job, now or later, and those of them that seem idle and were not heard lately."""
@@ -260,7 +277,7 @@ def _survey(jobs: Sequence[Job], now: datetime) -> _Farm:
     return _Farm(
         now=now,
         supply=supply,
-        lines=_lines(resources, costs),
+        lines=_lines(supply, costs),
         shares=_open_shares(jobs),
         full=loading.full(idle, now) if idle else (),
         costs=costs,
@@ -295,26 +312,47 @@ def _supply(resources: set[str]) -> Mapping[str, _Supply]:
     return supply
 
 
-def _lines(resources: set[str], costs: estimates.Estimates) -> Mapping[str, _Line]:
+def _lines(supply: Mapping[str, _Supply], costs: estimates.Estimates) -> Mapping[str, _Line]:
     """The jobs of each resource with tiles to give out; models that the answer is not about cost what is usual."""
-    lines = {resource: _Line() for resource in resources}
-    shares = JobShare.objects.filter(job__resource__in=resources, job__state__in=JOB_OFFERED, cursor__lt=F("stop"))
+    lines, bound = {resource: _Line() for resource in supply}, dict[UUID, set[str]]()
+    shares = JobShare.objects.filter(job__resource__in=list(supply), job__state__in=JOB_OFFERED, cursor__lt=F("stop"))
     rows = list(shares.order_by().values(*_IN_LINE).annotate(tiles=Sum(F("stop") - F("cursor"))))
-    turns = fairness.rounds({row["job__owner"] for row in rows})
     for row in rows:
         line = lines[row["job__resource"]]
-        rank, turn = RANK[row["job__priority"]], turns.get(str(row["job__owner"]), 0)
-        line.turns[row["job"]] = (rank, turn, row["job__created_at"], row["job"])
+        bound.setdefault(row["job"], set()).update([row["site"]] if row["site"] else ())
         pixels = row["tiles"] * row["job__tile_size"] ** 2
         samples = tiling.samples(pixels, row["job__supersample"], adaptive=row["job__adaptive"])
         if (model := row["job__model"]) in costs.renderers:
             line.seconds[model] = line.seconds.get(model, 0.0) + samples * costs.pixel_seconds(model)
+    _line_up(lines, supply, {row["job"]: row for row in rows}.values(), bound)
     return lines
 
 
+def _line_up(
+    lines: Mapping[str, _Line],
+    supply: Mapping[str, _Supply],
+    jobs: Collection[Mapping[str, Any]],
+    bound: Mapping[UUID, Collection[str]],
+) -> None:
+    """Give each job its turn, among those of the sites that may do it; `bound` are those of its shares."""
+    rounds = fairness.rounds({row["job__owner"] for row in jobs})
+    known: dict[tuple[str, frozenset[str], str], frozenset[str]] = {}
+    for row in jobs:
+        id, resource, requires = row["job"], row["job__resource"], row["job__requires_index"]
+        named = frozenset(bound[id] or tags_of(row["job__site_index"]))
+        if (sites := known.get(which := (resource, named, requires))) is None:
+            sites = known[which] = supply[resource].able(named, tags_of(requires))[1]
+        rank, round = RANK[row["job__priority"]], rounds.get(str(row["job__owner"]), 0)
+        turn = lines[resource].turns[id] = _Turn(rank, round, row["job__created_at"], id)
+        lines[resource].queues.setdefault(sites, []).append(turn)
+    for line in lines.values():
+        for turns in line.queues.values():
+            turns.sort()
+
+
 _IN_LINE = (
-    *("job", "job__resource", "job__priority", "job__owner", "job__created_at", "job__model"),
-    *("job__tile_size", "job__supersample", "job__adaptive"),
+    *("job", "site", "job__resource", "job__priority", "job__owner", "job__created_at", "job__model"),
+    *("job__tile_size", "job__supersample", "job__adaptive", "job__site_index", "job__requires_index"),
 )
 
 

@@ -34,6 +34,31 @@ def test_a_job_behind_others_is_told_how_many(farm: Farm) -> None:
     )
 
 
+def test_a_job_is_behind_those_alone_that_the_nodes_it_may_use_can_do(farm: Farm) -> None:
+    there = farm.add_site("there")
+    farm.place(there, 1)
+    node = farm.node()
+    farm.submit(width=256, height=256, priority="urgent")
+    farm.lease(node)
+    only, split = {"policy": "only", "ids": ["there"]}, {"policy": "split", "ids": ["here", "there"]}
+    farm.submit(priority="high", sites=only)
+    farm.submit(sites=only)
+    job, last = farm.submit(sites={"policy": "only", "ids": ["here"]}), farm.submit(sites=split)
+    assert reason(job) == (
+        "The only node of mandelbrot that may take it is busy; it is behind 1 job of higher priority."
+    )
+    assert reason(last).endswith("it is behind 1 job of higher priority and 1 job whose turn comes first.")
+    Site.objects.filter(pk="here").update(capabilities=["gpu"])
+    farm.submit(priority="high", requires=["gpu"])
+    assert reason(job).endswith("it is behind 2 jobs of higher priority.")
+    Site.objects.filter(pk="here").update(capabilities=[])
+    assert reason(job).endswith("it is behind 1 job of higher priority.")
+    other = farm.node(there)
+    farm.lease(other)
+    assert reason(last).startswith("All 2 nodes")
+    assert reason(last).endswith("it is behind 2 jobs of higher priority and 2 jobs whose turn comes first.")
+
+
 def test_a_job_behind_a_session_is_told_so_also_by_its_resource(farm: Farm) -> None:
     Resource.objects.update(max_nodes=1)
     farm.node(answers=True)
