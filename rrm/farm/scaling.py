@@ -115,12 +115,9 @@ def _carry_out(planned: Planned) -> None:
                 nodes.request_node(resource, sites[site], "autoscaler", made.reason)
             except StateConflict as conflict:
                 logger.info("No node started for %s: %s", resource.pk, conflict)
-    rivals = dict(made.yields)
     idle, any_state = (NodeState.IDLE, *NODE_STARTING), _MAY_LEAVE
     for node in Node.objects.filter(pk__in=made.leaving, state__in=any_state).select_related("site", "resource"):
         may_go = idle if str(node.pk) in made.drain else any_state
-        rival = rivals.get(str(node.pk))
-        why = f"It makes place for {rival}, which has work and no room." if rival else made.reason
         if node.state in may_go:
             with contextlib.suppress(StateConflict):  # it got work since the plan was made
-                nodes.drain(node, "autoscaler", why)
+                nodes.drain(node, "autoscaler", sentences.parting(made, str(node.pk)))

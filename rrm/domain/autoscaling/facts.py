@@ -206,6 +206,8 @@ class Reckoning:
     blocked_until: datetime | None = None
     places: int = 0
     """How many more nodes the resource's own maximum allows."""
+    compelled: tuple[tuple[str, str], ...] = ()
+    """Nodes that are let go though they were wanted lately, and why."""
 
 
 @dataclass(frozen=True, slots=True)

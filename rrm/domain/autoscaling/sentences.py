@@ -12,19 +12,44 @@ _OUTSIDE = "are taken by nodes of sessions' own and by nodes asked of sites out 
 
 def reason(made: Plan, limits: Limits) -> str:
     """One sentence."""
-    facts, why = f"{made.want} wanted, {made.have} exist", made.reckoning
-    lacks = made.want > made.have
+    why, lacks = made.reckoning, made.want > made.have
     table = (
         (made.launch, f": launching {_counted(made.launch, 'at')}."),
         (made.yields, f": making place, {_counted([rival for _, rival in made.yields], 'for')}."),
-        (made.drain, f", at most {why.peak} wanted lately: letting {len(made.drain)} go."),
-        (made.retire, f": retiring {len(made.retire)}, as their time ends."),
+        (made.drain, _letting_go(made)),
+        (made.retire, _retiring(made)),
         (why.blocked and (lacks or not limits.enabled), f": launching none, since {why.blocked}."),
         (lacks and not why.within_tolerance, f": {_why_not_more(made, limits)}."),
         (_is_short(made, limits), f": {why.needed} are needed, and the maximum is {limits.max_nodes}."),
         (made.have > made.want, ": keeping those that are busy, pinned, wanted lately or not idle for long."),
     )
-    return facts + next((sentence for applies, sentence in table if applies), ".")
+    return _facts(made) + next((sentence for applies, sentence in table if applies), ".")
+
+
+def parting(made: Plan, node: str) -> str:
+    """Why this node goes, of those that the plan has leave."""
+    if rival := dict(made.yields).get(node):
+        return f"It makes place for {rival}, which has work and no room."
+    if why := dict(made.reckoning.compelled).get(node):
+        return f"It goes {why}."
+    return _facts(made) + (_letting_go(made) if node in made.drain else _retiring(made))
+
+
+def _facts(made: Plan) -> str:
+    return f"{made.want} wanted, {made.have} exist"
+
+
+def _letting_go(made: Plan) -> str:
+    """How many are let go, and why: those that must, and others since they were not wanted lately."""
+    causes = [f"{count} {why}" for why, count in Counter(why for _, why in made.reckoning.compelled).items()]
+    if len(made.reckoning.compelled) == len(made.drain):
+        return f": letting {', '.join(causes).replace(' ', ' go ', 1)}."
+    told = f", at most {made.reckoning.peak} wanted lately: letting {len(made.drain)} go"
+    return f"{', '.join([told, *causes])}."
+
+
+def _retiring(made: Plan) -> str:
+    return f": retiring {len(made.retire)}, as their time ends."
 
 
 def _counted(names: Sequence[str], where: str) -> str:
@@ -75,6 +100,8 @@ def explanation(made: Plan, demand: Demand, limits: Limits) -> Iterator[str]:
     yield from _want(made, reckoning, demand, limits)
     yield from _up(made, reckoning, limits)
     yield from _down(made, reckoning, limits)
+    for why, count in Counter(why for _, why in reckoning.compelled).items():
+        yield f"{_nodes(count)} {'goes' if count == 1 else 'go'} {why}."
     if reckoning.blocked:
         until = f" until {reckoning.blocked_until:%H:%M:%S %Z}" if reckoning.blocked_until else ""
         yield f"Nothing is launched{until}, since {reckoning.blocked}."

@@ -84,9 +84,14 @@ class Weighed:
         return max(self.limits.most - len(self.supply), 0)
 
     @property
+    def unserved_at(self) -> list[tuple[str, int]]:
+        """Where nodes lack so that each need has one, as its sites have room, and how many."""
+        return for_needs(self.needs, self.counts, self.limits.sites, passes=(1,))
+
+    @property
     def unserved(self) -> int:
         """How many nodes it takes so that each need has one, where its sites have room; one may serve several needs."""
-        return sum(nodes for _, nodes in for_needs(self.needs, self.counts, self.limits.sites, passes=(1,)))
+        return sum(nodes for _, nodes in self.unserved_at)
 
     @property
     def is_settling(self) -> bool:

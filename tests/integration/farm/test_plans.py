@@ -72,6 +72,23 @@ def test_work_wants_no_more_nodes_than_its_owner_may_have(farm: Farm, limit: int
     assert scaling.plan(farm.resource, timezone.now()).want == limit
 
 
+def test_a_node_that_goes_for_work_that_is_bound_to_another_site_says_so(farm: Farm) -> None:
+    farm.place(farm.add_site("there"), 1)
+    Resource.objects.update(max_nodes=1)
+    idle = farm.node()
+    farm.submit(sites={"policy": "only", "ids": ["there"]})
+
+    scaling.autoscale(timezone.now())
+
+    idle.refresh_from_db()
+    assert (idle.state, idle.reason) == (
+        NodeState.DRAINING,
+        "It goes to make place for work that is bound to there, as the maximum is 1.",
+    )
+    last = Resource.objects.get().last_plan["reason"]
+    assert last == "1 wanted, 1 exist: letting 1 go to make place for work that is bound to there, as the maximum is 1."
+
+
 def test_an_idle_node_of_one_resource_makes_place_for_the_work_of_another(farm: Farm) -> None:
     Site.objects.update(max_nodes=1)
     idle = farm.node()

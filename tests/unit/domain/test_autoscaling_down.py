@@ -11,6 +11,7 @@ from rrm.domain.autoscaling import (
     Phase,
     SupplyNode,
 )
+from rrm.domain.autoscaling.sentences import parting
 from tests.unit.domain.demands import (
     HERE,
     LONG_AGO,
@@ -147,7 +148,9 @@ def test_the_only_node_at_the_site_of_bound_work_stays() -> None:
 
 def test_nodes_beyond_a_lowered_maximum_go_as_soon_as_they_are_idle() -> None:
     supply = [idle("a", since=NOW), *nodes(2)]
-    assert decide(work(3), supply, replace(HERE, max_nodes=2)).drain == ("a",)
+    made = decide(work(3), supply, replace(HERE, max_nodes=2))
+    assert made.drain == ("a",)
+    assert made.reason == "2 wanted, 3 exist: letting 1 go as the maximum is 2."
 
 
 def test_a_disabled_resource_lets_idle_nodes_go_at_once_and_launches_none() -> None:
@@ -155,5 +158,22 @@ def test_a_disabled_resource_lets_idle_nodes_go_at_once_and_launches_none() -> N
     wanted = History(wanted=((NOW.timestamp() - 1, 5),))
     made = decide(work(9), [idle("a", since=NOW), *nodes(1)], off, wanted)
     assert (made.want, made.launch, made.drain) == (0, (), ("a",))
+    assert made.reason == "0 wanted, 2 exist: letting 1 go as the resource is disabled."
     made = decide(work(9), nodes(1), off, wanted)
     assert made.reason == "0 wanted, 1 exist: launching none, since the resource is disabled."
+
+
+def test_a_node_that_must_go_is_told_apart_from_one_that_is_not_wanted() -> None:
+    supply = [idle("a"), *(idle(id_, since=NOW) for id_ in "bc")]
+    made = decide(work(1), supply, replace(HERE, max_nodes=1))
+    assert made.drain == ("a", "b")
+    said = "1 wanted, 3 exist, at most 1 wanted lately: letting 2 go, 1 as the maximum is 1."
+    assert (made.reason, parting(made, "a")) == (said, said)
+    assert parting(made, "b") == "It goes as the maximum is 1."
+
+
+def test_who_is_let_go_while_others_are_started_is_told_its_own_reason() -> None:
+    made = decide(work(1, "far"), [idle("a", site="near"), *nodes(3, site="near")], TWO_SITES)
+    assert (made.launch, made.drain) == (("far",), ("a",))
+    assert made.reason == "1 wanted, 4 exist: launching 1 at far."
+    assert parting(made, "a") == "1 wanted, 4 exist, at most 1 wanted lately: letting 1 go."

@@ -14,7 +14,7 @@ from rrm.domain.autoscaling import (
     SiteRoom,
     Work,
 )
-from rrm.domain.autoscaling.sentences import explanation
+from rrm.domain.autoscaling.sentences import explanation, parting
 from tests.unit.domain.demands import (
     HERE,
     NOW,
@@ -114,6 +114,10 @@ def test_an_idle_node_makes_place_for_work_that_is_bound_elsewhere() -> None:
     supply = [idle("a", since=NOW, site="near"), *nodes(1, Phase.BUSY, "near")]
     made = decide(work(1, "far"), supply, limits)
     assert (made.launch, made.drain) == ((), ("a",))
+    why = "to make place for work that is bound to far, as the maximum is 2"
+    assert made.reason == f"1 wanted, 2 exist: letting 1 go {why}."
+    assert parting(made, "a") == f"It goes {why}."
+    assert f"1 node goes {why}." in explanation(made, work(1, "far"), limits)
     leaving = [replace(supply[0], phase=Phase.LEAVING), *supply[1:]]
     assert decide(work(1, "far"), leaving, limits).drain == ()
     assert decide(work(1, "far"), [leaving[0], replace(supply[0], id="b")], limits).drain == ()
@@ -130,7 +134,9 @@ def test_places_that_others_take_are_not_planned_with() -> None:
     assert decide(work(3), [], limits).launch == ("here",)
     made = decide(work(3), nodes(1), limits)
     assert (made.want, made.launch, made.drain) == (3, (), ())
-    assert decide(work(3), [idle("a"), *nodes(1)], limits).drain == ("a",)  # the maximum was lowered
+    made = decide(work(3), [idle("a"), *nodes(1)], limits)  # the maximum was lowered
+    assert made.drain == ("a",)
+    assert parting(made, "a") == "It goes as the maximum is 3, of which 2 are taken outside the plan."
 
 
 def test_one_node_that_serves_two_needs_is_not_launched_twice() -> None:
