@@ -16,10 +16,15 @@ from rrm.domain import capabilities, tiling
 from rrm.domain.autoscaling import Demand, History, Limits, Phase, Pool, SiteRoom, SupplyNode, Work, lifetimes
 from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
 from rrm.farm import eligible, estimates, preloading, quotas
-from rrm.farm.models import Job, JobShare, Lease, Node, Resource, Session
+from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node, Resource, Session
 
 _FOR_EVER = timedelta(days=36500)
 _LATELY = timedelta(hours=1)
+_OF_JOB = (
+    *("owner", "resource", "model__renderer", "site_ids", "requires_index"),
+    *("tile_size", "supersample", "adaptive"),
+)
+_OF_NODE = ("resource", "site", "state", "idle_since", "started_at", "ends_at")
 _PHASES = {
     NodeState.REQUESTED: Phase.STARTING,
     NodeState.SUBMITTED: Phase.STARTING,
@@ -33,7 +38,7 @@ _PHASES = {
 
 def survey(resources: Sequence[Resource], now: datetime) -> list[Pool]:
     """What is known of each of these resources, which have their placements with the sites."""
-    work, supply = _Work.of(now), _supply()
+    work, supply, held_models = _Work.of(now), _supply(), _held()
     sessions, preloads, hit_rates = _sessions(), preloading.wanted(now), _hit_rates(now)
     taken = _Taken.now()
     pools = []
@@ -47,7 +52,7 @@ def survey(resources: Sequence[Resource], now: datetime) -> list[Pool]:
             hit_rate=hit_rates.get(resource.pk),
             lease_seconds=settings.RRM.lease_target.total_seconds(),
         )
-        nodes = [_supply_node(node, resource) for node in supply.get(resource.pk, ())]
+        nodes = [_supply_node(node, held_models.get(node.pk, ()), resource) for node in supply.get(resource.pk, ())]
         pools.append(Pool(resource.pk, demand, nodes, _limits(resource, taken, len(nodes)), _history(resource)))
     return pools
 
@@ -121,7 +126,7 @@ class _Allowances:
 def _offered(now: datetime) -> Iterable[Job]:
     """Jobs with work that could be done: what nobody may load at present wants no node."""
     jobs = Job.objects.filter(state__in=JOB_OFFERED).exclude(model__quarantined_until__gt=now)
-    return jobs.select_related("model")
+    return jobs.select_related("model").only(*_OF_JOB)
 
 
 def _tiles_waiting() -> Mapping[tuple[UUID, str | None], int]:
@@ -161,12 +166,21 @@ def _supply() -> Mapping[str, Sequence[Node]]:
     # What was started for one session comes and goes with it.
     shared = Node.objects.filter(state__in=NODE_LIVE, reserved_for=None).exclude(unsure)
     found: dict[str, list[Node]] = {}
-    for node in shared.prefetch_related("held__model"):
+    for node in shared.only(*_OF_NODE):
         found.setdefault(node.resource_id, []).append(node)
     return found
 
 
-def _supply_node(node: Node, resource: Resource) -> SupplyNode:
+def _held() -> Mapping[UUID, Sequence[tuple[UUID, bool]]]:
+    """The models that each node holds, and whether they are pinned."""
+    found: dict[UUID, list[tuple[UUID, bool]]] = {}
+    held = HeldModel.objects.filter(node__state__in=NODE_LIVE).order_by()
+    for node, model, is_pinned in held.values_list("node", "model", "model__pinned"):
+        found.setdefault(node, []).append((model, is_pinned))
+    return found
+
+
+def _supply_node(node: Node, held: Collection[tuple[UUID, bool]], resource: Resource) -> SupplyNode:
     ending: dict[str, Any] = {}
     if node.ends_at and node.started_at:
         points = lifetimes.turning_points(node.started_at, node.ends_at, _start_time(resource))
@@ -176,8 +190,8 @@ def _supply_node(node: Node, resource: Resource) -> SupplyNode:
         site=node.site_id,
         phase=_PHASES[NodeState(node.state)],
         idle_since=node.idle_since,
-        models=frozenset(str(held.model_id) for held in node.held.all()),
-        pinned=any(held.model.pinned for held in node.held.all()),
+        models=frozenset(str(model) for model, _ in held),
+        pinned=any(is_pinned for _, is_pinned in held),
         booked=node.state == NodeState.BOOKED,
         **ending,
     )
