@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from rrm.domain.states import (
 from rrm.farm import estimates, fairness, hearing, loading, quarantine, quotas
 from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
 
+_IDLE, _BOOKED = frozenset({NodeState.IDLE}), frozenset({NodeState.BOOKED})
 _TOLD_APART = 200  # jobs of a resource, where it is told how many wait for what
 _OF_WAITING = (
     *("resource", "owner", "site_ids", "requires_index", "deadline", "state"),
@@ -104,23 +105,32 @@ class _Supply:
     problems: dict[str, str] = field(default_factory=dict)
     crowded: set[str] = field(default_factory=set)
     """Sites without room for one more node."""
-    nodes: dict[UUID, _Node] = field(default_factory=dict)
-    """Those reserved for a session that could take work count as booked."""
-    holders: dict[UUID, set[UUID]] = field(default_factory=dict)
+    nodes: dict[str, _Node] = field(default_factory=dict)
+    """By their ids, as text: many sets are made of these. Those reserved for a session that could take work count as
+    booked."""
+    holders: dict[UUID, set[str]] = field(default_factory=dict)
     """Model → the nodes that hold it and take work."""
+    silent: set[str] = field(default_factory=set)
+    """Nodes that are idle, as it seems, and were not heard lately."""
+    mortal: set[str] = field(default_factory=set)
+    """Nodes that their site will end at a known time."""
+    _known: dict[tuple[frozenset[str], Collection[str]], frozenset[str]] = field(default_factory=dict)
 
-    def at(self, sites: Collection[str], *states: str) -> set[UUID]:
-        return {id for id, node in self.nodes.items() if node.site in sites and node.state in states}
+    def at(self, sites: frozenset[str], states: frozenset[str]) -> frozenset[str]:
+        """The nodes there in these states; most jobs ask for the same."""
+        if (sites, states) not in self._known:
+            found = (id for id, node in self.nodes.items() if node.site in sites and node.state in states)
+            self._known[sites, states] = frozenset(found)
+        return self._known[sites, states]
 
     def able(self, named: frozenset[str], requires: Collection[str]) -> tuple[frozenset[str], frozenset[str]]:
         """The sites of those named, or all, where nodes may run or do, and those of them that have what is required."""
         places = frozenset(named & self.sites.keys() if named else self.sites)
         return places, frozenset(site for site in places if not lacking(requires, self.sites[site]))
 
-    def silent(self, nodes: Collection[UUID], now: datetime) -> set[UUID]:
-        """Those of the nodes that are idle, as it seems, and were not heard lately."""
-        idle = {id: node.last_heartbeat for id in nodes if (node := self.nodes[id]).state == NodeState.IDLE}
-        return {id for id, heard_at in idle.items() if heard_at is None or heard_at <= hearing.since(now)}
+    def sites_of(self, nodes: Collection[str]) -> frozenset[str]:
+        """Where some of these nodes at work are."""
+        return frozenset(site for site in self.sites if not self.at(frozenset({site}), NODE_WORKING).isdisjoint(nodes))
 
 
 class _Turn(NamedTuple):
@@ -172,10 +182,10 @@ class _Farm:
         """The facts of a job; `in_turn`: also which others come before it."""
         resource, supply, line = job.resource, self.supply[job.resource_id], self.lines[job.resource_id]
         bound_to, places, sites = self._places(job, supply)
-        working, silent = self._at_work(job, supply, sites)
-        holders = supply.holders.get(job.model_id, set()) & working - silent
-        free, ending, full = self._idle(job, supply, working - silent, holders)
-        ahead = line.ahead(job.pk, {supply.nodes[id].site for id in working}) if in_turn else (0, 0)
+        working = supply.at(sites, NODE_WORKING) - self._failed(job, supply, sites)
+        holders = (supply.holders.get(job.model_id, set()) & working) - supply.silent
+        free, ending, full = self._idle(job, supply, supply.at(sites, _IDLE) & working, holders)
+        ahead = line.ahead(job.pk, supply.sites_of(working)) if in_turn else (0, 0)
         return reasons.Waiting(
             resource=resource.pk,
             now=self.now,
@@ -185,12 +195,12 @@ class _Farm:
             unmet=job.requires if places and not sites else (),
             problems={site: problem for site, problem in supply.problems.items() if site in sites},
             crowded=sites - supply.problems.keys() <= supply.crowded,
-            starting=len(supply.at(sites, *NODE_STARTING)),
+            starting=len(supply.at(sites, NODE_STARTING)),
             working=len(working),
             free=len(free),
-            booked=len(supply.at(sites, NodeState.BOOKED)),
+            booked=len(supply.at(sites, _BOOKED)),
             ending=len(ending),
-            silent=len(silent),
+            silent=len(working & supply.silent),
             full=full,
             most=resource.max_nodes if len(supply.nodes) >= resource.max_nodes else None,
             holders=len(holders),
@@ -214,36 +224,32 @@ class _Farm:
         bound = frozenset(site for site, _ in self.shares.get(job.pk, ()) if site) or frozenset(job.site_ids)
         return bound, *supply.able(bound, job.requires)
 
-    def _at_work(self, job: Job, supply: _Supply, sites: Collection[str]) -> tuple[set[UUID], set[UUID]]:
-        """The nodes that may take the job, now or later, and those of them that seem idle and were not heard lately."""
-        working = supply.at(sites, *NODE_WORKING) - self._failed(job, supply, sites)
-        return working, supply.silent(working, self.now)
-
-    def _failed(self, job: Job, supply: _Supply, sites: Collection[str]) -> set[UUID]:
+    def _failed(self, job: Job, supply: _Supply, sites: frozenset[str]) -> set[str]:
         """The nodes that leave all of it to others, since they failed on its tiles or could not load its model."""
         failed = [
-            self._failed_on(failed_on, supply, [site] if site else sites, job)
+            self._failed_on(failed_on, supply, frozenset({site}) if site else sites, job)
             for site, failed_on in self.shares.get(job.pk, ())
         ]
         return set.intersection(*failed) if failed else set()
 
-    def _failed_on(self, names: Collection[str], supply: _Supply, sites: Collection[str], job: Job) -> set[UUID]:
+    def _failed_on(self, names: Collection[str], supply: _Supply, sites: frozenset[str], job: Job) -> set[str]:
         unable = quarantine.tried(job.model.load_failures, self.now)
         if not names and not unable:
             return set()
-        takers = supply.at(sites, *NODE_TAKING)
+        takers = supply.at(sites, NODE_TAKING)
         failed = [{id for id in takers if supply.nodes[id].name in each} for each in (names, unable)]
         return set().union(*(found for found in failed if len(found) < len(takers)))
 
     def _idle(
-        self, job: Job, supply: _Supply, working: set[UUID], holders: set[UUID]
-    ) -> tuple[set[UUID], set[UUID], list[str]]:
+        self, job: Job, supply: _Supply, idle: frozenset[str], holders: Set[str]
+    ) -> tuple[frozenset[str], frozenset[str], list[str]]:
         """The idle nodes that may begin the job, those that end too soon, and the sites where others may not load."""
-        idle = {id: node for id in working if (node := supply.nodes[id]).state == NodeState.IDLE}
-        ending = {id for id, node in idle.items() if not self._is_in_time(job, node, is_held=id in holders)}
-        ready = idle.keys() - ending
-        unable = {id for id in ready - holders if self._is_full(job, idle[id].site)}
-        return ready - unable, ending, sorted({idle[id].site for id in unable})
+        heard, nodes = idle - supply.silent, supply.nodes
+        mortal = heard & supply.mortal
+        ending = frozenset(id for id in mortal if not self._is_in_time(job, nodes[id], is_held=id in holders))
+        ready, full = heard - ending, self.full if loading.counts(job.model.load_seconds) else ()
+        unable = {id for id in ready - holders if nodes[id].site in full} if full else set[str]()
+        return ready - unable, ending, sorted({nodes[id].site for id in unable})
 
     def _is_in_time(self, job: Job, node: _Node, *, is_held: bool) -> bool:
         """Whether the idle node lives until it has loaded the model, if it must, and done one lease of the job."""
@@ -254,9 +260,6 @@ class _Farm:
         load = 0.0 if is_held else self.costs.load_seconds(job.model_id, hardware)
         lease = max(_lease_seconds(), samples * self.costs.pixel_seconds(job.model_id, hardware))
         return is_done_before(node.ends_at, timedelta(seconds=load + lease), self.now)
-
-    def _is_full(self, job: Job, site: str) -> bool:
-        return site in self.full and loading.counts(job.model.load_seconds)
 
     def _holder_seconds(self, job: Job, line: _Line, holders: int) -> float:
         """How long the holders of the model, all of them at work, are busy before they turn to the job's next range."""
@@ -272,7 +275,7 @@ def _survey(jobs: Sequence[Job], now: datetime) -> _Farm:
     resources, owners = {job.resource_id for job in jobs}, {job.owner_id for job in jobs}
     costs = estimates.of({job.model_id: job.model.renderer for job in jobs})
     limits = quotas.limited(owners)
-    supply = _supply(resources)
+    supply = _supply(resources, now)
     idle = {node.site for each in supply.values() for node in each.nodes.values() if node.state == NodeState.IDLE}
     return _Farm(
         now=now,
@@ -287,7 +290,7 @@ def _survey(jobs: Sequence[Job], now: datetime) -> _Farm:
     )
 
 
-def _supply(resources: set[str]) -> Mapping[str, _Supply]:
+def _supply(resources: set[str], now: datetime) -> Mapping[str, _Supply]:
     supply = {resource: _Supply() for resource in resources}
     placements = ResourceSite.objects.filter(resource__in=resources, site__enabled=True, site__max_nodes__gt=0)
     room = F("site__max_nodes") - Count("site__nodes", filter=Q(site__nodes__state__in=NODE_LIVE))
@@ -298,18 +301,27 @@ def _supply(resources: set[str]) -> Mapping[str, _Supply]:
             supply[resource].crowded.add(site)
         if problem:
             supply[resource].problems[site] = problem
-    live = Node.objects.filter(resource__in=resources, state__in=NODE_STARTING | NODE_WORKING)
-    for id, resource, tags, *columns in live.values_list("pk", "resource", "site__capabilities", *_Node._fields):
-        node = _Node._make(columns)
-        if node.state in NODE_TAKING:
-            supply[resource].sites[node.site] = tags  # they go on though their site was disabled meanwhile
-            if node.reserved_for:
-                node = node._replace(state=NodeState.BOOKED)
-        supply[resource].nodes[id] = node
+    _add_nodes(supply, now)
     held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource__in=resources)
     for id, model, resource in held.values_list("node", "model", "node__resource"):
-        supply[resource].holders.setdefault(model, set()).add(id)
+        supply[resource].holders.setdefault(model, set()).add(str(id))
     return supply
+
+
+def _add_nodes(supply: Mapping[str, _Supply], now: datetime) -> None:
+    live = Node.objects.filter(resource__in=list(supply), state__in=NODE_STARTING | NODE_WORKING)
+    heard_since = hearing.since(now)
+    for pk, resource, tags, *columns in live.values_list("pk", "resource", "site__capabilities", *_Node._fields):
+        node, own, id = _Node._make(columns), supply[resource], str(pk)
+        if node.state in NODE_TAKING:
+            own.sites[node.site] = tags  # they go on though their site was disabled meanwhile
+            if node.reserved_for:
+                node = node._replace(state=NodeState.BOOKED)
+        own.nodes[id] = node
+        if node.state == NodeState.IDLE and (node.last_heartbeat is None or node.last_heartbeat <= heard_since):
+            own.silent.add(id)
+        if node.ends_at is not None:
+            own.mortal.add(id)
 
 
 def _lines(supply: Mapping[str, _Supply], costs: estimates.Estimates) -> Mapping[str, _Line]:
