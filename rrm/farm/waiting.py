@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, Count, Exists, F, OuterRef, Q, Sum, When, Window
+from django.db.models import Case, Count, Exists, F, OuterRef, When, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
 from rrm.domain import reasons, tiling
-from rrm.domain.capabilities import lacking, tags_of
-from rrm.domain.facts import RANK, is_done_before
+from rrm.domain.facts import is_done_before
 from rrm.domain.orders import PRIORITIES
 from rrm.domain.states import (
     JOB_OFFERED,
-    NODE_LIVE,
     NODE_STARTING,
     NODE_TAKING,
     NODE_WORKING,
@@ -28,8 +24,10 @@ from rrm.domain.states import (
     LeaseState,
     NodeState,
 )
-from rrm.farm import estimates, fairness, hearing, loading, quarantine, quotas
-from rrm.farm.models import Block, HeldModel, Job, JobShare, Lease, Node, ResourceSite
+from rrm.farm import estimates, lines, loading, quarantine, quotas, supplies
+from rrm.farm.lines import Line
+from rrm.farm.models import Block, Job, JobShare, Lease
+from rrm.farm.supplies import SeenNode, Supply
 
 _IDLE, _BOOKED = frozenset({NodeState.IDLE}), frozenset({NodeState.BOOKED})
 _TOLD_APART = 200  # jobs of a resource, where it is told how many wait for what
@@ -39,8 +37,6 @@ _OF_WAITING = (
     *("model__renderer", "model__load_seconds", "model__quarantined_until", "model__load_failures"),
     *(f"resource__{name}" for name in ("enabled", "renderer", "max_nodes", "launch_failures", "retry_at", "reason")),
 )
-
-_OF_SITE = ("site", "site__capabilities")
 
 
 def pending_reason(job: Job) -> str:
@@ -84,91 +80,13 @@ def summaries(resources: Sequence[str]) -> dict[str, str]:
     }
 
 
-class _Node(NamedTuple):
-    """A node that is there or on its way: columns by their names."""
-
-    site: str
-    state: str
-    name: str
-    cores: int
-    ends_at: datetime | None
-    last_heartbeat: datetime | None
-    reserved_for: UUID | None
-
-
-@dataclass
-class _Supply:
-    """What a resource has: sites where nodes may run or do, what is wrong with them, and its nodes."""
-
-    sites: dict[str, list[str]] = field(default_factory=dict)
-    """Site → what it can do."""
-    problems: dict[str, str] = field(default_factory=dict)
-    crowded: set[str] = field(default_factory=set)
-    """Sites without room for one more node."""
-    nodes: dict[str, _Node] = field(default_factory=dict)
-    """By their ids, as text: many sets are made of these. Those reserved for a session that could take work count as
-    booked."""
-    holders: dict[UUID, set[str]] = field(default_factory=dict)
-    """Model → the nodes that hold it and take work."""
-    silent: set[str] = field(default_factory=set)
-    """Nodes that are idle, as it seems, and were not heard lately."""
-    mortal: set[str] = field(default_factory=set)
-    """Nodes that their site will end at a known time."""
-    _known: dict[tuple[frozenset[str], Collection[str]], frozenset[str]] = field(default_factory=dict)
-
-    def at(self, sites: frozenset[str], states: frozenset[str]) -> frozenset[str]:
-        """The nodes there in these states; most jobs ask for the same."""
-        if (sites, states) not in self._known:
-            found = (id for id, node in self.nodes.items() if node.site in sites and node.state in states)
-            self._known[sites, states] = frozenset(found)
-        return self._known[sites, states]
-
-    def able(self, named: frozenset[str], requires: Collection[str]) -> tuple[frozenset[str], frozenset[str]]:
-        """The sites of those named, or all, where nodes may run or do, and those of them that have what is required."""
-        places = frozenset(named & self.sites.keys() if named else self.sites)
-        return places, frozenset(site for site in places if not lacking(requires, self.sites[site]))
-
-    def sites_of(self, nodes: Collection[str]) -> frozenset[str]:
-        """Where some of these nodes at work are."""
-        return frozenset(site for site in self.sites if not self.at(frozenset({site}), NODE_WORKING).isdisjoint(nodes))
-
-
-class _Turn(NamedTuple):
-    """When a job's turn is, to be compared."""
-
-    rank: int
-    round: int
-    created_at: datetime
-    job: UUID
-
-
-@dataclass
-class _Line:
-    """The jobs of a resource with tiles to give out, in their order, and how much work each model has."""
-
-    turns: dict[UUID, _Turn] = field(default_factory=dict)
-    queues: dict[frozenset[str], list[_Turn]] = field(default_factory=dict)
-    """The sites that may do the jobs → their turns, in order."""
-    seconds: dict[UUID, float] = field(default_factory=dict)
-
-    def ahead(self, job: UUID, sites: Collection[str]) -> tuple[int, int]:
-        """How many that some of these sites may do are of a more urgent class, and how many of its own come first."""
-        more_urgent = before = 0
-        if mine := self.turns.get(job):
-            for turns in (turns for where, turns in self.queues.items() if not where.isdisjoint(sites)):
-                urgent = bisect_left(turns, mine.rank, key=lambda turn: turn.rank)
-                more_urgent += urgent
-                before += bisect_left(turns, mine) - urgent
-        return more_urgent, before
-
-
 @dataclass
 class _Farm:
     """What all the jobs of one answer wait for."""
 
     now: datetime
-    supply: Mapping[str, _Supply]
-    lines: Mapping[str, _Line]
+    supply: Mapping[str, Supply]
+    lines: Mapping[str, Line]
     shares: Mapping[UUID, Sequence[tuple[str | None, Collection[str]]]]
     """Job → of the tiles not given out, the site that some are bound to, and the nodes that failed on them."""
     full: Collection[str]
@@ -219,12 +137,12 @@ class _Farm:
             deadline=job.deadline,
         )
 
-    def _places(self, job: Job, supply: _Supply) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    def _places(self, job: Job, supply: Supply) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
         """The sites that the tiles not given out are bound to, or else the job, if any; those there are; the able."""
         bound = frozenset(site for site, _ in self.shares.get(job.pk, ()) if site) or frozenset(job.site_ids)
         return bound, *supply.able(bound, job.requires)
 
-    def _failed(self, job: Job, supply: _Supply, sites: frozenset[str]) -> set[str]:
+    def _failed(self, job: Job, supply: Supply, sites: frozenset[str]) -> set[str]:
         """The nodes that leave all of it to others, since they failed on its tiles or could not load its model."""
         failed = [
             self._failed_on(failed_on, supply, frozenset({site}) if site else sites, job)
@@ -232,7 +150,7 @@ class _Farm:
         ]
         return set.intersection(*failed) if failed else set()
 
-    def _failed_on(self, names: Collection[str], supply: _Supply, sites: frozenset[str], job: Job) -> set[str]:
+    def _failed_on(self, names: Collection[str], supply: Supply, sites: frozenset[str], job: Job) -> set[str]:
         unable = quarantine.tried(job.model.load_failures, self.now)
         if not names and not unable:
             return set()
@@ -241,7 +159,7 @@ class _Farm:
         return set().union(*(found for found in failed if len(found) < len(takers)))
 
     def _idle(
-        self, job: Job, supply: _Supply, idle: frozenset[str], holders: Set[str]
+        self, job: Job, supply: Supply, idle: frozenset[str], holders: Set[str]
     ) -> tuple[frozenset[str], frozenset[str], list[str]]:
         """The idle nodes that may begin the job, those that end too soon, and the sites where others may not load."""
         heard, nodes = idle - supply.silent, supply.nodes
@@ -251,7 +169,7 @@ class _Farm:
         unable = {id for id in ready - holders if nodes[id].site in full} if full else set[str]()
         return ready - unable, ending, sorted({nodes[id].site for id in unable})
 
-    def _is_in_time(self, job: Job, node: _Node, *, is_held: bool) -> bool:
+    def _is_in_time(self, job: Job, node: SeenNode, *, is_held: bool) -> bool:
         """Whether the idle node lives until it has loaded the model, if it must, and done one lease of the job."""
         if node.ends_at is None:
             return True
@@ -261,7 +179,7 @@ class _Farm:
         lease = max(_lease_seconds(), samples * self.costs.pixel_seconds(job.model_id, hardware))
         return is_done_before(node.ends_at, timedelta(seconds=load + lease), self.now)
 
-    def _holder_seconds(self, job: Job, line: _Line, holders: int) -> float:
+    def _holder_seconds(self, job: Job, line: Line, holders: int) -> float:
         """How long the holders of the model, all of them at work, are busy before they turn to the job's next range."""
         ahead = max(0.0, line.seconds.get(job.model_id, 0.0) - _lease_seconds())
         return _lease_seconds() + ahead / max(holders, 1)
@@ -275,12 +193,12 @@ def _survey(jobs: Sequence[Job], now: datetime) -> _Farm:
     resources, owners = {job.resource_id for job in jobs}, {job.owner_id for job in jobs}
     costs = estimates.of({job.model_id: job.model.renderer for job in jobs})
     limits = quotas.limited(owners)
-    supply = _supply(resources, now)
+    supply = supplies.of(resources, now)
     idle = {node.site for each in supply.values() for node in each.nodes.values() if node.state == NodeState.IDLE}
     return _Farm(
         now=now,
         supply=supply,
-        lines=_lines(supply, costs),
+        lines=lines.of(supply, costs),
         shares=_open_shares(jobs),
         full=loading.full(idle, now) if idle else (),
         costs=costs,
@@ -288,84 +206,6 @@ def _survey(jobs: Sequence[Job], now: datetime) -> _Farm:
         at_work=quotas.nodes_of(limits) if limits else {},
         blocks=list(Block.objects.filter(until__gt=now)),
     )
-
-
-def _supply(resources: set[str], now: datetime) -> Mapping[str, _Supply]:
-    supply = {resource: _Supply() for resource in resources}
-    placements = ResourceSite.objects.filter(resource__in=resources, site__enabled=True, site__max_nodes__gt=0)
-    room = F("site__max_nodes") - Count("site__nodes", filter=Q(site__nodes__state__in=NODE_LIVE))
-    told = ("resource", *_OF_SITE, "site__problem", "room")
-    for resource, site, tags, problem, places in placements.annotate(room=room).values_list(*told):
-        supply[resource].sites[site] = tags
-        if places <= 0:
-            supply[resource].crowded.add(site)
-        if problem:
-            supply[resource].problems[site] = problem
-    _add_nodes(supply, now)
-    held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource__in=resources)
-    for id, model, resource in held.values_list("node", "model", "node__resource"):
-        supply[resource].holders.setdefault(model, set()).add(str(id))
-    return supply
-
-
-def _add_nodes(supply: Mapping[str, _Supply], now: datetime) -> None:
-    live = Node.objects.filter(resource__in=list(supply), state__in=NODE_STARTING | NODE_WORKING)
-    heard_since = hearing.since(now)
-    for pk, resource, tags, *columns in live.values_list("pk", "resource", "site__capabilities", *_Node._fields):
-        node, own, id = _Node._make(columns), supply[resource], str(pk)
-        if node.state in NODE_TAKING:
-            own.sites[node.site] = tags  # they go on though their site was disabled meanwhile
-            if node.reserved_for:
-                node = node._replace(state=NodeState.BOOKED)
-        own.nodes[id] = node
-        if node.state == NodeState.IDLE and (node.last_heartbeat is None or node.last_heartbeat <= heard_since):
-            own.silent.add(id)
-        if node.ends_at is not None:
-            own.mortal.add(id)
-
-
-def _lines(supply: Mapping[str, _Supply], costs: estimates.Estimates) -> Mapping[str, _Line]:
-    """The jobs of each resource with tiles to give out; models that the answer is not about cost what is usual."""
-    lines, bound = {resource: _Line() for resource in supply}, dict[UUID, set[str]]()
-    shares = JobShare.objects.filter(job__resource__in=list(supply), job__state__in=JOB_OFFERED, cursor__lt=F("stop"))
-    rows = list(shares.order_by().values(*_IN_LINE).annotate(tiles=Sum(F("stop") - F("cursor"))))
-    for row in rows:
-        line = lines[row["job__resource"]]
-        bound.setdefault(row["job"], set()).update([row["site"]] if row["site"] else ())
-        pixels = row["tiles"] * row["job__tile_size"] ** 2
-        samples = tiling.samples(pixels, row["job__supersample"], adaptive=row["job__adaptive"])
-        if (model := row["job__model"]) in costs.renderers:
-            line.seconds[model] = line.seconds.get(model, 0.0) + samples * costs.pixel_seconds(model)
-    _line_up(lines, supply, {row["job"]: row for row in rows}.values(), bound)
-    return lines
-
-
-def _line_up(
-    lines: Mapping[str, _Line],
-    supply: Mapping[str, _Supply],
-    jobs: Collection[Mapping[str, Any]],
-    bound: Mapping[UUID, Collection[str]],
-) -> None:
-    """Give each job its turn, among those of the sites that may do it; `bound` are those of its shares."""
-    rounds = fairness.rounds({row["job__owner"] for row in jobs})
-    known: dict[tuple[str, frozenset[str], str], frozenset[str]] = {}
-    for row in jobs:
-        id, resource, requires = row["job"], row["job__resource"], row["job__requires_index"]
-        named = frozenset(bound[id] or tags_of(row["job__site_index"]))
-        if (sites := known.get(which := (resource, named, requires))) is None:
-            sites = known[which] = supply[resource].able(named, tags_of(requires))[1]
-        rank, round = RANK[row["job__priority"]], rounds.get(str(row["job__owner"]), 0)
-        turn = lines[resource].turns[id] = _Turn(rank, round, row["job__created_at"], id)
-        lines[resource].queues.setdefault(sites, []).append(turn)
-    for line in lines.values():
-        for turns in line.queues.values():
-            turns.sort()
-
-
-_IN_LINE = (
-    *("job", "site", "job__resource", "job__priority", "job__owner", "job__created_at", "job__model"),
-    *("job__tile_size", "job__supersample", "job__adaptive", "job__site_index", "job__requires_index"),
-)
 
 
 def _open_shares(jobs: Sequence[Job]) -> Mapping[UUID, Sequence[tuple[str | None, Collection[str]]]]:
