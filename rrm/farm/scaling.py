@@ -67,6 +67,11 @@ def shown(planned: Planned, now: datetime) -> dict[str, Any]:
         "have": made.have,
         "launch": dict(Counter(made.launch)),
         "drain": [names[id_] for id_ in made.drain if id_ in names],
+        "beyond": [
+            {"node": names[id_], "limit": sentences.beyond(site, planned.pool.limits)}
+            for id_, site in made.beyond
+            if id_ in names
+        ],
         "retire": [names[id_] for id_ in made.retire if id_ in names],
         "make_place": [{"node": names[id_], "resource": rival} for id_, rival in made.yields if id_ in names],
         "reason": made.reason,
@@ -115,12 +120,17 @@ def _carry_out(planned: Planned) -> None:
                 nodes.request_node(resource, sites[site], "autoscaler", made.reason)
             except StateConflict as conflict:
                 logger.info("No node started for %s: %s", resource.pk, conflict)
-    rivals = dict(made.yields)
     idle, any_state = (NodeState.IDLE, *NODE_STARTING), _MAY_LEAVE
     for node in Node.objects.filter(pk__in=made.leaving, state__in=any_state).select_related("site", "resource"):
         may_go = idle if str(node.pk) in made.drain else any_state
-        rival = rivals.get(str(node.pk))
-        why = f"It makes place for {rival}, which has work and no room." if rival else made.reason
         if node.state in may_go:
             with contextlib.suppress(StateConflict):  # it got work since the plan was made
-                nodes.drain(node, "autoscaler", why)
+                nodes.drain(node, "autoscaler", _why_it_goes(str(node.pk), planned))
+
+
+def _why_it_goes(node: str, planned: Planned) -> str:
+    made = planned.plan
+    if rival := dict(made.yields).get(node):
+        return f"It makes place for {rival}, which has work and no room."
+    site = dict(made.beyond).get(node)
+    return made.reason if site is None else f"It is {sentences.beyond(site, planned.pool.limits)}."

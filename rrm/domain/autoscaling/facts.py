@@ -84,12 +84,17 @@ def few(have: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SiteRoom:
-    """A site of the resource and how many more nodes it has room for, the nodes of all resources counted."""
+    """A site of the resource and how many more nodes it has room for, the nodes of all resources counted.
+
+    Less than none where it has more than it may, those that leave among them.
+    """
 
     id: str
     room: int
     machines: int = 1
     """How many nodes one launch there gives: a batch job may have several machines."""
+    over: int = 0
+    """How many of the nodes that stay there it may not have any more."""
 
     @property
     def whole(self) -> int:
@@ -206,14 +211,17 @@ class Reckoning:
     blocked_until: datetime | None = None
     places: int = 0
     """How many more nodes the resource's own maximum allows."""
+    booked_beyond: int = 0
+    """How many nodes that the maximum does not allow any more stay until their sessions end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`launch` names a site for each node to start, `drain` the idle nodes to let go, `reason` is one sentence.
 
-    `retire` are nodes, busy ones too, whose time ends; `yields` are nodes that make place for another resource's, which
-    is named; also busy ones where that has none at all.
+    `beyond` are nodes, busy ones too, that a limit does not allow any more, each with the site whose limit it is, or
+    nothing where it is the maximum. `retire` are nodes, busy ones too, whose time ends; `yields` are nodes that make
+    place for another resource's, which is named; also busy ones where that has none at all.
     """
 
     want: int
@@ -222,6 +230,7 @@ class Plan:
     drain: tuple[str, ...]
     reason: str
     history: History
+    beyond: tuple[tuple[str, str], ...] = ()
     retire: tuple[str, ...] = ()
     yields: tuple[tuple[str, str], ...] = ()
     reckoning: Reckoning = field(default=Reckoning(), compare=False)
@@ -229,4 +238,4 @@ class Plan:
     @property
     def leaving(self) -> tuple[str, ...]:
         """Every node that is let go, for whatever reason."""
-        return (*self.drain, *self.retire, *(node for node, _ in self.yields))
+        return (*self.drain, *self.retire, *(node for node, _ in (*self.beyond, *self.yields)))

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from rrm.domain.autoscaling.facts import UP_PERIODS, Need, Phase, SupplyNode
 from rrm.domain.autoscaling.weighing import Weighed, stays
 
 
-def swaps(farm: Weighed) -> int:
-    """How many nodes must make place for work that is bound to a site without any."""
-    leaving = len(farm.supply) - farm.have
-    return max(farm.unserved - farm.places - leaving, 0)
+def swaps(farm: Weighed, gone: int) -> int:
+    """How many nodes must make place for work that is bound to a site without any, where so many leave anyway."""
+    places = max(farm.limits.most - (farm.have - gone), 0)
+    return max(farm.unserved - places, 0)
 
 
-def drained(farm: Weighed, swapped: int) -> tuple[str, ...]:
-    """The idle nodes to let go: those that must, and of those beyond the recent want the ones idle for long enough."""
-    must = max(farm.have - farm.limits.most, swapped) if farm.limits.enabled else farm.have
-    counts, chosen = farm.counts, list[str]()
-    unwanted, spare = farm.unwanted, farm.spare
+def drained(farm: Weighed, swapped: int, gone: Collection[str] = frozenset()) -> tuple[str, ...]:
+    """The idle nodes to let go: those that must, and of those beyond the recent want the ones idle for long enough.
+
+    `gone` are nodes that leave anyway.
+    """
+    must = swapped if farm.limits.enabled else farm.have
+    counts, chosen = farm.counts - Counter(node.site for node in farm.supply if node.id in gone), list[str]()
+    unwanted, spare = farm.unwanted - len(gone), farm.spare - len(gone)
     for node in by_loss(farm):
+        if node.id in gone:
+            continue
         rest = farm.now - (node.idle_since or farm.now)
         expired = len(chosen) < unwanted and node.idle_since is not None and rest >= farm.limits.idle_limit
         is_spare = len(chosen) < spare and rest >= UP_PERIODS * farm.limits.period

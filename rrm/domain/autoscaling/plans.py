@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rrm.domain.autoscaling import leaving, sentences, wants
+from rrm.domain.autoscaling.beyond import beyond_maximum
 from rrm.domain.autoscaling.facts import UP_PERIODS, Demand, History, Limits, Phase, Plan, Reckoning, SupplyNode
 from rrm.domain.autoscaling.places import placed, whole
 from rrm.domain.autoscaling.weighing import SPARE_PART, Weighed, beyond_tolerance, for_people, weigh
@@ -22,13 +23,17 @@ def plan(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history: 
     blocked, until = _blocked(farm, history)
     count = min(_launch_count(farm), farm.places, 1 if history.on_trial else LARGEST_VOLLEY)
     launch = () if blocked else _launched(farm, count)
-    drain = leaving.drained(farm, 0 if blocked else leaving.swaps(farm))
+    over = beyond_maximum(farm)
+    drain = leaving.drained(farm, 0 if blocked else leaving.swaps(farm, len(over)), frozenset(over))
     up_since = _up_after(farm, launch, drain)
-    reckoning = _reckoning(farm, blocked, until)
+    reckoning = replace(
+        _reckoning(farm, blocked, until), booked_beyond=max(farm.have - farm.limits.most - len(over), 0)
+    )
     surplus_since = _surplus_after(farm, drain)
     later = replace(history, wanted=farm.wanted, up_since=up_since, surplus_since=surplus_since)
     made = Plan(farm.want, farm.have, launch, drain, "", later)
-    made = replace(made, retire=leaving.retired(farm, drain), reckoning=reckoning)
+    beyond = tuple((node, "") for node in over)
+    made = replace(made, beyond=beyond, retire=leaving.retired(farm, (*over, *drain)), reckoning=reckoning)
     return replace(made, reason=sentences.reason(made, limits))
 
 

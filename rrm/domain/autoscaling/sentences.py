@@ -17,11 +17,13 @@ def reason(made: Plan, limits: Limits) -> str:
     table = (
         (made.launch, f": launching {_counted(made.launch, 'at')}."),
         (made.yields, f": making place, {_counted([rival for _, rival in made.yields], 'for')}."),
+        (made.beyond, f": letting {len(made.beyond)} go, {_limits_that_are_passed(made, limits)}."),
         (made.drain, f", at most {why.peak} wanted lately: letting {len(made.drain)} go."),
         (made.retire, f": retiring {len(made.retire)}, as their time ends."),
         (why.blocked and (lacks or not limits.enabled), f": launching none, since {why.blocked}."),
         (lacks and not why.within_tolerance, f": {_why_not_more(made, limits)}."),
         (_is_short(made, limits), f": {why.needed} are needed, and the maximum is {limits.max_nodes}."),
+        (why.booked_beyond, f": {_booked_beyond(why, limits)}."),
         (made.have > made.want, ": keeping those that are busy, pinned, wanted lately or not idle for long."),
     )
     return facts + next((sentence for applies, sentence in table if applies), ".")
@@ -29,6 +31,22 @@ def reason(made: Plan, limits: Limits) -> str:
 
 def _counted(names: Sequence[str], where: str) -> str:
     return ", ".join(f"{count} {where} {name}" for name, count in Counter(names).items())
+
+
+def _limits_that_are_passed(made: Plan, limits: Limits) -> str:
+    counts = Counter(site for _, site in made.beyond)
+    parts = {site: beyond(site, limits) for site in counts}
+    return ", ".join(f"{counts[site]} {part}" if len(parts) > 1 else part for site, part in parts.items())
+
+
+def beyond(site: str, limits: Limits) -> str:
+    """Which limit does not allow a node: that of a site, or the maximum."""
+    return f"beyond the limit of {site}" if site else f"beyond the maximum of {limits.max_nodes}"
+
+
+def _booked_beyond(why: Reckoning, limits: Limits) -> str:
+    ends = "stays until its session ends" if why.booked_beyond == 1 else "stay until their sessions end"
+    return f"{why.booked_beyond} {beyond('', limits)} {ends}"
 
 
 def _is_short(made: Plan, limits: Limits) -> bool:
@@ -123,11 +141,18 @@ def _up(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
         yield (
             f"More is wanted than exists since {reckoning.since:%H:%M:%S %Z}; what lasts is launched within "
             f"{wait:.0f} s, at most {_nodes(reckoning.places)} more, "
-            f"{', '.join(f'{site.room} at {site.id}' for site in limits.sites)}."
+            f"{', '.join(f'{max(site.room, 0)} at {site.id}' for site in limits.sites)}."
         )
 
 
 def _down(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
+    if made.beyond:
+        yield (
+            f"{_nodes(len(made.beyond))} {_limits_that_are_passed(made, limits)} finish what they hold and leave, idle "
+            "ones first, then those whose models are missed least; pinned ones go last."
+        )
+    if reckoning.booked_beyond:
+        yield f"{_booked_beyond(reckoning, limits)}."
     if made.have > made.want:
         yield (
             f"At most {reckoning.peak} were wanted during the last {limits.window.total_seconds():.0f} s; beyond that, "

@@ -145,11 +145,6 @@ def test_the_only_node_at_the_site_of_bound_work_stays() -> None:
     assert decide(work(0.5, "far"), supply[:1], TWO_SITES, old).drain == ()
 
 
-def test_nodes_beyond_a_lowered_maximum_go_as_soon_as_they_are_idle() -> None:
-    supply = [idle("a", since=NOW), *nodes(2)]
-    assert decide(work(3), supply, replace(HERE, max_nodes=2)).drain == ("a",)
-
-
 def test_a_disabled_resource_lets_idle_nodes_go_at_once_and_launches_none() -> None:
     off = replace(HERE, enabled=False, min_nodes=2)
     wanted = History(wanted=((NOW.timestamp() - 1, 5),))

@@ -130,7 +130,7 @@ def test_places_that_others_take_are_not_planned_with() -> None:
     assert decide(work(3), [], limits).launch == ("here",)
     made = decide(work(3), nodes(1), limits)
     assert (made.want, made.launch, made.drain) == (3, (), ())
-    assert decide(work(3), [idle("a"), *nodes(1)], limits).drain == ("a",)  # the maximum was lowered
+    assert decide(work(3), [idle("a"), *nodes(1)], limits).beyond == (("a", ""),)  # the maximum was lowered
 
 
 def test_one_node_that_serves_two_needs_is_not_launched_twice() -> None:

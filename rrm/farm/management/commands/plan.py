@@ -51,6 +51,8 @@ def _told(planned: scaling.Planned, shown: Mapping[str, Any], *, in_full: bool) 
         yield f"  launch {count} at {site}"
     for name in shown["drain"]:
         yield f"  let {name} go, which is idle"
+    for node in shown["beyond"]:
+        yield f"  let {node['node']} go, which is {node['limit']}"
     for name in shown["retire"]:
         yield f"  retire {name}, whose time ends"
     for move in shown["make_place"]:
