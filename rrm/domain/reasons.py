@@ -40,6 +40,8 @@ class Waiting:
     """Sites where idle nodes may not load its model yet, as others load there."""
     most: int | None = None
     """How many nodes the resource may have, if it has as many."""
+    pinned: Sequence[str] = ()
+    """Nodes elsewhere that do nothing and stay, since they hold a pinned model."""
     holders: int = 0
     free_holders: int = 0
     holder_seconds: float = 0.0
@@ -168,7 +170,12 @@ def _outlook(case: Waiting) -> str:
     if case.most == 0:
         return f"{case.resource} may have none at present"
     if case.most is not None:
-        return f"{case.resource} may have {_nodes(case.most)}, which it has elsewhere: it waits for one to leave"
+        told = f"{case.resource} may have {_nodes(case.most)}, which it has elsewhere"
+        if not case.pinned:
+            return f"{told}: it waits for one to leave"
+        last = "the last place" if len(case.pinned) == 1 else "the last places"
+        takes = "takes" if len(case.pinned) == 1 else "take"
+        return f"{told}; {listed(case.pinned)}, idle and pinned to a model, {takes} {last}"
     if case.crowded:
         return f"{listed(sorted(case.sites - case.problems.keys()))} can take no more nodes: it waits for a place"
     return "one will be started"

@@ -74,6 +74,7 @@ def shown(planned: Planned, now: datetime) -> dict[str, Any]:
         ],
         "retire": [names[id_] for id_ in made.retire if id_ in names],
         "make_place": [{"node": names[id_], "resource": rival} for id_, rival in made.yields if id_ in names],
+        "pinned": [names[id_] for id_, _ in why.pinned if id_ in names],
         "reason": made.reason,
         "at": iso(now),
         "next_at": iso(now + settings.RRM.autoscale_period),
@@ -93,8 +94,8 @@ def explained(planned: Planned) -> list[str]:
 
 
 def _names(made: Plan) -> Mapping[str, str]:
-    leaving = Node.objects.filter(pk__in=made.leaving).values_list("pk", "name") if made.leaving else ()
-    return {str(id_): name for id_, name in leaving}
+    told = [*made.leaving, *(node for node, _ in made.reckoning.pinned)]
+    return {str(id_): name for id_, name in Node.objects.filter(pk__in=told).values_list("pk", "name")} if told else {}
 
 
 def _keep(planned: Planned, now: datetime) -> None:

@@ -107,9 +107,16 @@ class _Supply:
     """Those reserved for a session that could take work count as booked."""
     holders: dict[UUID, set[UUID]] = field(default_factory=dict)
     """Model → the nodes that hold it and take work."""
+    pinned: set[UUID] = field(default_factory=set)
+    """Those of them that hold a pinned model."""
 
     def at(self, sites: Collection[str], *states: str) -> set[UUID]:
         return {id for id, node in self.nodes.items() if node.site in sites and node.state in states}
+
+    def kept_elsewhere(self, sites: Collection[str]) -> list[str]:
+        """The idle nodes at other sites that stay for what they hold: it is pinned."""
+        kept = (node for id, node in self.nodes.items() if id in self.pinned and node.state == NodeState.IDLE)
+        return sorted(f"{node.name} at {node.site}" for node in kept if node.site not in sites)
 
     def silent(self, nodes: Collection[UUID], now: datetime) -> set[UUID]:
         """Those of the nodes that are idle, as it seems, and were not heard lately."""
@@ -154,8 +161,7 @@ class _Farm:
         """The facts of a job; `in_turn`: also which others come before it."""
         resource, supply, line = job.resource, self.supply[job.resource_id], self.lines[job.resource_id]
         bound_to, places, sites = self._places(job, supply)
-        working, silent = self._at_work(job, supply, sites)
-        holders = supply.holders.get(job.model_id, set()) & working - silent
+        working, silent, holders = self._at_work(job, supply, sites)
         free, ending, full = self._idle(job, supply, working - silent, holders)
         ahead = line.ahead(job.pk) if in_turn else (0, 0)
         return reasons.Waiting(
@@ -174,6 +180,7 @@ class _Farm:
             ending=len(ending),
             silent=len(silent),
             full=full,
+            pinned=supply.kept_elsewhere(sites),
             most=resource.max_nodes if len(supply.nodes) >= resource.max_nodes else None,
             holders=len(holders),
             free_holders=len(holders & free),
@@ -197,10 +204,13 @@ class _Farm:
         places = frozenset(bound & supply.sites.keys() if bound else supply.sites)
         return bound, places, frozenset(site for site in places if not lacking(job.requires, supply.sites[site]))
 
-    def _at_work(self, job: Job, supply: _Supply, sites: Collection[str]) -> tuple[set[UUID], set[UUID]]:
-        """The nodes that may take the job, now or later, and those of them that seem idle and were not heard lately."""
+    def _at_work(self, job: Job, supply: _Supply, sites: Collection[str]) -> tuple[set[UUID], set[UUID], set[UUID]]:
+        """The nodes that may take the job, now or later; of them those that seem idle and were not heard lately, and
+        of the others those that hold its model.
+        """
         working = supply.at(sites, *NODE_WORKING) - self._failed(job, supply, sites)
-        return working, supply.silent(working, self.now)
+        silent = supply.silent(working, self.now)
+        return working, silent, supply.holders.get(job.model_id, set()) & working - silent
 
     def _failed(self, job: Job, supply: _Supply, sites: Collection[str]) -> set[UUID]:
         """The nodes that leave all of it to others, since they failed on its tiles or could not load its model."""
@@ -289,10 +299,16 @@ def _supply(resources: set[str]) -> Mapping[str, _Supply]:
             if node.reserved_for:
                 node = node._replace(state=NodeState.BOOKED)
         supply[resource].nodes[id] = node
-    held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource__in=resources)
-    for id, model, resource in held.values_list("node", "model", "node__resource"):
-        supply[resource].holders.setdefault(model, set()).add(id)
+    _note_holders(supply)
     return supply
+
+
+def _note_holders(supply: Mapping[str, _Supply]) -> None:
+    held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource__in=supply)
+    for id, model, resource, pinned in held.values_list("node", "model", "node__resource", "model__pinned"):
+        supply[resource].holders.setdefault(model, set()).add(id)
+        if pinned:
+            supply[resource].pinned.add(id)
 
 
 def _lines(resources: set[str], costs: estimates.Estimates) -> Mapping[str, _Line]:

@@ -75,6 +75,9 @@ class FarmPlanSerializer(serializers.Serializer[Any]):
     beyond = FarmBeyondSerializer(many=True)
     retire = serializers.ListField(child=serializers.CharField(), help_text="Nodes whose time ends.")
     make_place = FarmMoveSerializer(many=True)
+    pinned = serializers.ListField(
+        child=serializers.CharField(), help_text="Pinned nodes in places that work bound to other sites waits for."
+    )
     reason = serializers.CharField()
     at = serializers.DateTimeField()
     next_at = serializers.DateTimeField(help_text="When it is decided anew at the latest.")

@@ -209,6 +209,14 @@ class Reckoning:
     within_tolerance: bool = True
     blocked: str = ""
     blocked_until: datetime | None = None
+    awaiting: tuple[str, ...] = ()
+    """Sites of bound work that waits for places, since the maximum leaves none."""
+    pinned: tuple[tuple[str, str], ...] = ()
+    """Nodes that do nothing and take such a place, with their sites: what they hold is pinned."""
+    moved: int = 0
+    """How many of those that are let go make place for it at most."""
+    misplaced: int = 0
+    """How many nodes exist in vain, while work that is bound to sites lacks as many there."""
     places: int = 0
     """How many more nodes the resource's own maximum allows."""
     booked_beyond: int = 0

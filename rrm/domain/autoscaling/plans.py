@@ -24,11 +24,14 @@ def plan(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history: 
     count = min(_launch_count(farm), farm.places, 1 if history.on_trial else LARGEST_VOLLEY)
     launch = () if blocked else _launched(farm, count)
     over = beyond_maximum(farm)
-    drain = leaving.drained(farm, 0 if blocked else leaving.swaps(farm, len(over)), frozenset(over))
+    swaps = leaving.NO_SWAPS if blocked else leaving.swaps(farm, frozenset(over))
+    drain = leaving.drained(farm, swaps, frozenset(over))
     up_since = _up_after(farm, launch, drain)
-    reckoning = replace(
-        _reckoning(farm, blocked, until), booked_beyond=max(farm.have - farm.limits.most - len(over), 0)
-    )
+    reckoning = _reckoning(farm, blocked, until, over)
+    if farm.needs and not blocked:
+        sites, pinned = leaving.awaiting(farm, swaps, len(over) + len(drain))
+        moved = max(swaps.at_once, swaps.rested)
+        reckoning = replace(reckoning, awaiting=sites, pinned=pinned, moved=moved)
     surplus_since = _surplus_after(farm, drain)
     later = replace(history, wanted=farm.wanted, up_since=up_since, surplus_since=surplus_since)
     made = Plan(farm.want, farm.have, launch, drain, "", later)
@@ -58,7 +61,7 @@ def _launch_count(farm: Weighed) -> int:
     at_once = max(farm.limits.min_nodes - farm.have, people, farm.unserved, 0)
     if not farm.lacks or not farm.has_lasted:
         return at_once
-    return max(at_once, min(farm.want - farm.have, max(LEAST_RATE, GROWTH * farm.have)))
+    return max(at_once, min(farm.missing, max(LEAST_RATE, GROWTH * farm.have)))
 
 
 def _launched(farm: Weighed, count: int) -> tuple[str, ...]:
@@ -74,7 +77,7 @@ def _up_after(farm: Weighed, launched: Sequence[str], drained: Sequence[str]) ->
         return farm.now + settling
     if farm.up_since is not None and farm.up_since > farm.now:
         return farm.up_since
-    if farm.want <= farm.have + len(launched):
+    if farm.missing <= len(launched):
         return None
     return farm.now if launched and farm.has_lasted else farm.up_since
 
@@ -93,7 +96,7 @@ def _settles_at(farm: Weighed) -> datetime | None:
     return farm.up_since + (UP_PERIODS - 1) * farm.limits.period
 
 
-def _reckoning(farm: Weighed, blocked: str, until: datetime | None) -> Reckoning:
+def _reckoning(farm: Weighed, blocked: str, until: datetime | None, over: Sequence[str]) -> Reckoning:
     return Reckoning(
         work=farm.work,
         needs=farm.needs,
@@ -106,4 +109,6 @@ def _reckoning(farm: Weighed, blocked: str, until: datetime | None) -> Reckoning
         blocked=blocked,
         blocked_until=until,
         places=farm.places,
+        misplaced=farm.misplaced,
+        booked_beyond=max(farm.have - farm.limits.most - len(over), 0),
     )

@@ -18,12 +18,18 @@ def reason(made: Plan, limits: Limits) -> str:
         (made.launch, f": launching {_counted(made.launch, 'at')}."),
         (made.yields, f": making place, {_counted([rival for _, rival in made.yields], 'for')}."),
         (made.beyond, f": letting {len(made.beyond)} go, {_limits_that_are_passed(made, limits)}."),
+        (
+            0 < len(made.drain) <= why.moved,
+            f": letting {len(made.drain)} go for work that only {_any(why.awaiting)} may do.",
+        ),
         (made.drain, f", at most {why.peak} wanted lately: letting {len(made.drain)} go."),
         (made.retire, f": retiring {len(made.retire)}, as their time ends."),
         (why.blocked and (lacks or not limits.enabled), f": launching none, since {why.blocked}."),
+        (why.awaiting, f": {_awaiting(why)}."),
         (lacks and not why.within_tolerance, f": {_why_not_more(made, limits)}."),
         (_is_short(made, limits), f": {why.needed} are needed, and the maximum is {limits.max_nodes}."),
         (why.booked_beyond, f": {_booked_beyond(why, limits)}."),
+        (why.misplaced, f": {why.misplaced} of them may do none of the work that waits."),
         (made.have > made.want, ": keeping those that are busy, pinned, wanted lately or not idle for long."),
     )
     return facts + next((sentence for applies, sentence in table if applies), ".")
@@ -47,6 +53,20 @@ def beyond(site: str, limits: Limits) -> str:
 def _booked_beyond(why: Reckoning, limits: Limits) -> str:
     ends = "stays until its session ends" if why.booked_beyond == 1 else "stay until their sessions end"
     return f"{why.booked_beyond} {beyond('', limits)} {ends}"
+
+
+def _awaiting(why: Reckoning) -> str:
+    work = f"work that only {_any(why.awaiting)} may do waits"
+    if not why.pinned:
+        return f"{work} for the place of another node"
+    where = _any(sorted({site for _, site in why.pinned}))
+    if len(why.pinned) == 1:
+        return f"{work}, as a pinned node at {where} takes the last place"
+    return f"{work}, as {len(why.pinned)} pinned nodes at {where} take the last places"
+
+
+def _any(sites: Sequence[str]) -> str:
+    return " or ".join(sites)
 
 
 def _is_short(made: Plan, limits: Limits) -> bool:
@@ -146,6 +166,10 @@ def _up(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
 
 
 def _down(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
+    if reckoning.awaiting and not made.beyond:
+        yield f"W{_awaiting(reckoning)[1:]}."
+    elif reckoning.misplaced:
+        yield f"{reckoning.misplaced} of those that exist may do none of the work that waits, and do not count for it."
     if made.beyond:
         yield (
             f"{_nodes(len(made.beyond))} {_limits_that_are_passed(made, limits)} finish what they hold and leave, idle "

@@ -17,6 +17,7 @@ from rrm.domain.autoscaling.facts import (
     ModelWork,
     Need,
     Phase,
+    SiteRoom,
     SupplyNode,
     Wanted,
     few,
@@ -60,7 +61,35 @@ class Weighed:
 
     @property
     def lacks(self) -> bool:
-        return self.want > self.have and beyond_tolerance(self.want, self.have)
+        return (self.want > self.have and beyond_tolerance(self.want, self.have)) or self.misplaced > 0
+
+    @property
+    def missing(self) -> int:
+        """How many nodes are lacking: those that exist and may do none of the work do not count."""
+        return max(self.want - self.have, 0) + self.misplaced
+
+    @property
+    def misplaced(self) -> int:
+        """How many nodes exist in vain, while work that is bound to sites lacks as many there."""
+        short = sum(self.lacking_at.values()) - max(self.want - self.have, 0)
+        if short <= 0:
+            return 0
+        anywhere = tuple(SiteRoom(site.id, self.limits.max_nodes) for site in self.limits.sites)
+        wanted, lacking = (for_needs(self.needs, counts, anywhere) for counts in (Counter[str](), self.counts))
+        served = sum(nodes for _, nodes in wanted) - sum(nodes for _, nodes in lacking)
+        return max(min(short, self.have - served - self.anywhere), 0)
+
+    @property
+    def lacking_at(self) -> dict[str, int]:
+        """How many nodes work that is bound to sites lacks there, as far as they have room."""
+        return self._launches(self.unmet, (1, None))
+
+    @property
+    def unmet(self) -> list[Need]:
+        """The needs that lack nodes beyond the tolerance."""
+        counts = self.counts
+        short = [need for need in self.needs if need.nodes > need.met_by(counts)]
+        return [need for need in short if beyond_tolerance(need.nodes, need.met_by(counts))]
 
     @property
     def surplus(self) -> int:
@@ -86,7 +115,21 @@ class Weighed:
     @property
     def unserved(self) -> int:
         """How many nodes it takes so that each need has one, where its sites have room; one may serve several needs."""
-        return sum(nodes for _, nodes in for_needs(self.needs, self.counts, self.limits.sites, passes=(1,)))
+        return sum(self.unserved_at.values())
+
+    @property
+    def unserved_at(self) -> dict[str, int]:
+        """The same by site."""
+        return self._launches(self.needs, (1,))
+
+    def _launches(self, needs: Sequence[Need], passes: Sequence[int | None]) -> dict[str, int]:
+        """What needs lack at each site, in whole launches that the maximum allows."""
+        sites = tuple(replace(site, room=min(site.room, self.limits.most)) for site in self.limits.sites)
+        found: Counter[str] = Counter()
+        for site, nodes in for_needs(needs, self.counts, sites, passes):
+            found[site] += nodes
+        machines = {site.id: site.machines for site in sites}
+        return {site: -(-nodes // machines[site]) * machines[site] for site, nodes in found.items()}
 
     @property
     def is_settling(self) -> bool:
@@ -135,7 +178,7 @@ def weigh(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history:
 def _up_since(farm: Weighed, history: History) -> datetime | None:
     """Since when nodes are lacking; an instant to come where some were let go lately, and not many more are wanted."""
     is_settling = history.up_since is not None and farm.now < history.up_since <= farm.now + farm.limits.window
-    if is_settling and farm.want <= few(farm.have):
+    if is_settling and farm.want <= few(farm.have) and not farm.misplaced:
         return history.up_since
     since = None if is_settling else history.up_since
     return min(since or farm.now, farm.now) if farm.lacks else None

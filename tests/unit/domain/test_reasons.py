@@ -37,6 +37,16 @@ def soon(seconds: float) -> datetime:
             {"most": 2},
             "No node of r is running there; r may have 2 nodes, which it has elsewhere: it waits for one to leave.",
         ),
+        (
+            {"most": 2, "pinned": ["a at lab"]},
+            "No node of r is running there; r may have 2 nodes, which it has elsewhere; a at lab, idle and pinned to a "
+            "model, takes the last place.",
+        ),
+        (
+            {"most": 2, "pinned": ["a at lab", "b at lab"]},
+            "No node of r is running there; r may have 2 nodes, which it has elsewhere; a at lab and b at lab, idle and"
+            " pinned to a model, take the last places.",
+        ),
         ({"crowded": True}, "No node of r is running there; here can take no more nodes: it waits for a place."),
         ({"starting": 2}, "2 nodes of r are starting."),
         ({"launching": "No module named numpy"}, "No module named numpy"),
