@@ -153,7 +153,10 @@ class History:
     up_since: datetime | None = None
     """Since when more is wanted than exists; after nodes were let go, from when on that counts."""
     surplus_since: datetime | None = None
-    """Since when more nodes exist than were wanted at any time of the window; moved on while all are at work."""
+    """Since when more nodes exist than were wanted at any time of the window; moved on while all are at work.
+
+    While the last node is wanted, and after that, it lies ahead by as much as that stays longer for its use.
+    """
     launch_failures: int = 0
     retry_at: datetime | None = None
 
@@ -219,6 +222,8 @@ class Reckoning:
     """How many nodes exist in vain, while work that is bound to sites lacks as many there."""
     places: int = 0
     """How many more nodes the resource's own maximum allows."""
+    stays_until: datetime | None = None
+    """Until when the last node is kept for its use."""
     booked_beyond: int = 0
     """How many nodes that the maximum does not allow any more stay until their sessions end."""
 

@@ -110,5 +110,6 @@ def _reckoning(farm: Weighed, blocked: str, until: datetime | None, over: Sequen
         blocked_until=until,
         places=farm.places,
         misplaced=farm.misplaced,
+        stays_until=farm.stays_until,
         booked_beyond=max(farm.have - farm.limits.most - len(over), 0),
     )

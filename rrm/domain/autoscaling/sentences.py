@@ -183,6 +183,8 @@ def _down(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
             f"nodes idle for {limits.idle_limit.total_seconds():.0f} s are let go, except for half as many as work "
             "wanted. These, and nodes with work now and then, go a few at a time once it has lasted as long."
         )
+    if reckoning.stays_until:
+        yield f"The last one was in use for long, and stays until {reckoning.stays_until:%H:%M:%S %Z}."
 
 
 def _nodes(number: int) -> str:

@@ -25,6 +25,7 @@ from rrm.domain.autoscaling.facts import (
 from rrm.domain.autoscaling.places import for_needs
 
 SPARE_PART = 4  # of the nodes beyond what was wanted, one in so many goes at once though it has work now and then
+KEPT_USE = 0.5  # of the window is the most that the last node stays longer for its use
 ALL_AT_WORK = 4  # times as fast as it grows the time of surplus shrinks while no node is idle
 
 
@@ -105,7 +106,17 @@ class Weighed:
         """
         kept = self.limits.min_nodes + self.limits.standby
         margin = 0 if self.limits.idle_timeout is not None else max(self.peak - kept + 1, 0) // 2
-        return max(self.surplus - margin, 0)
+        return 0 if self.stays_until else max(self.surplus - margin, 0)
+
+    @property
+    def stays_until(self) -> datetime | None:
+        """Until when the last node is not let go, where it was in use for long and nothing is wanted any more."""
+        return self.surplus_since if self.surplus and self.surplus_since and self.now < self.surplus_since else None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether one node is left, which may go."""
+        return self.have == 1 and not self.limits.min_nodes + self.limits.standby and self.limits.idle_timeout is None
 
     @property
     def places(self) -> int:
@@ -171,7 +182,7 @@ def weigh(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history:
     return replace(
         farm,
         up_since=_up_since(farm, history),
-        surplus_since=_surplus_since(farm, history) if farm.surplus else None,
+        surplus_since=_surplus_since(farm, history),
     )
 
 
@@ -184,16 +195,27 @@ def _up_since(farm: Weighed, history: History) -> datetime | None:
     return min(since or farm.now, farm.now) if farm.lacks else None
 
 
-def _surplus_since(farm: Weighed, history: History) -> datetime:
+def _surplus_since(farm: Weighed, history: History) -> datetime | None:
     """Since when there are too many nodes; the time while all were at work counts against it.
 
     Work that keeps few nodes busy on average would otherwise lose those that it needs now and then, and get them back.
     """
-    since = history.surplus_since or farm.now
-    if history.wanted and not any(node.phase is Phase.IDLE for node in farm.supply):
-        passed = farm.now - datetime.fromtimestamp(history.wanted[-1][0], farm.now.tzinfo)
-        since += (1 + ALL_AT_WORK) * max(passed, timedelta())
-    return min(since, farm.now)
+    passed = timedelta()
+    if history.wanted:
+        passed = max(farm.now - datetime.fromtimestamp(history.wanted[-1][0], farm.now.tzinfo), passed)
+    latest = farm.now + farm.limits.window * KEPT_USE if farm.is_last else farm.now
+    phases = {node.phase for node in farm.supply}
+    if farm.surplus:
+        rests = Phase.IDLE in phases
+        return min((history.surplus_since or farm.now) + (1 + ALL_AT_WORK) * passed * (not rests), latest)
+    since = _with_use(farm, history, passed if Phase.BUSY in phases else timedelta(), passed)
+    return min(since, latest) if min(since, latest) > farm.now else None
+
+
+def _with_use(farm: Weighed, history: History, used: timedelta, passed: timedelta) -> datetime:
+    """An instant as far ahead as nodes were used while they were wanted; what was so at the last plan still counts."""
+    known = (history.surplus_since or farm.now - passed) + passed
+    return max(known, farm.now) + used
 
 
 def stays(node: SupplyNode, now: datetime) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+import pytest
 
 from rrm.domain.autoscaling import (
     Demand,
     History,
+    Limits,
     Phase,
     SupplyNode,
 )
+from rrm.domain.autoscaling.sentences import explanation
 from tests.unit.domain.demands import (
     HERE,
     LONG_AGO,
@@ -70,6 +74,57 @@ def test_the_time_while_all_are_at_work_counts_against_having_too_many() -> None
     assert decide(work(1), rested, history=before).history.surplus_since == NOW - seconds(100)
     long_busy = replace(before, wanted=((NOW.timestamp() - 500, 1),))
     assert decide(work(1), busy, history=long_busy).history.surplus_since == NOW
+
+
+def in_turn(*steps: tuple[float, bool], limits: Limits = HERE, supply: int = 1) -> tuple[History, datetime]:
+    """What is remembered after these seconds in which all nodes were at work, or were idle though they are wanted."""
+    history, now = History(), NOW
+    for length, at_work in steps:
+        for _ in range(round(length / 15)):
+            now += seconds(15)
+            there = nodes(supply) if at_work else [idle(f"{number}", since=NOW) for number in range(supply)]
+            history = decide(work(supply), there, limits, history, now).history
+    return history, now
+
+
+@pytest.mark.parametrize(
+    ("used", "longer"),
+    [
+        (((15, True),), 0),
+        (((165, True),), 150),
+        (((90, True), (300, False), (90, True)), 165),
+        (((900, True),), 300),
+        (((900, True), (300, False)), 300),
+    ],
+)
+def test_the_last_node_stays_longer_by_as_much_as_it_was_used_while_wanted(
+    used: tuple[tuple[float, bool], ...], longer: int
+) -> None:
+    history, ended = in_turn(*used)
+    last, then = idle("a", since=ended), list[int]()
+    for step in range(0, 1000, 15):
+        made = decide(Demand(), [last], history=history, now=ended + seconds(step))
+        history = made.history
+        then += [step] if made.drain else []
+    assert 585 + longer <= then[0] <= 600 + longer
+
+
+def test_only_the_last_node_stays_longer_and_only_where_it_may_go() -> None:
+    used = (900.0, True)
+    assert in_turn(used)[0].surplus_since == in_turn(used)[1] + seconds(300)
+    assert in_turn(used, supply=2)[0].surplus_since is None
+    for kept in (replace(HERE, min_nodes=1), replace(HERE, standby=1), replace(HERE, idle_timeout=seconds(60))):
+        assert in_turn(used, limits=kept)[0].surplus_since is None
+
+
+def test_until_when_the_last_node_stays_is_said_and_a_clock_that_was_set_back_keeps_none() -> None:
+    ahead = History(surplus_since=NOW + timedelta(hours=1))
+    made = decide(Demand(), [idle("a")], history=ahead)
+    assert (made.drain, made.history.surplus_since) == ((), NOW + seconds(300))
+    told = list(explanation(made, Demand(), HERE))
+    assert told[-1] == "The last one was in use for long, and stays until 12:05:00 UTC."
+    assert decide(Demand(), [idle("a")], history=made.history, now=NOW + seconds(300)).drain == ("a",)
+    assert decide(Demand(), [idle("a")], replace(HERE, enabled=False), ahead).drain == ("a",)
 
 
 def test_half_as_many_as_are_wanted_stay_longer_while_there_is_work() -> None:
