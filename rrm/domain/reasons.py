@@ -40,6 +40,8 @@ class Waiting:
     """Sites where idle nodes may not load its model yet, as others load there."""
     most: int | None = None
     """How many nodes the resource may have, if it has as many."""
+    pinned: Sequence[str] = ()
+    """Nodes elsewhere that do nothing and stay, since they hold a pinned model."""
     holders: int = 0
     free_holders: int = 0
     holder_seconds: float = 0.0
@@ -50,9 +52,8 @@ class Waiting:
     """Names of the nodes that could not load the model."""
     nodes_at_limit: tuple[int, int] | None = None
     """The owner's nodes at work, and how many may be; None when there may be more."""
-    more_urgent: int = 0
-    before: int = 0
-    """Jobs of the same class whose turn comes first."""
+    ahead: tuple[int, int] = (0, 0)
+    """Jobs of a more urgent class, and those of its own class whose turn comes first."""
     blocked: Sequence[str] = ()
     """What is blocked at these sites, each with its reason."""
     failures: int = 0
@@ -168,7 +169,12 @@ def _outlook(case: Waiting) -> str:
     if case.most == 0:
         return f"{case.resource} may have none at present"
     if case.most is not None:
-        return f"{case.resource} may have {_nodes(case.most)}, which it has elsewhere: it waits for one to leave"
+        told = f"{case.resource} may have {_nodes(case.most)}, which it has elsewhere"
+        if not case.pinned:
+            return f"{told}: it waits for one to leave"
+        last = "the last place" if len(case.pinned) == 1 else "the last places"
+        takes = "takes" if len(case.pinned) == 1 else "take"
+        return f"{told}; {listed(case.pinned)}, idle and pinned to a model, {takes} {last}"
     if case.crowded:
         return f"{listed(sorted(case.sites - case.problems.keys()))} can take no more nodes: it waits for a place"
     return "one will be started"
@@ -200,11 +206,8 @@ def _free(case: Waiting) -> str:
 
 def _busy(case: Waiting) -> str:
     all_of = "The only node" if case.working == 1 else f"All {case.working} nodes"
-    ahead = [
-        f"{_jobs(case.more_urgent)} of higher priority" if case.more_urgent else "",
-        f"{_jobs(case.before)} whose turn comes first" if case.before else "",
-    ]
-    behind = " and ".join(filter(None, ahead))
+    which = ("of higher priority", "whose turn comes first")
+    behind = " and ".join(f"{_jobs(count)} {what}" for count, what in zip(case.ahead, which, strict=True) if count)
     place = f"it is behind {behind}" if behind else "it is next"
     said = f"{all_of} of {case.resource} that may take it {_be(case.working)} {_what_keeps(case)}; {place}."
     return said if case.most is None else f"{said} {case.resource} may have {_nodes(case.most)} at most."

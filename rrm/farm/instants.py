@@ -19,7 +19,6 @@ from rrm.farm.models import HeldModel, Job, Lease, Node, RenderModel, Resource, 
 SKEW = timedelta(minutes=1)
 """The clocks of the manager's machines differ by less."""
 _OF_NODES = ("requested_at", "state_since", "running_since", "started_at", "idle_since", "last_heartbeat")
-_OF_RESOURCES = ("surplus_since",)  # a plan that reads `up_since` sets it right itself: it may lie ahead
 _OF_MODELS = ("loaded_at", "last_used")
 
 
@@ -28,8 +27,7 @@ def forget_the_future(now: datetime) -> None:
     ahead = now + SKEW
     Site.objects.filter(asked_at__gt=ahead).update(asked_at=None)
     Resource.objects.filter(retry_at__gt=ahead + LONGEST_BACKOFF).update(retry_at=None)
-    for field in _OF_RESOURCES:
-        Resource.objects.filter(**{f"{field}__gt": ahead}).update(**{field: now})
+    # Plans that read `up_since` and `surplus_since`, which may lie ahead, set them right themselves.
     for field in _OF_MODELS:
         HeldModel.objects.filter(**{f"{field}__gt": ahead}).update(**{field: now})
     quarantine = now + settings.RRM.quarantine_period

@@ -14,9 +14,9 @@ from django.db.models import Count, F, Q, Sum
 
 from rrm.domain import capabilities, tiling
 from rrm.domain.autoscaling import Demand, History, Limits, Phase, Pool, SiteRoom, SupplyNode, Work, lifetimes
-from rrm.domain.states import JOB_OFFERED, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
+from rrm.domain.states import JOB_OFFERED, NODE_LEAVING, NODE_LIVE, NODE_STARTING, SESSION_OPEN, LeaseState, NodeState
 from rrm.farm import eligible, estimates, preloading, quotas
-from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node, Resource, Session
+from rrm.farm.models import HeldModel, Job, JobShare, Lease, Node, Resource, Session, Site
 
 _FOR_EVER = timedelta(days=36500)
 _LATELY = timedelta(hours=1)
@@ -199,28 +199,30 @@ def _supply_node(node: Node, held: Collection[tuple[UUID, bool]], resource: Reso
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """How many nodes of all resources each site has, and how many each resource has at all sites."""
+    """How many nodes of all resources each site has, those that leave among them, and each resource at all sites."""
 
     sites: Counter[str]
+    leaving: Counter[str]
     resources: Counter[str]
 
     @classmethod
     def now(cls) -> _Taken:
-        found = cls(Counter(), Counter())
+        found = cls(Counter(), Counter(), Counter())
         live = Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site", "resource")
-        for site, resource, count in live.annotate(Count("id")):
+        leaving = Count("id", filter=Q(state__in=NODE_LEAVING))
+        for site, resource, count, going in live.annotate(count=Count("id"), going=leaving):
             found.sites[site] += count
+            found.leaving[site] += going
             found.resources[resource] += count
         return found
 
 
 def _limits(resource: Resource, taken: _Taken, supply: int) -> Limits:
     sites = [place.site for place in resource.placements.all() if place.site.enabled and not place.site.problem]
-    room = Counter({site.pk: max(0, site.max_nodes - taken.sites[site.pk]) for site in sites})
     return Limits(
         min_nodes=resource.min_nodes,
         max_nodes=resource.max_nodes,
-        sites=tuple(SiteRoom(site.pk, room[site.pk], resource.machines_at(site)) for site in sites),
+        sites=tuple(_site_room(resource, site, taken) for site in sites),
         taken=max(taken.resources[resource.pk] - supply, 0),  # the two were read one after the other
         standby=resource.standby,
         enabled=resource.enabled,
@@ -230,6 +232,11 @@ def _limits(resource: Resource, taken: _Taken, supply: int) -> Limits:
         period=settings.RRM.autoscale_period,
         gives_way=gives_way(resource),
     )
+
+
+def _site_room(resource: Resource, site: Site, taken: _Taken) -> SiteRoom:
+    over = taken.sites[site.pk] - taken.leaving[site.pk] - site.max_nodes
+    return SiteRoom(site.pk, site.max_nodes - taken.sites[site.pk], resource.machines_at(site), max(over, 0))
 
 
 def _start_time(resource: Resource) -> timedelta | None:

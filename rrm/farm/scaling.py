@@ -67,8 +67,14 @@ def shown(planned: Planned, now: datetime) -> dict[str, Any]:
         "have": made.have,
         "launch": dict(Counter(made.launch)),
         "drain": [names[id_] for id_ in made.drain if id_ in names],
+        "beyond": [
+            {"node": names[id_], "limit": sentences.beyond(site, planned.pool.limits)}
+            for id_, site in made.beyond
+            if id_ in names
+        ],
         "retire": [names[id_] for id_ in made.retire if id_ in names],
         "make_place": [{"node": names[id_], "resource": rival} for id_, rival in made.yields if id_ in names],
+        "pinned": [names[id_] for id_, _ in why.pinned if id_ in names],
         "reason": made.reason,
         "at": iso(now),
         "next_at": iso(now + settings.RRM.autoscale_period),
@@ -88,8 +94,8 @@ def explained(planned: Planned) -> list[str]:
 
 
 def _names(made: Plan) -> Mapping[str, str]:
-    leaving = Node.objects.filter(pk__in=made.leaving).values_list("pk", "name") if made.leaving else ()
-    return {str(id_): name for id_, name in leaving}
+    told = [*made.leaving, *(node for node, _ in made.reckoning.pinned)]
+    return {str(id_): name for id_, name in Node.objects.filter(pk__in=told).values_list("pk", "name")} if told else {}
 
 
 def _keep(planned: Planned, now: datetime) -> None:
@@ -120,4 +126,4 @@ def _carry_out(planned: Planned) -> None:
         may_go = idle if str(node.pk) in made.drain else any_state
         if node.state in may_go:
             with contextlib.suppress(StateConflict):  # it got work since the plan was made
-                nodes.drain(node, "autoscaler", sentences.parting(made, str(node.pk)))
+                nodes.drain(node, "autoscaler", sentences.parting(made, str(node.pk), planned.pool.limits))

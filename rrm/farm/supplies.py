@@ -44,6 +44,8 @@ class Supply:
     """Model → the nodes that hold it and take work."""
     silent: set[str] = field(default_factory=set)
     """Nodes that are idle, as it seems, and were not heard lately."""
+    pinned: set[str] = field(default_factory=set)
+    """Nodes that hold a pinned model."""
     mortal: set[str] = field(default_factory=set)
     """Nodes that their site will end at a known time."""
     _known: dict[tuple[frozenset[str], frozenset[str]], frozenset[str]] = field(default_factory=dict, init=False)
@@ -54,6 +56,11 @@ class Supply:
             found = (id for id, node in self.nodes.items() if node.site in sites and node.state in states)
             self._known[sites, states] = frozenset(found)
         return self._known[sites, states]
+
+    def kept_elsewhere(self, sites: Collection[str]) -> list[str]:
+        """The idle nodes at other sites that stay for what they hold: it is pinned."""
+        kept = (node for node in map(self.nodes.__getitem__, self.pinned) if node.state == NodeState.IDLE)
+        return sorted(f"{node.name} at {node.site}" for node in kept if node.site not in sites)
 
     def able(self, named: frozenset[str], requires: Collection[str]) -> tuple[frozenset[str], frozenset[str]]:
         """The sites of those named, or all, where nodes may run or do, and those of them that have what is required."""
@@ -78,9 +85,7 @@ def of(resources: Collection[str], now: datetime) -> Mapping[str, Supply]:
         if problem:
             supply[resource].problems[site] = problem
     _add_nodes(supply, now)
-    held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource__in=resources)
-    for id, model, resource in held.values_list("node", "model", "node__resource"):
-        supply[resource].holders.setdefault(model, set()).add(str(id))
+    _add_holders(supply)
     return supply
 
 
@@ -98,3 +103,12 @@ def _add_nodes(supply: Mapping[str, Supply], now: datetime) -> None:
             own.silent.add(id)
         if node.ends_at is not None:
             own.mortal.add(id)
+
+
+def _add_holders(supply: Mapping[str, Supply]) -> None:
+    held = HeldModel.objects.filter(quarantine.BY_TAKERS, node__resource__in=list(supply))
+    for pk, model, resource, is_pinned in held.values_list("node", "model", "node__resource", "model__pinned"):
+        own, id = supply[resource], str(pk)
+        own.holders.setdefault(model, set()).add(id)
+        if is_pinned and id in own.nodes:  # it may have come since the nodes were read
+            own.pinned.add(id)

@@ -103,7 +103,6 @@ class _Farm:
         working = supply.at(sites, NODE_WORKING) - self._failed(job, supply, sites)
         holders = (supply.holders.get(job.model_id, set()) & working) - supply.silent
         free, ending, full = self._idle(job, supply, supply.at(sites, _IDLE) & working, holders)
-        ahead = line.ahead(job.pk, supply.sites_of(working)) if in_turn else (0, 0)
         return reasons.Waiting(
             resource=resource.pk,
             now=self.now,
@@ -120,6 +119,7 @@ class _Farm:
             ending=len(ending),
             silent=len(working & supply.silent),
             full=full,
+            pinned=supply.kept_elsewhere(sites),
             most=resource.max_nodes if len(supply.nodes) >= resource.max_nodes else None,
             holders=len(holders),
             free_holders=len(holders & free),
@@ -128,8 +128,7 @@ class _Farm:
             quarantined_until=job.model.quarantined_until,
             could_not_load=quarantine.could_not_load(job.model, self.now),
             nodes_at_limit=self._nodes_at_limit(job.owner_id),
-            more_urgent=ahead[0],
-            before=ahead[1],
+            ahead=line.ahead(job.pk, supply.sites_of(working)) if in_turn else (0, 0),
             blocked=[_told(block) for block in self.blocks if _concerns(block, sites, resource.renderer)],
             failures=resource.launch_failures,
             retry_at=resource.retry_at,

@@ -260,6 +260,9 @@ class Simulation:
 
     def _free(self, node: Node) -> None:
         """The node has nothing in hand: people come first."""
+        if node.leaving:
+            self.leave(node)
+            return
         if self.people:
             self._book(node, self.people.popleft())
             return

@@ -49,6 +49,7 @@ class Node:
     """When it really is free."""
     booked: bool = False
     leaving: bool = False
+    """It gets no more work, and is gone once it has done what it has in hand."""
     serial: int = 0
     busy_seconds: float = 0.0
     queue: deque[Job] = field(default_factory=deque)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -27,6 +27,7 @@ from rrm.simulate.engine import Simulation
 from rrm.simulate.farm import RESOURCE, Job, Node
 
 LATELY = 3600.0  # the hit rate is that of so many seconds
+_LAUNCH = "launch-"
 LEAST_PAUSE = 5.0  # seconds before a plan for work that comes; orders that come together are planned for together
 
 
@@ -115,13 +116,15 @@ class Autoscaler:
         nodes = self._simulation.farm.nodes
         for id_ in decided.drain:
             self._drain(nodes[id_])
-        if always or decided.launch or decided.drain:
+        for id_, _ in decided.beyond:
+            self._let_go(id_)
+        if always or decided.launch or decided.leaving:
             self._noted(decided)
 
     def _noted(self, decided: Plan) -> None:
-        ready, starting = len(self._simulation.farm.nodes), len(self.starting)
+        ready, starting = len(list(self._staying())), len(self.starting)
         exist = ready + starting + len(self.leaving)
-        launched, drained = len(decided.launch), len(decided.drain)
+        launched, drained = len(decided.launch), len(decided.leaving)
         self.turns.append(Turn(self.now, decided.want, ready, starting, exist, launched, drained, decided.reason))
 
     def _demand(self) -> Demand:
@@ -153,20 +156,25 @@ class Autoscaler:
 
     def _supply(self) -> Iterator[SupplyNode]:
         farm = self._simulation.farm
-        for node in farm.nodes.values():
+        for node in self._staying():
             phase = Phase.IDLE if node.is_idle else Phase.BUSY
             since = instant(node.idle_since) if node.is_idle else None
             pinned = not farm.pinned.isdisjoint(node.held)
-            yield SupplyNode(node.id, node.site, phase, since, node.models, pinned)
+            yield SupplyNode(node.id, node.site, phase, since, node.models, pinned, node.booked)
         for number, site in self.starting.items():
-            yield SupplyNode(f"launch-{number}", site, Phase.STARTING)
+            yield SupplyNode(f"{_LAUNCH}{number}", site, Phase.STARTING)
         for id_, site in self.leaving.items():
             yield SupplyNode(id_, site, Phase.LEAVING)
 
+    def _staying(self) -> Iterator[Node]:
+        return (node for node in self._simulation.farm.nodes.values() if not node.leaving)
+
     def _limits(self) -> Limits:
-        taken = [*(node.site for node in self._simulation.farm.nodes.values()), *self.starting.values()]
-        taken += self.leaving.values()
-        rooms = (SiteRoom(site, supplier.places - taken.count(site)) for site, supplier in self.suppliers.items())
+        staying = Counter([*(node.site for node in self._staying()), *self.starting.values()])
+        leaving, rooms = Counter(self.leaving.values()), []
+        for site, supplier in self.suppliers.items():
+            room = supplier.places - staying[site]
+            rooms.append(SiteRoom(site, room - leaving[site], over=max(-room, 0)))
         return replace(self.limits, sites=tuple(rooms))
 
     def _launch(self, site: str) -> None:
@@ -180,17 +188,32 @@ class Autoscaler:
         self._simulation.at(self.now + queued + supplier.boot, self._ready, number)
 
     def _failed(self, number: int) -> None:
-        del self.starting[number]
+        if self.starting.pop(number, None) is None:  # it was let go
+            return
         self.history = launch_failed(self.history, instant(self.now))
 
     def _ready(self, number: int) -> None:
-        self.history = launch_succeeded(self.history)
-        self._simulation.join(self.starting.pop(number))
+        if number in self.starting:
+            self.history = launch_succeeded(self.history)
+            self._simulation.join(self.starting.pop(number))
 
     def _drain(self, node: Node) -> None:
         self._simulation.leave(node)
         self.leaving[node.id] = node.site
         self._simulation.at(self.now + self.suppliers[node.site].stop, self._gone, node.id)
+
+    def _let_go(self, id_: str) -> None:
+        """The node leaves once it has done what it has in hand."""
+        if id_.startswith(_LAUNCH):
+            del self.starting[int(id_.removeprefix(_LAUNCH))]
+            return
+        node = self._simulation.farm.nodes[id_]
+        if node.is_idle:
+            self._drain(node)
+            return
+        node.leaving = True
+        self.leaving[id_] = node.site
+        self._simulation.at(node.until + self.suppliers[node.site].stop, self._gone, id_)
 
     def _gone(self, id_: str) -> None:
         del self.leaving[id_]

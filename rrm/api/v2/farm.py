@@ -51,6 +51,13 @@ class FarmMoveSerializer(serializers.Serializer[Any]):
     resource = serializers.CharField(help_text="Whose place it becomes.")
 
 
+class FarmBeyondSerializer(serializers.Serializer[Any]):
+    """A node, at work or not, that leaves because a limit was lowered."""
+
+    node = serializers.CharField()
+    limit = serializers.CharField(help_text="In words: beyond the maximum of 2, or beyond the limit of a site.")
+
+
 class FarmNeedSerializer(serializers.Serializer[Any]):
     """How many nodes work that only these sites may do wants there."""
 
@@ -65,8 +72,12 @@ class FarmPlanSerializer(serializers.Serializer[Any]):
     have = serializers.IntegerField(help_text="Nodes that exist, those included that are starting.")
     launch = serializers.DictField(child=serializers.IntegerField(), help_text="How many nodes at which site.")
     drain = serializers.ListField(child=serializers.CharField(), help_text="Idle nodes that are let go.")
+    beyond = FarmBeyondSerializer(many=True)
     retire = serializers.ListField(child=serializers.CharField(), help_text="Nodes whose time ends.")
     make_place = FarmMoveSerializer(many=True)
+    pinned = serializers.ListField(
+        child=serializers.CharField(), help_text="Pinned nodes in places that work bound to other sites waits for."
+    )
     reason = serializers.CharField()
     at = serializers.DateTimeField()
     next_at = serializers.DateTimeField(help_text="When it is decided anew at the latest.")

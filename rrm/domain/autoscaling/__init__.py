@@ -7,8 +7,9 @@ during the window, and only idle nodes past the idle timeout; the last few only 
 one plan must remember for the next goes in and comes out as `History`: instants, so that any process can make the next.
 
 `facts` are the words of it, `wants` how many nodes, `weighing` what follows from that, `places` where to launch,
-`leaving` what to let go, `plans` the plan of one resource, `sharing` that of all, which share sites; `backoff`,
-`lifetimes` and `warming` stand for themselves, `sentences` says it all to people.
+`leaving` what to let go, `beyond` what a limit does not allow any more, `plans` the plan of one resource, `sharing`
+that of all, which share sites; `backoff`, `lifetimes` and `warming` stand for themselves, `sentences` says it all to
+people.
 """
 
 from rrm.domain.autoscaling.backoff import launch_failed, launch_succeeded

@@ -84,12 +84,17 @@ def few(have: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SiteRoom:
-    """A site of the resource and how many more nodes it has room for, the nodes of all resources counted."""
+    """A site of the resource and how many more nodes it has room for, the nodes of all resources counted.
+
+    Less than none where it has more than it may, those that leave among them.
+    """
 
     id: str
     room: int
     machines: int = 1
     """How many nodes one launch there gives: a batch job may have several machines."""
+    over: int = 0
+    """How many of the nodes that stay there it may not have any more."""
 
     @property
     def whole(self) -> int:
@@ -148,7 +153,10 @@ class History:
     up_since: datetime | None = None
     """Since when more is wanted than exists; after nodes were let go, from when on that counts."""
     surplus_since: datetime | None = None
-    """Since when more nodes exist than were wanted at any time of the window; moved on while all are at work."""
+    """Since when more nodes exist than were wanted at any time of the window; moved on while all are at work.
+
+    While the last node is wanted, and after that, it lies ahead by as much as that stays longer for its use.
+    """
     launch_failures: int = 0
     retry_at: datetime | None = None
 
@@ -204,18 +212,29 @@ class Reckoning:
     within_tolerance: bool = True
     blocked: str = ""
     blocked_until: datetime | None = None
+    awaiting: tuple[str, ...] = ()
+    """Sites of bound work that waits for places, since the maximum leaves none."""
+    pinned: tuple[tuple[str, str], ...] = ()
+    """Nodes that do nothing and take such a place, with their sites: what they hold is pinned."""
+    misplaced: int = 0
+    """How many nodes exist in vain, while work that is bound to sites lacks as many there."""
     places: int = 0
     """How many more nodes the resource's own maximum allows."""
     compelled: tuple[tuple[str, str], ...] = ()
     """Nodes that are let go though they were wanted lately, and why."""
+    stays_until: datetime | None = None
+    """Until when the last node is kept for its use."""
+    booked_beyond: int = 0
+    """How many nodes that the maximum does not allow any more stay until their sessions end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`launch` names a site for each node to start, `drain` the idle nodes to let go, `reason` is one sentence.
 
-    `retire` are nodes, busy ones too, whose time ends; `yields` are nodes that make place for another resource's, which
-    is named; also busy ones where that has none at all.
+    `beyond` are nodes, busy ones too, that a limit does not allow any more, each with the site whose limit it is, or
+    nothing where it is the maximum. `retire` are nodes, busy ones too, whose time ends; `yields` are nodes that make
+    place for another resource's, which is named; also busy ones where that has none at all.
     """
 
     want: int
@@ -224,6 +243,7 @@ class Plan:
     drain: tuple[str, ...]
     reason: str
     history: History
+    beyond: tuple[tuple[str, str], ...] = ()
     retire: tuple[str, ...] = ()
     yields: tuple[tuple[str, str], ...] = ()
     reckoning: Reckoning = field(default=Reckoning(), compare=False)
@@ -231,4 +251,4 @@ class Plan:
     @property
     def leaving(self) -> tuple[str, ...]:
         """Every node that is let go, for whatever reason."""
-        return (*self.drain, *self.retire, *(node for node, _ in self.yields))
+        return (*self.drain, *self.retire, *(node for node, _ in (*self.beyond, *self.yields)))

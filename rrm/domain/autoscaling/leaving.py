@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from rrm.domain.autoscaling.facts import UP_PERIODS, Need, Phase, SupplyNode
@@ -11,43 +12,83 @@ from rrm.domain.autoscaling.weighing import Weighed, stays
 from rrm.domain.capabilities import listed
 
 
-def swaps(farm: Weighed) -> int:
-    """How many nodes must make place for work that is bound to a site without any."""
-    leaving = len(farm.supply) - farm.have
-    return max(farm.unserved - farm.places - leaving, 0)
+@dataclass(frozen=True, slots=True)
+class Swaps:
+    """How many nodes make place for work that is bound elsewhere, where the maximum leaves none."""
+
+    at_once: int = 0
+    """For a first node at its site."""
+    rested: int = 0
+    """All of them: for more than that only nodes that were idle for as long as a start takes."""
 
 
-def drained(farm: Weighed, swapped: int) -> dict[str, str]:
+NO_SWAPS = Swaps()
+
+
+def swaps(farm: Weighed, gone: Collection[str]) -> Swaps:
+    """The same where these nodes leave anyway."""
+    if not farm.needs:
+        return NO_SWAPS
+    places = max(farm.limits.most - (farm.have - len(gone)), 0)
+    counts = farm.counts
+    movable = sum(node.id not in gone and not is_needed(node, farm.needs, counts) for node in by_loss(farm))
+    first = _coming(farm, farm.unserved_at, places + movable) - places
+    more = min(_coming(farm, farm.lacking_at, places + movable), farm.missing) - places
+    return Swaps(max(first, 0), min(max(more, 0), farm.misplaced))
+
+
+def awaiting(farm: Weighed, swapped: Swaps, going: int) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The sites whose work waits for a place that the maximum does not leave; pinned nodes that take one to no use."""
+    places = max(farm.limits.most - (farm.have - going), 0)
+    short = max(farm.unserved, min(sum(farm.lacking_at.values()), farm.missing)) - places
+    sites = tuple(sorted({site for need in farm.unmet for site in need.sites}))
+    if short <= 0:
+        return (sites if swapped != NO_SWAPS else ()), ()
+    idle = (node for node in farm.supply if node.phase is Phase.IDLE and node.pinned and stays(node, farm.now))
+    counts = farm.counts
+    pinned = tuple((node.id, node.site) for node in idle if not is_needed(node, farm.needs, counts))
+    return (sites if pinned or farm.unserved > places or swapped != NO_SWAPS else ()), pinned
+
+
+def _coming(farm: Weighed, lacking: Mapping[str, int], places: int) -> int:
+    """How many nodes whole launches give where so many places come free."""
+    found = 0
+    for site in farm.limits.sites:
+        found += min(lacking.get(site.id, 0), places - found) // site.machines * site.machines
+    return found
+
+
+def drained(farm: Weighed, swapped: Swaps, gone: Collection[str] = frozenset()) -> dict[str, str]:
     """The idle nodes to let go: those that must, and of those beyond the recent want the ones idle for long enough.
 
-    For each that must and would stay otherwise it is told why.
+    For each that must and would stay otherwise it is told why. `gone` are nodes that leave anyway.
     """
-    must = max(farm.have - farm.limits.most, swapped) if farm.limits.enabled else farm.have
-    counts, chosen = farm.counts, dict[str, str]()
-    unwanted, spare = farm.unwanted, farm.spare
+    must = swapped.at_once if farm.limits.enabled else farm.have
+    counts, chosen = farm.counts - Counter(node.site for node in farm.supply if node.id in gone), dict[str, str]()
+    unwanted, spare = farm.unwanted - len(gone), farm.spare - len(gone)
     for node in by_loss(farm):
+        if node.id in gone:
+            continue
         rest = farm.now - (node.idle_since or farm.now)
         expired = len(chosen) < unwanted and node.idle_since is not None and rest >= farm.limits.idle_limit
         is_spare = len(chosen) < spare and rest >= UP_PERIODS * farm.limits.period
-        if (len(chosen) < must or expired or is_spare) and not is_needed(node, farm.needs, counts):
-            chosen[node.id] = "" if expired or is_spare else _compelled(farm, len(chosen))
+        is_moved = len(chosen) < swapped.rested and rest >= farm.limits.patience
+        if (len(chosen) < must or expired or is_spare or is_moved) and not is_needed(node, farm.needs, counts):
+            chosen[node.id] = "" if expired or is_spare else _compelled(farm)
             counts[node.site] -= 1
     return chosen
 
 
-def _compelled(farm: Weighed, before: int) -> str:
-    """Why a node must go, after so many others."""
+def _compelled(farm: Weighed) -> str:
+    """Why a node must go."""
     limits = farm.limits
     if not limits.enabled:
         return "as the resource is disabled"
     maximum = f"as the maximum is {limits.max_nodes}"
     if limits.taken:
         maximum += f", of which {limits.taken} {'is' if limits.taken == 1 else 'are'} taken outside the plan"
-    if before < farm.have - limits.most:
-        return maximum
-    with_room = {site for site, _ in farm.unserved_at}
-    lacking = [need.sites for need in farm.needs if not need.met_by(farm.counts) and need.sites & with_room]
-    where = listed(sorted({site for sites in lacking for site in sites}))
+    with_room = farm.lacking_at.keys()
+    where = listed(sorted({site for need in farm.unmet if need.sites & with_room for site in need.sites}))
     return f"to make place for work that is bound to {where}, {maximum}"
 
 

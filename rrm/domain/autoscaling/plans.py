@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rrm.domain.autoscaling import leaving, sentences, wants
+from rrm.domain.autoscaling.beyond import beyond_maximum
 from rrm.domain.autoscaling.facts import UP_PERIODS, Demand, History, Limits, Phase, Plan, Reckoning, SupplyNode
 from rrm.domain.autoscaling.places import placed, whole
 from rrm.domain.autoscaling.weighing import SPARE_PART, Weighed, beyond_tolerance, for_people, weigh
@@ -22,15 +23,21 @@ def plan(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history: 
     blocked, until = _blocked(farm, history)
     count = min(_launch_count(farm), farm.places, 1 if history.on_trial else LARGEST_VOLLEY)
     launch = () if blocked else _launched(farm, count)
-    gone = leaving.drained(farm, 0 if blocked else leaving.swaps(farm))
+    over = beyond_maximum(farm)
+    swaps = leaving.NO_SWAPS if blocked else leaving.swaps(farm, frozenset(over))
+    gone = leaving.drained(farm, swaps, frozenset(over))
     drain = tuple(gone)
     up_since = _up_after(farm, launch, drain)
     compelled = tuple((node, why) for node, why in gone.items() if why)
-    reckoning = replace(_reckoning(farm, blocked, until), compelled=compelled)
+    reckoning = replace(_reckoning(farm, blocked, until, over), compelled=compelled)
+    if farm.needs and not blocked:
+        sites, pinned = leaving.awaiting(farm, swaps, len(over) + len(drain))
+        reckoning = replace(reckoning, awaiting=sites, pinned=pinned)
     surplus_since = _surplus_after(farm, drain)
     later = replace(history, wanted=farm.wanted, up_since=up_since, surplus_since=surplus_since)
     made = Plan(farm.want, farm.have, launch, drain, "", later)
-    made = replace(made, retire=leaving.retired(farm, drain), reckoning=reckoning)
+    beyond = tuple((node, "") for node in over)
+    made = replace(made, beyond=beyond, retire=leaving.retired(farm, (*over, *drain)), reckoning=reckoning)
     return replace(made, reason=sentences.reason(made, limits))
 
 
@@ -55,7 +62,7 @@ def _launch_count(farm: Weighed) -> int:
     at_once = max(farm.limits.min_nodes - farm.have, people, farm.unserved, 0)
     if not farm.lacks or not farm.has_lasted:
         return at_once
-    return max(at_once, min(farm.want - farm.have, max(LEAST_RATE, GROWTH * farm.have)))
+    return max(at_once, min(farm.missing, max(LEAST_RATE, GROWTH * farm.have)))
 
 
 def _launched(farm: Weighed, count: int) -> tuple[str, ...]:
@@ -71,7 +78,7 @@ def _up_after(farm: Weighed, launched: Sequence[str], drained: Sequence[str]) ->
         return farm.now + settling
     if farm.up_since is not None and farm.up_since > farm.now:
         return farm.up_since
-    if farm.want <= farm.have + len(launched):
+    if farm.missing <= len(launched):
         return None
     return farm.now if launched and farm.has_lasted else farm.up_since
 
@@ -90,7 +97,7 @@ def _settles_at(farm: Weighed) -> datetime | None:
     return farm.up_since + (UP_PERIODS - 1) * farm.limits.period
 
 
-def _reckoning(farm: Weighed, blocked: str, until: datetime | None) -> Reckoning:
+def _reckoning(farm: Weighed, blocked: str, until: datetime | None, over: Sequence[str]) -> Reckoning:
     return Reckoning(
         work=farm.work,
         needs=farm.needs,
@@ -103,4 +110,7 @@ def _reckoning(farm: Weighed, blocked: str, until: datetime | None) -> Reckoning
         blocked=blocked,
         blocked_until=until,
         places=farm.places,
+        misplaced=farm.misplaced,
+        stays_until=farm.stays_until,
+        booked_beyond=max(farm.have - farm.limits.most - len(over), 0),
     )

@@ -16,20 +16,26 @@ def reason(made: Plan, limits: Limits) -> str:
     table = (
         (made.launch, f": launching {_counted(made.launch, 'at')}."),
         (made.yields, f": making place, {_counted([rival for _, rival in made.yields], 'for')}."),
+        (made.beyond, f": letting {len(made.beyond)} go, {_limits_that_are_passed(made, limits)}."),
         (made.drain, _letting_go(made)),
         (made.retire, _retiring(made)),
         (why.blocked and (lacks or not limits.enabled), f": launching none, since {why.blocked}."),
+        (why.awaiting, f": {_awaiting(why)}."),
         (lacks and not why.within_tolerance, f": {_why_not_more(made, limits)}."),
         (_is_short(made, limits), f": {why.needed} are needed, and the maximum is {limits.max_nodes}."),
+        (why.booked_beyond, f": {_booked_beyond(why, limits)}."),
+        (why.misplaced, f": {why.misplaced} of them may do none of the work that waits."),
         (made.have > made.want, ": keeping those that are busy, pinned, wanted lately or not idle for long."),
     )
     return _facts(made) + next((sentence for applies, sentence in table if applies), ".")
 
 
-def parting(made: Plan, node: str) -> str:
+def parting(made: Plan, node: str, limits: Limits) -> str:
     """Why this node goes, of those that the plan has leave."""
     if rival := dict(made.yields).get(node):
         return f"It makes place for {rival}, which has work and no room."
+    if (site := dict(made.beyond).get(node)) is not None:
+        return f"It is {beyond(site, limits)}."
     if why := dict(made.reckoning.compelled).get(node):
         return f"It goes {why}."
     return _facts(made) + (_letting_go(made) if node in made.drain else _retiring(made))
@@ -54,6 +60,36 @@ def _retiring(made: Plan) -> str:
 
 def _counted(names: Sequence[str], where: str) -> str:
     return ", ".join(f"{count} {where} {name}" for name, count in Counter(names).items())
+
+
+def _limits_that_are_passed(made: Plan, limits: Limits) -> str:
+    counts = Counter(site for _, site in made.beyond)
+    parts = {site: beyond(site, limits) for site in counts}
+    return ", ".join(f"{counts[site]} {part}" if len(parts) > 1 else part for site, part in parts.items())
+
+
+def beyond(site: str, limits: Limits) -> str:
+    """Which limit does not allow a node: that of a site, or the maximum."""
+    return f"beyond the limit of {site}" if site else f"beyond the maximum of {limits.max_nodes}"
+
+
+def _booked_beyond(why: Reckoning, limits: Limits) -> str:
+    ends = "stays until its session ends" if why.booked_beyond == 1 else "stay until their sessions end"
+    return f"{why.booked_beyond} {beyond('', limits)} {ends}"
+
+
+def _awaiting(why: Reckoning) -> str:
+    work = f"work that only {_any(why.awaiting)} may do waits"
+    if not why.pinned:
+        return f"{work} for the place of another node"
+    where = _any(sorted({site for _, site in why.pinned}))
+    if len(why.pinned) == 1:
+        return f"{work}, as a pinned node at {where} takes the last place"
+    return f"{work}, as {len(why.pinned)} pinned nodes at {where} take the last places"
+
+
+def _any(sites: Sequence[str]) -> str:
+    return " or ".join(sites)
 
 
 def _is_short(made: Plan, limits: Limits) -> bool:
@@ -150,17 +186,30 @@ def _up(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
         yield (
             f"More is wanted than exists since {reckoning.since:%H:%M:%S %Z}; what lasts is launched within "
             f"{wait:.0f} s, at most {_nodes(reckoning.places)} more, "
-            f"{', '.join(f'{site.room} at {site.id}' for site in limits.sites)}."
+            f"{', '.join(f'{max(site.room, 0)} at {site.id}' for site in limits.sites)}."
         )
 
 
 def _down(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
+    if reckoning.awaiting and not made.beyond:
+        yield f"W{_awaiting(reckoning)[1:]}."
+    elif reckoning.misplaced:
+        yield f"{reckoning.misplaced} of those that exist may do none of the work that waits, and do not count for it."
+    if made.beyond:
+        yield (
+            f"{_nodes(len(made.beyond))} {_limits_that_are_passed(made, limits)} finish what they hold and leave, idle "
+            "ones first, then those whose models are missed least; pinned ones go last."
+        )
+    if reckoning.booked_beyond:
+        yield f"{_booked_beyond(reckoning, limits)}."
     if made.have > made.want:
         yield (
             f"At most {reckoning.peak} were wanted during the last {limits.window.total_seconds():.0f} s; beyond that, "
             f"nodes idle for {limits.idle_limit.total_seconds():.0f} s are let go, except for half as many as work "
             "wanted. These, and nodes with work now and then, go a few at a time once it has lasted as long."
         )
+    if reckoning.stays_until:
+        yield f"The last one was in use for long, and stays until {reckoning.stays_until:%H:%M:%S %Z}."
 
 
 def _nodes(number: int) -> str:

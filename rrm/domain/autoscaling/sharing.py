@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from rrm.domain.autoscaling import sentences
+from rrm.domain.autoscaling.beyond import Giver, leave_site
 from rrm.domain.autoscaling.facts import Demand, History, Limits, Phase, Plan, SupplyNode
 from rrm.domain.autoscaling.leaving import by_loss, is_needed
 from rrm.domain.autoscaling.plans import plan
-from rrm.domain.autoscaling.weighing import Weighed, for_people, weigh
+from rrm.domain.autoscaling.weighing import Weighed, for_people, stays, weigh
 
 Rooms = Counter[str]
 
@@ -63,7 +64,7 @@ def plan_farm(pools: Sequence[Pool], now: datetime) -> dict[str, Plan]:
         rooms.update({site.id: site.room for site in pool.limits.sites if site.id not in rooms})
     wishes = {pool.id: pool.wish(now) for pool in pools}
     order = sorted(pools, key=lambda pool: _turn(pool, wishes[pool.id], now))
-    plans = _with_room(order, wishes, rooms, now)
+    plans = _without_what_sites_may_not_have(order, _with_room(order, wishes, rooms, now), now)
     moves = _Moves(order, plans, rooms, now)
     for pool in order:
         moves.make_place_for(pool, wishes[pool.id])
@@ -113,6 +114,30 @@ def _set_aside(order: Sequence[Pool], wishes: dict[str, Plan], rooms: Rooms) -> 
     return aside
 
 
+def _without_what_sites_may_not_have(order: Sequence[Pool], plans: dict[str, Plan], now: datetime) -> dict[str, Plan]:
+    """The plans where nodes leave sites that have more than they may."""
+    over = Counter({site.id: site.over for pool in order for site in pool.limits.sites if site.over > 0})
+    if not over:
+        return plans
+    givers = []
+    for pool in order:
+        farm, gone = pool.weigh(now), set(plans[pool.id].leaving)
+        giver = Giver(pool.id, farm, pool.limits, gone, farm.have - len(gone))
+        givers.append(giver)
+        going = (node for node in giver.farm.supply if node.phase is not Phase.LEAVING)
+        over -= Counter(node.site for node in going if node.id in giver.gone or not stays(node, now))
+    for site, count in sorted(over.items()):
+        leave_site(site, count, givers)
+    return {giver.id: _also_beyond(plans[giver.id], giver) for giver in givers}
+
+
+def _also_beyond(made: Plan, giver: Giver) -> Plan:
+    if not giver.beyond:
+        return made
+    made = replace(made, beyond=(*made.beyond, *giver.beyond))
+    return replace(made, reason=sentences.reason(made, giver.limits))
+
+
 def _machines(pool: Pool) -> dict[str, int]:
     """How many nodes one launch gives at each of its sites."""
     return {site.id: site.machines for site in pool.limits.sites}
@@ -139,7 +164,7 @@ class _Moves:
         self.weighed = {pool.id: pool.weigh(self.now) for pool in self.pools}
         self.counts = {pool: farm.counts for pool, farm in self.weighed.items()}
         self.yields = {pool.id: [] for pool in self.pools}
-        self.coming = +self.left  # too little for a launch that gives several nodes
+        self.coming = self.left.copy()  # too little for a launch that gives several nodes, less than none if over
         for pool in self.pools:
             leaving = set(self.plans[pool.id].leaving)
             for node in pool.supply:

@@ -17,6 +17,7 @@ from rrm.domain.autoscaling.facts import (
     ModelWork,
     Need,
     Phase,
+    SiteRoom,
     SupplyNode,
     Wanted,
     few,
@@ -24,6 +25,7 @@ from rrm.domain.autoscaling.facts import (
 from rrm.domain.autoscaling.places import for_needs
 
 SPARE_PART = 4  # of the nodes beyond what was wanted, one in so many goes at once though it has work now and then
+KEPT_USE = 0.5  # of the window is the most that the last node stays longer for its use
 ALL_AT_WORK = 4  # times as fast as it grows the time of surplus shrinks while no node is idle
 
 
@@ -60,7 +62,35 @@ class Weighed:
 
     @property
     def lacks(self) -> bool:
-        return self.want > self.have and beyond_tolerance(self.want, self.have)
+        return (self.want > self.have and beyond_tolerance(self.want, self.have)) or self.misplaced > 0
+
+    @property
+    def missing(self) -> int:
+        """How many nodes are lacking: those that exist and may do none of the work do not count."""
+        return max(self.want - self.have, 0) + self.misplaced
+
+    @property
+    def misplaced(self) -> int:
+        """How many nodes exist in vain, while work that is bound to sites lacks as many there."""
+        short = sum(self.lacking_at.values()) - max(self.want - self.have, 0)
+        if short <= 0:
+            return 0
+        anywhere = tuple(SiteRoom(site.id, self.limits.max_nodes) for site in self.limits.sites)
+        wanted, lacking = (for_needs(self.needs, counts, anywhere) for counts in (Counter[str](), self.counts))
+        served = sum(nodes for _, nodes in wanted) - sum(nodes for _, nodes in lacking)
+        return max(min(short, self.have - served - self.anywhere), 0)
+
+    @property
+    def lacking_at(self) -> dict[str, int]:
+        """How many nodes work that is bound to sites lacks there, as far as they have room."""
+        return self._launches(self.unmet, (1, None))
+
+    @property
+    def unmet(self) -> list[Need]:
+        """The needs that lack nodes beyond the tolerance."""
+        counts = self.counts
+        short = [need for need in self.needs if need.nodes > need.met_by(counts)]
+        return [need for need in short if beyond_tolerance(need.nodes, need.met_by(counts))]
 
     @property
     def surplus(self) -> int:
@@ -76,7 +106,17 @@ class Weighed:
         """
         kept = self.limits.min_nodes + self.limits.standby
         margin = 0 if self.limits.idle_timeout is not None else max(self.peak - kept + 1, 0) // 2
-        return max(self.surplus - margin, 0)
+        return 0 if self.stays_until else max(self.surplus - margin, 0)
+
+    @property
+    def stays_until(self) -> datetime | None:
+        """Until when the last node is not let go, where it was in use for long and nothing is wanted any more."""
+        return self.surplus_since if self.surplus and self.surplus_since and self.now < self.surplus_since else None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether one node is left, which may go."""
+        return self.have == 1 and not self.limits.min_nodes + self.limits.standby and self.limits.idle_timeout is None
 
     @property
     def places(self) -> int:
@@ -84,14 +124,23 @@ class Weighed:
         return max(self.limits.most - len(self.supply), 0)
 
     @property
-    def unserved_at(self) -> list[tuple[str, int]]:
-        """Where nodes lack so that each need has one, as its sites have room, and how many."""
-        return for_needs(self.needs, self.counts, self.limits.sites, passes=(1,))
-
-    @property
     def unserved(self) -> int:
         """How many nodes it takes so that each need has one, where its sites have room; one may serve several needs."""
-        return sum(nodes for _, nodes in self.unserved_at)
+        return sum(self.unserved_at.values())
+
+    @property
+    def unserved_at(self) -> dict[str, int]:
+        """The same by site."""
+        return self._launches(self.needs, (1,))
+
+    def _launches(self, needs: Sequence[Need], passes: Sequence[int | None]) -> dict[str, int]:
+        """What needs lack at each site, in whole launches that the maximum allows."""
+        sites = tuple(replace(site, room=min(site.room, self.limits.most)) for site in self.limits.sites)
+        found: Counter[str] = Counter()
+        for site, nodes in for_needs(needs, self.counts, sites, passes):
+            found[site] += nodes
+        machines = {site.id: site.machines for site in sites}
+        return {site: -(-nodes // machines[site]) * machines[site] for site, nodes in found.items()}
 
     @property
     def is_settling(self) -> bool:
@@ -133,29 +182,40 @@ def weigh(demand: Demand, supply: Sequence[SupplyNode], limits: Limits, history:
     return replace(
         farm,
         up_since=_up_since(farm, history),
-        surplus_since=_surplus_since(farm, history) if farm.surplus else None,
+        surplus_since=_surplus_since(farm, history),
     )
 
 
 def _up_since(farm: Weighed, history: History) -> datetime | None:
     """Since when nodes are lacking; an instant to come where some were let go lately, and not many more are wanted."""
     is_settling = history.up_since is not None and farm.now < history.up_since <= farm.now + farm.limits.window
-    if is_settling and farm.want <= few(farm.have):
+    if is_settling and farm.want <= few(farm.have) and not farm.misplaced:
         return history.up_since
     since = None if is_settling else history.up_since
     return min(since or farm.now, farm.now) if farm.lacks else None
 
 
-def _surplus_since(farm: Weighed, history: History) -> datetime:
+def _surplus_since(farm: Weighed, history: History) -> datetime | None:
     """Since when there are too many nodes; the time while all were at work counts against it.
 
     Work that keeps few nodes busy on average would otherwise lose those that it needs now and then, and get them back.
     """
-    since = history.surplus_since or farm.now
-    if history.wanted and not any(node.phase is Phase.IDLE for node in farm.supply):
-        passed = farm.now - datetime.fromtimestamp(history.wanted[-1][0], farm.now.tzinfo)
-        since += (1 + ALL_AT_WORK) * max(passed, timedelta())
-    return min(since, farm.now)
+    passed = timedelta()
+    if history.wanted:
+        passed = max(farm.now - datetime.fromtimestamp(history.wanted[-1][0], farm.now.tzinfo), passed)
+    latest = farm.now + farm.limits.window * KEPT_USE if farm.is_last else farm.now
+    phases = {node.phase for node in farm.supply}
+    if farm.surplus:
+        rests = Phase.IDLE in phases
+        return min((history.surplus_since or farm.now) + (1 + ALL_AT_WORK) * passed * (not rests), latest)
+    since = _with_use(farm, history, passed if Phase.BUSY in phases else timedelta(), passed)
+    return min(since, latest) if min(since, latest) > farm.now else None
+
+
+def _with_use(farm: Weighed, history: History, used: timedelta, passed: timedelta) -> datetime:
+    """An instant as far ahead as nodes were used while they were wanted; what was so at the last plan still counts."""
+    known = (history.surplus_since or farm.now - passed) + passed
+    return max(known, farm.now) + used
 
 
 def stays(node: SupplyNode, now: datetime) -> bool:

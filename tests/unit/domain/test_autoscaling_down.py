@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+import pytest
 
 from rrm.domain.autoscaling import (
     Demand,
     History,
+    Limits,
     Phase,
     SupplyNode,
 )
-from rrm.domain.autoscaling.sentences import parting
+from rrm.domain.autoscaling.sentences import explanation, parting
 from tests.unit.domain.demands import (
     HERE,
     LONG_AGO,
@@ -71,6 +74,57 @@ def test_the_time_while_all_are_at_work_counts_against_having_too_many() -> None
     assert decide(work(1), rested, history=before).history.surplus_since == NOW - seconds(100)
     long_busy = replace(before, wanted=((NOW.timestamp() - 500, 1),))
     assert decide(work(1), busy, history=long_busy).history.surplus_since == NOW
+
+
+def in_turn(*steps: tuple[float, bool], limits: Limits = HERE, supply: int = 1) -> tuple[History, datetime]:
+    """What is remembered after these seconds in which all nodes were at work, or were idle though they are wanted."""
+    history, now = History(), NOW
+    for length, at_work in steps:
+        for _ in range(round(length / 15)):
+            now += seconds(15)
+            there = nodes(supply) if at_work else [idle(f"{number}", since=NOW) for number in range(supply)]
+            history = decide(work(supply), there, limits, history, now).history
+    return history, now
+
+
+@pytest.mark.parametrize(
+    ("used", "longer"),
+    [
+        (((15, True),), 0),
+        (((165, True),), 150),
+        (((90, True), (300, False), (90, True)), 165),
+        (((900, True),), 300),
+        (((900, True), (300, False)), 300),
+    ],
+)
+def test_the_last_node_stays_longer_by_as_much_as_it_was_used_while_wanted(
+    used: tuple[tuple[float, bool], ...], longer: int
+) -> None:
+    history, ended = in_turn(*used)
+    last, then = idle("a", since=ended), list[int]()
+    for step in range(0, 1000, 15):
+        made = decide(Demand(), [last], history=history, now=ended + seconds(step))
+        history = made.history
+        then += [step] if made.drain else []
+    assert 585 + longer <= then[0] <= 600 + longer
+
+
+def test_only_the_last_node_stays_longer_and_only_where_it_may_go() -> None:
+    used = (900.0, True)
+    assert in_turn(used)[0].surplus_since == in_turn(used)[1] + seconds(300)
+    assert in_turn(used, supply=2)[0].surplus_since is None
+    for kept in (replace(HERE, min_nodes=1), replace(HERE, standby=1), replace(HERE, idle_timeout=seconds(60))):
+        assert in_turn(used, limits=kept)[0].surplus_since is None
+
+
+def test_until_when_the_last_node_stays_is_said_and_a_clock_that_was_set_back_keeps_none() -> None:
+    ahead = History(surplus_since=NOW + timedelta(hours=1))
+    made = decide(Demand(), [idle("a")], history=ahead)
+    assert (made.drain, made.history.surplus_since) == ((), NOW + seconds(300))
+    told = list(explanation(made, Demand(), HERE))
+    assert told[-1] == "The last one was in use for long, and stays until 12:05:00 UTC."
+    assert decide(Demand(), [idle("a")], history=made.history, now=NOW + seconds(300)).drain == ("a",)
+    assert decide(Demand(), [idle("a")], replace(HERE, enabled=False), ahead).drain == ("a",)
 
 
 def test_half_as_many_as_are_wanted_stay_longer_while_there_is_work() -> None:
@@ -146,13 +200,6 @@ def test_the_only_node_at_the_site_of_bound_work_stays() -> None:
     assert decide(work(0.5, "far"), supply[:1], TWO_SITES, old).drain == ()
 
 
-def test_nodes_beyond_a_lowered_maximum_go_as_soon_as_they_are_idle() -> None:
-    supply = [idle("a", since=NOW), *nodes(2)]
-    made = decide(work(3), supply, replace(HERE, max_nodes=2))
-    assert made.drain == ("a",)
-    assert made.reason == "2 wanted, 3 exist: letting 1 go as the maximum is 2."
-
-
 def test_a_disabled_resource_lets_idle_nodes_go_at_once_and_launches_none() -> None:
     off = replace(HERE, enabled=False, min_nodes=2)
     wanted = History(wanted=((NOW.timestamp() - 1, 5),))
@@ -163,17 +210,16 @@ def test_a_disabled_resource_lets_idle_nodes_go_at_once_and_launches_none() -> N
     assert made.reason == "0 wanted, 1 exist: launching none, since the resource is disabled."
 
 
-def test_a_node_that_must_go_is_told_apart_from_one_that_is_not_wanted() -> None:
-    supply = [idle("a"), *(idle(id_, since=NOW) for id_ in "bc")]
-    made = decide(work(1), supply, replace(HERE, max_nodes=1))
-    assert made.drain == ("a", "b")
-    said = "1 wanted, 3 exist, at most 1 wanted lately: letting 2 go, 1 as the maximum is 1."
-    assert (made.reason, parting(made, "a")) == (said, said)
-    assert parting(made, "b") == "It goes as the maximum is 1."
+def test_a_node_beyond_a_lowered_maximum_is_told_so() -> None:
+    supply, limits = [idle("a"), *(idle(id_, since=NOW) for id_ in "bc")], replace(HERE, max_nodes=1)
+    made = decide(work(1), supply, limits)
+    assert (len(made.beyond), made.drain) == (2, ())
+    assert made.reason == "1 wanted, 3 exist: letting 2 go, beyond the maximum of 1."
+    assert {parting(made, node, limits) for node in made.leaving} == {"It is beyond the maximum of 1."}
 
 
 def test_who_is_let_go_while_others_are_started_is_told_its_own_reason() -> None:
     made = decide(work(1, "far"), [idle("a", site="near"), *nodes(3, site="near")], TWO_SITES)
     assert (made.launch, made.drain) == (("far",), ("a",))
     assert made.reason == "1 wanted, 4 exist: launching 1 at far."
-    assert parting(made, "a") == "1 wanted, 4 exist, at most 1 wanted lately: letting 1 go."
+    assert parting(made, "a", TWO_SITES) == "1 wanted, 4 exist, at most 1 wanted lately: letting 1 go."

@@ -57,6 +57,7 @@ supplies = st.lists(
         idle_since=st.none() | st.floats(0, 2000).map(lambda age: NOW - seconds(age)),
         models=st.frozensets(sites),
         pinned=st.booleans(),
+        booked=st.booleans(),
     ),
     max_size=15,
 )
@@ -64,8 +65,10 @@ limits_of_any_kind = st.builds(
     Limits,
     min_nodes=st.integers(0, 4),
     max_nodes=st.integers(4, 20),
+    taken=st.integers(0, 2),
     sites=st.lists(
-        st.builds(SiteRoom, sites, st.integers(-2, 10), st.sampled_from([1, 1, 2, 3])), unique_by=lambda site: site.id
+        st.builds(SiteRoom, sites, st.integers(-2, 10), st.sampled_from([1, 1, 2, 3]), st.integers(0, 3)),
+        unique_by=lambda site: site.id,
     ).map(tuple),
     standby=st.integers(0, 3),
     enabled=st.booleans(),
@@ -91,17 +94,23 @@ def test_every_plan_keeps_the_limits(
     assert not any(launched[site.id] % site.machines for site in limits.sites)
     assert not made.launch or len(supply) + len(made.launch) <= limits.max_nodes
     assert all(by_id[id_].phase is Phase.IDLE and not by_id[id_].pinned for id_ in made.drain)
-    assert len(set(made.drain)) == len(made.drain)
+    assert len(set(made.leaving)) == len(made.leaving)
+    kept = [node for node in supply if node.phase is not Phase.LEAVING and node.id not in made.leaving]
+    assert len(kept) <= limits.most or all(node.booked for node in kept)
+    assert not made.beyond or made.have - len(made.beyond) >= limits.most
+    assert not any(by_id[id_].booked for id_, _ in made.beyond)
+    assert not (made.beyond and made.launch)
     if limits.enabled:
         assert limits.min_nodes <= made.want <= limits.max_nodes
-        assert not made.drain or made.have - len(made.drain) >= min(limits.min_nodes, limits.max_nodes - 1)
+        left = made.have - len(made.drain) - len(made.beyond)
+        assert not made.drain or left >= min(limits.min_nodes, limits.most - 1)
     assert made.reason.endswith(".")
     assert "\n" not in made.reason
 
 
 @given(demand=demands, limits=limits_of_any_kind)
 def test_steady_demand_is_reached_and_then_left_alone(demand: Demand, limits: Limits) -> None:
-    limits = replace(limits, sites=tuple(replace(site, room=100) for site in limits.sites), enabled=True)
+    limits = replace(limits, sites=tuple(replace(site, room=100) for site in limits.sites), enabled=True, taken=0)
     supply, history, now = list[SupplyNode](), History(), NOW
     for step in range(40):
         made = plan(demand, supply, limits, history, now)

@@ -170,7 +170,8 @@ def test_plans_of_all_keep_the_limits_of_the_sites_and_of_each(pools: list[Pool]
         decided, by_id = made[each.id], {node.id: node for node in each.supply}
         assert not decided.launch or len(each.supply) + len(decided.launch) <= each.limits.max_nodes
         assert len(set(decided.leaving)) == len(decided.leaving)
+        assert not any(by_id[id_].booked for id_, _ in decided.beyond)
         assert not any(by_id[id_].pinned or by_id[id_].booked for id_, _ in decided.yields)
         if decided.yields and each.limits.enabled:
-            left = decided.have - len(decided.drain) - len(decided.yields)
+            left = decided.have - len(decided.drain) - len(decided.yields) - len(decided.beyond)
             assert left >= min(each.limits.min_nodes, each.limits.max_nodes - 1)

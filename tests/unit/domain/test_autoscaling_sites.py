@@ -9,6 +9,7 @@ import pytest
 
 from rrm.domain.autoscaling import (
     Demand,
+    History,
     Limits,
     Phase,
     SiteRoom,
@@ -23,6 +24,7 @@ from tests.unit.domain.demands import (
     idle,
     lasting,
     nodes,
+    seconds,
     work,
 )
 
@@ -116,12 +118,63 @@ def test_an_idle_node_makes_place_for_work_that_is_bound_elsewhere() -> None:
     assert (made.launch, made.drain) == ((), ("a",))
     why = "to make place for work that is bound to far, as the maximum is 2"
     assert made.reason == f"1 wanted, 2 exist: letting 1 go {why}."
-    assert parting(made, "a") == f"It goes {why}."
+    assert parting(made, "a", limits) == f"It goes {why}."
     assert f"1 node goes {why}." in explanation(made, work(1, "far"), limits)
     leaving = [replace(supply[0], phase=Phase.LEAVING), *supply[1:]]
     assert decide(work(1, "far"), leaving, limits).drain == ()
     assert decide(work(1, "far"), [leaving[0], replace(supply[0], id="b")], limits).drain == ()
     assert decide(work(1, "far"), supply[1:], limits).launch == ("far",)
+
+
+def test_a_pinned_node_that_can_do_none_of_the_work_stays_and_is_named() -> None:
+    one, pinned = replace(TWO_SITES, max_nodes=1), idle("p", "m", pinned=True, site="near")
+    made = decide(work(1, "far"), [pinned], one)
+    sentence = "ork that only far may do waits, as a pinned node at near takes the last place."
+    assert (made.leaving, made.launch, made.reason) == ((), (), f"1 wanted, 1 exist: w{sentence}")
+    assert f"W{sentence}" in list(explanation(made, work(1, "far"), one))
+    assert made.reckoning.pinned == (("p", "near"),)
+    both = decide(work(1, "far"), [pinned, replace(pinned, id="q")], replace(one, max_nodes=2))
+    assert both.reason.endswith("as 2 pinned nodes at near take the last places.")
+    beside = decide(work(1, "far"), [pinned, idle("a", site="near", since=NOW)], replace(one, max_nodes=2))
+    assert (beside.drain, beside.reckoning.pinned) == (("a",), ())
+    why = "to make place for work that is bound to far, as the maximum is 2"
+    assert beside.reason == f"1 wanted, 2 exist: letting 1 go {why}."
+    expired = [idle(name, site="near") for name in "abcd"]
+    made = decide(work(1, "far"), expired, replace(one, max_nodes=4))
+    assert made.reason == "1 wanted, 4 exist, at most 1 wanted lately: letting 2 go."
+    busy = decide(work(1, "far"), nodes(1, site="near"), one)
+    assert busy.reason == "1 wanted, 1 exist: work that only far may do waits for the place of another node."
+
+
+def test_nodes_that_may_do_none_of_the_work_do_not_count_for_it() -> None:
+    supply = [*(idle(name, since=NOW - seconds(14), site="near") for name in "abc"), *nodes(1, site="far")]
+    first = decide(work(4, "far"), supply, TWO_SITES)
+    assert (first.launch, first.reason) == ((), "4 wanted, 4 exist: 3 of them may do none of the work that waits.")
+    assert decide(work(4, "far"), supply, TWO_SITES, first.history, NOW + seconds(16)).launch == ("far",) * 3
+    settling = History(up_since=NOW + seconds(300))
+    settled = decide(work(4, "far"), supply, TWO_SITES, settling)
+    assert decide(work(4, "far"), supply, TWO_SITES, settled.history, NOW + seconds(16)).launch == ("far",) * 3
+    for useful in (work(4, "near", "far"), work(4), replace(work(1, "far"), sessions=3)):
+        assert lasting(useful, supply, TWO_SITES).launch == ()
+
+
+def test_they_make_place_once_they_were_idle_for_as_long_as_a_start_takes() -> None:
+    four = replace(TWO_SITES, max_nodes=4, start_time=seconds(40))
+    for age, drained in ((39, ()), (40, ("a", "b", "c"))):
+        supply = [*(idle(name, since=NOW - seconds(age), site="near") for name in "abc"), *nodes(1, site="far")]
+        assert decide(work(4, "far"), supply, four).drain == drained
+        assert decide(work(3, "far"), supply, four).drain == drained[:2]
+        assert decide(replace(work(3, "far"), sessions=3), supply, four).drain == ()
+
+
+@pytest.mark.parametrize("idlers", [1, 2])
+def test_as_many_make_place_as_a_batch_job_has_machines_or_none_where_it_would_not_fit(idlers: int) -> None:
+    pairs = replace(TWO_SITES, max_nodes=2, sites=(SiteRoom("near", 3), SiteRoom("far", 100, machines=2)))
+    supply = [idle(name, since=NOW, site="near") for name in "ab"[:idlers]]
+    assert len(decide(work(1, "far"), supply, pairs).drain) == idlers
+    assert decide(work(1, "far"), [*supply, *nodes(2 - idlers, site="near")], pairs).drain == tuple("ab"[:idlers]) * (
+        idlers == 2
+    )
 
 
 def test_no_node_makes_place_for_a_site_that_has_no_room() -> None:
@@ -134,9 +187,7 @@ def test_places_that_others_take_are_not_planned_with() -> None:
     assert decide(work(3), [], limits).launch == ("here",)
     made = decide(work(3), nodes(1), limits)
     assert (made.want, made.launch, made.drain) == (3, (), ())
-    made = decide(work(3), [idle("a"), *nodes(1)], limits)  # the maximum was lowered
-    assert made.drain == ("a",)
-    assert parting(made, "a") == "It goes as the maximum is 3, of which 2 are taken outside the plan."
+    assert decide(work(3), [idle("a"), *nodes(1)], limits).beyond == (("a", ""),)  # the maximum was lowered
 
 
 def test_one_node_that_serves_two_needs_is_not_launched_twice() -> None:

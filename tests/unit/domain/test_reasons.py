@@ -37,6 +37,16 @@ def soon(seconds: float) -> datetime:
             {"most": 2},
             "No node of r is running there; r may have 2 nodes, which it has elsewhere: it waits for one to leave.",
         ),
+        (
+            {"most": 2, "pinned": ["a at lab"]},
+            "No node of r is running there; r may have 2 nodes, which it has elsewhere; a at lab, idle and pinned to a "
+            "model, takes the last place.",
+        ),
+        (
+            {"most": 2, "pinned": ["a at lab", "b at lab"]},
+            "No node of r is running there; r may have 2 nodes, which it has elsewhere; a at lab and b at lab, idle and"
+            " pinned to a model, take the last places.",
+        ),
         ({"crowded": True}, "No node of r is running there; here can take no more nodes: it waits for a place."),
         ({"starting": 2}, "2 nodes of r are starting."),
         ({"launching": "No module named numpy"}, "No module named numpy"),
@@ -93,12 +103,12 @@ def soon(seconds: float) -> datetime:
         ),
         ({"working": 1}, "The only node of r that may take it is busy; it is next."),
         (
-            {"working": 3, "more_urgent": 2, "before": 1},
+            {"working": 3, "ahead": (2, 1)},
             "All 3 nodes of r that may take it are busy; "
             "it is behind 2 jobs of higher priority and 1 job whose turn comes first.",
         ),
         (
-            {"working": 1, "before": 5, "deadline": soon(-7200)},
+            {"working": 1, "ahead": (0, 5), "deadline": soon(-7200)},
             "The only node of r that may take it is busy; it is behind 5 jobs whose turn comes first. "
             "It is late: its deadline was 2 h ago.",
         ),

@@ -54,6 +54,14 @@ def test_constant_load_turns_the_number_of_nodes_at_most_once_in_ten_minutes(nod
     assert max(turn.exist for turn in turns) <= 2 * nodes + 3
 
 
+def test_less_work_than_one_node_has_seldom_turns_the_number_of_nodes_twice_in_ten_minutes() -> None:
+    turned = 0
+    for seed in range(12):
+        turns = simulate(demand(steady(0.3 / 60), 0.3 / 60, 5400.0, seed, seconds=60.0), 5400.0)
+        turned += any(later - earlier < 600 for earlier, later in pairwise(changes_of_direction(turns)))
+    assert turned < 5  # 7, did its use not count
+
+
 def tenfold(before: list[Order], then: Order) -> tuple[Simulation, Autoscaler]:
     """A farm at the moment when ten times the work comes."""
     scaler = Autoscaler(limits(0, 100, 30), {"here": Supplier(100, boot=30.0)})

@@ -42,10 +42,12 @@ function planRow({ id, status, plan }) {
   );
 }
 
-function steps({ launch, drain, retire, make_place, blocked_until, work_seconds, load_seconds }) {
+function steps({ launch, drain, beyond = [], pinned = [], retire, make_place, blocked_until, work_seconds, load_seconds }) {
   const found = Object.entries(launch).map(([site, count]) => `launches ${plural(count, "node")} at ${site}`);
   if (work_seconds) found.push(`work of ${duration(work_seconds)}, and ${duration(load_seconds)} of loading`);
   if (drain.length) found.push(`lets go ${drain.join(", ")}`);
+  for (const { node, limit } of beyond) found.push(`lets go ${node}, ${limit}`);
+  if (pinned.length) found.push(`keeps ${pinned.join(", ")}, pinned, in the way of work bound elsewhere`);
   if (retire.length) found.push(`retires ${retire.join(", ")}`);
   for (const { node, resource } of make_place) found.push(`gives the place of ${node} to ${resource}`);
   if (blocked_until) found.push(`next try at ${clock(blocked_until)}`);

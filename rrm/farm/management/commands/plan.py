@@ -47,19 +47,27 @@ def _body(planned: scaling.Planned, shown: Mapping[str, Any]) -> dict[str, Any]:
 
 def _told(planned: scaling.Planned, shown: Mapping[str, Any], *, in_full: bool) -> Iterator[str]:
     yield f"{planned.resource.pk}: {shown['reason']}"
-    for site, count in shown["launch"].items():
-        yield f"  launch {count} at {site}"
-    for name in shown["drain"]:
-        yield f"  let {name} go, which is idle"
-    for name in shown["retire"]:
-        yield f"  retire {name}, whose time ends"
-    for move in shown["make_place"]:
-        yield f"  let {move['node']} go, for {move['resource']}"
+    yield from _moves(shown)
     if in_full:
         yield from (f"  {sentence}" for sentence in scaling.explained(planned))
         yield from _table(planned.plan.reckoning.work)
         for need in shown["needs"]:
             yield f"  Only {', '.join(need['sites'])} may do some of it: {need['nodes']} wanted there."
+
+
+def _moves(shown: Mapping[str, Any]) -> Iterator[str]:
+    for site, count in shown["launch"].items():
+        yield f"  launch {count} at {site}"
+    for name in shown["drain"]:
+        yield f"  let {name} go, which is idle"
+    for node in shown["beyond"]:
+        yield f"  let {node['node']} go, which is {node['limit']}"
+    for name in shown["pinned"]:
+        yield f"  keep {name}, which holds a pinned model, in a place that work bound elsewhere waits for"
+    for name in shown["retire"]:
+        yield f"  retire {name}, whose time ends"
+    for move in shown["make_place"]:
+        yield f"  let {move['node']} go, for {move['resource']}"
 
 
 def _table(work: tuple[ModelWork, ...]) -> Iterator[str]:
