@@ -91,8 +91,8 @@ def outlook(prospects: Prospects, ahead: int, max_wait: float, now: datetime) ->
     ends = sorted(prospects.ends)
     seconds = max(0.0, (ends[behind] - now).total_seconds()) if behind < len(ends) else None
     why = prospects.obstacle or "no node can be started"
-    queue = f" {ahead} wait already." if ahead else ""
-    return Outlook(False, position, seconds, f"No renderer is free, and {why}.{queue}")
+    queue = "" if not ahead else " One other waits already." if ahead == 1 else f" {ahead} others wait already."
+    return Outlook(False, position, seconds, f"No renderer is free, and {why.rstrip('.')}.{queue}")
 
 
 def retry_after(seconds: float | None, chance: random.Random) -> int:

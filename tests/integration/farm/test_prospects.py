@@ -171,17 +171,17 @@ def test_who_is_refused_is_told_which_limit_allows_no_further_node(farm: Farm) -
     change(farm, max_nodes=3)
     assert now_is(book(farm, SOON))[1] == "Waits for a node to be started at here."
     said = "the 3 nodes that mandelbrot may have (max_nodes) are taken or promised to others"
-    assert refused(farm) == f"{NONE.format(said)} 1 wait already."
+    assert refused(farm) == f"{NONE.format(said)} One other waits already."
     Site.objects.filter(pk="here").update(max_nodes=0)
     said = "sites here and there have no place left, as their max_nodes are 0 and 1"
-    assert refused(farm) == f"{NONE.format(said)} 1 wait already."
+    assert refused(farm) == f"{NONE.format(said)} One other waits already."
 
 
 def test_who_is_refused_behind_failing_starts_is_told_of_them(farm: Farm) -> None:
     change(farm, launch_failures=4, reason="no such partition")
     book(farm, SOON)
     assert refused(farm) == (
-        "No renderer is free, and 4 starts in a row failed, so one is tried at a time. 1 wait already."
+        "No renderer is free, and 4 starts in a row failed, so one is tried at a time. One other waits already."
     )
 
 

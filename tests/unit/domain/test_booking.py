@@ -50,8 +50,12 @@ def test_where_nothing_can_be_started_the_next_end_of_a_session_is_what_can_be_t
     assert outlook(prospects, 0, 10, NOW).seconds == 1800
     behind = outlook(prospects, 1, 10, NOW)
     assert (behind.fits, behind.position, behind.seconds) == (False, 2, 3600)
-    assert behind.reason == "No renderer is free, and site here has no place left. 1 wait already."
+    assert behind.reason == "No renderer is free, and site here has no place left. One other waits already."
     assert outlook(prospects, 2, 10, NOW).seconds is None
+    failed = Prospects(obstacle="the last node could not be started: No such file.")
+    assert outlook(failed, 2, 10, NOW).reason == (
+        "No renderer is free, and the last node could not be started: No such file. 2 others wait already."
+    )
 
 
 @pytest.mark.parametrize(("seconds", "least", "most"), [(0, 1, 1), (10, 8, 13), (None, 24, 37), (86400, 300, 300)])
