@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ class ThreadedHandler(ASGIHandler):
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             is_gone.set()
-            await asyncio.wait([work])
+            await _ended(work)
             raise
 
     def _respond(self, request: HttpRequest, is_gone: threading.Event) -> HttpResponseBase:
@@ -61,6 +62,15 @@ class ThreadedHandler(ASGIHandler):
             return self.get_response(request)
         finally:
             close_old_connections()
+
+
+async def _ended(work: asyncio.Future[HttpResponseBase]) -> None:
+    """Wait until it has ended, also when the process is told to stop meanwhile; nobody gets the answer."""
+    while not work.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([work])
+    if work.exception() is None:
+        work.result().close()
 
 
 # They look after the connections of the thread that they run on, which here would be one made for that alone.

@@ -13,7 +13,7 @@ def of_resource(resource: str, nodes: int, most: int, machines: int = 1) -> str:
     """It has so many nodes of at most so many; each launch of it gives `machines`."""
     if not most:
         return f"{resource} may have no node, as its max_nodes is 0"
-    if machines > 1 and nodes < most:
+    if machines > 1 and nodes < most < nodes + machines:
         return f"{resource} has {nodes} of at most {most} nodes (max_nodes), and a batch job of it makes {machines}"
     if nodes < most:
         promised = "is promised to somebody else" if most == 1 else "are taken or promised to others"

@@ -210,7 +210,9 @@ def _busy(case: Waiting) -> str:
     behind = " and ".join(f"{_jobs(count)} {what}" for count, what in zip(case.ahead, which, strict=True) if count)
     place = f"it is behind {behind}" if behind else "it is next"
     said = f"{all_of} of {case.resource} that may take it {_be(case.working)} {_what_keeps(case)}; {place}."
-    return said if case.most is None else f"{said} {case.resource} may have {_nodes(case.most)} at most."
+    if case.most is None:
+        return said
+    return f"{said} {case.resource} may have {f'{_nodes(case.most)} at most' if case.most else 'no node'}."
 
 
 def _what_keeps(case: Waiting) -> str:

@@ -24,6 +24,8 @@ _OF_JOB = (
     *("owner", "resource", "model__renderer", "site_ids", "requires_index"),
     *("tile_size", "supersample", "adaptive"),
 )
+_UNSURE = Q(state__in=NODE_STARTING) & ~Q(site__problem="")
+"""What a site out of reach was asked for may never come: others may be asked for it meanwhile."""
 _OF_NODE = ("resource", "site", "state", "idle_since", "started_at", "ends_at")
 _PHASES = {
     NodeState.REQUESTED: Phase.STARTING,
@@ -161,10 +163,8 @@ def _hit_rates(now: datetime) -> Mapping[str, float]:
 
 
 def _supply() -> Mapping[str, Sequence[Node]]:
-    # What a site out of reach was asked for may never come: others may be asked for it meanwhile.
-    unsure = Q(state__in=NODE_STARTING) & ~Q(site__problem="")
     # What was started for one session comes and goes with it.
-    shared = Node.objects.filter(state__in=NODE_LIVE, reserved_for=None).exclude(unsure)
+    shared = Node.objects.filter(state__in=NODE_LIVE, reserved_for=None).exclude(_UNSURE)
     found: dict[str, list[Node]] = {}
     for node in shared.only(*_OF_NODE):
         found.setdefault(node.resource_id, []).append(node)
@@ -204,16 +204,25 @@ class _Taken:
     sites: Counter[str]
     leaving: Counter[str]
     resources: Counter[str]
+    passing: Counter[str]
+    """Of those outside the plan of a resource, how many leave or may never come."""
 
     @classmethod
     def now(cls) -> _Taken:
-        found = cls(Counter(), Counter(), Counter())
+        found = cls(Counter(), Counter(), Counter(), Counter())
         live = Node.objects.filter(state__in=NODE_LIVE).order_by().values_list("site", "resource")
-        leaving = Count("id", filter=Q(state__in=NODE_LEAVING))
-        for site, resource, count, going in live.annotate(count=Count("id"), going=leaving):
+        leaving = Q(state__in=NODE_LEAVING)
+        own = leaving & Q(reserved_for__isnull=False)
+        counts = {
+            "all": Count("id"),
+            "going": Count("id", filter=leaving),
+            "passing": Count("id", filter=own | _UNSURE),
+        }
+        for site, resource, count, going, passing in live.annotate(**counts):
             found.sites[site] += count
             found.leaving[site] += going
             found.resources[resource] += count
+            found.passing[resource] += passing
         return found
 
 
@@ -224,6 +233,7 @@ def _limits(resource: Resource, taken: _Taken, supply: int) -> Limits:
         max_nodes=resource.max_nodes,
         sites=tuple(_site_room(resource, site, taken) for site in sites),
         taken=max(taken.resources[resource.pk] - supply, 0),  # the two were read one after the other
+        passing=taken.passing[resource.pk],
         standby=resource.standby,
         enabled=resource.enabled,
         idle_timeout=_idle_timeout(resource),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Min, Q
 
 from rrm.domain import autoscaling, booking
-from rrm.domain.states import NODE_STARTING, LeaseState, NodeState, SessionState
+from rrm.domain.states import NODE_LEAVING, NODE_LIVE, NODE_STARTING, LeaseState, NodeState, SessionState
 from rrm.farm import openings
 from rrm.farm.models import Lease, Node, Resource, Session
 from rrm.farm.openings import usable
@@ -16,11 +16,19 @@ from rrm.farm.openings import usable
 
 def of(resource: Resource, now: datetime) -> booking.Prospects:
     """Where the resource's next renderers could come from."""
-    booked = Session.objects.filter(resource=resource, state=SessionState.READY)
-    ends = [instant for instant in booked.values_list("expires_at", flat=True) if instant is not None]
     obstacle = _obstacle(resource, now)
     to_start, limit = ([], obstacle) if obstacle else openings.of(resource, _rivals(resource, now), now)
-    return booking.Prospects([*_coming(resource, now), *to_start], ends, limit)
+    return booking.Prospects([*_coming(resource, now), *to_start], _ends(resource), limit)
+
+
+def _ends(resource: Resource) -> list[datetime]:
+    """When the nodes of sessions are free for others; the first of more nodes than there may be leave instead."""
+    if not resource.enabled:
+        return []
+    booked = Session.objects.filter(resource=resource, state=SessionState.READY)
+    ends = sorted(instant for instant in booked.values_list("expires_at", flat=True) if instant is not None)
+    beyond = resource.nodes.filter(state__in=NODE_LIVE - NODE_LEAVING).count() - resource.max_nodes if ends else 0
+    return ends[max(beyond, 0) :]
 
 
 def _coming(resource: Resource, now: datetime) -> Iterator[booking.Place]:

@@ -15,6 +15,8 @@ from rrm.domain.states import NODE_LIVE, NODE_STARTING, NODE_TAKING, NODE_WORKIN
 from rrm.farm import hearing, quarantine
 from rrm.farm.models import HeldModel, Node, ResourceSite
 
+_IDLE = frozenset({NodeState.IDLE})
+
 
 class SeenNode(NamedTuple):
     """A node that is there or on its way: columns by their names."""
@@ -57,10 +59,13 @@ class Supply:
             self._known[sites, states] = frozenset(found)
         return self._known[sites, states]
 
-    def kept_elsewhere(self, sites: Collection[str]) -> list[str]:
-        """The idle nodes at other sites that stay for what they hold: it is pinned."""
-        kept = (node for node in map(self.nodes.__getitem__, self.pinned) if node.state == NodeState.IDLE)
-        return sorted(f"{node.name} at {node.site}" for node in kept if node.site not in sites)
+    def kept_elsewhere(self, sites: frozenset[str]) -> list[str]:
+        """The idle nodes at other sites that stay for what they hold, it is pinned; unless others there may go."""
+        idle = {id for id in self.at(frozenset(self.sites), _IDLE) if self.nodes[id].site not in sites}
+        return [] if idle - self.pinned else sorted(self._told(id) for id in idle)
+
+    def _told(self, id: str) -> str:
+        return f"{self.nodes[id].name} at {self.nodes[id].site}"
 
     def able(self, named: frozenset[str], requires: Collection[str]) -> tuple[frozenset[str], frozenset[str]]:
         """The sites of those named, or all, where nodes may run or do, and those of them that have what is required."""

@@ -16,7 +16,7 @@ _RANK = {Phase.IDLE: 0, Phase.STARTING: 1, Phase.BUSY: 2}
 
 def beyond_maximum(farm: Weighed) -> tuple[str, ...]:
     """The nodes that the resource's own maximum does not allow; who has booked one keeps it, and it counts."""
-    over = max(farm.have - farm.limits.most, 0)
+    over = max(farm.have - farm.limits.kept, 0)
     return tuple(node.id for node in islice(least_missed(farm, frozenset()), over))
 
 

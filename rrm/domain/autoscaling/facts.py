@@ -111,6 +111,8 @@ class Limits:
     sites: tuple[SiteRoom, ...]
     taken: int = 0
     """Places of the maximum that nodes outside the plan take: sessions' own, and those asked of sites out of reach."""
+    passing: int = 0
+    """How many of these leave, or may never come: no node has to go for them."""
     standby: int = 0
     enabled: bool = True
     idle_timeout: timedelta | None = None
@@ -125,6 +127,18 @@ class Limits:
     def most(self) -> int:
         """How many nodes the plan may have."""
         return max(self.max_nodes - self.taken, 0)
+
+    @property
+    def kept(self) -> int:
+        """How many nodes of the plan may stay."""
+        return max(self.max_nodes - (self.taken - self.passing), 0)
+
+    @property
+    def told(self) -> str:
+        """The maximum, in words."""
+        lasting = self.taken - self.passing
+        outside = f", of which {lasting} {'is' if lasting == 1 else 'are'} taken outside the plan"
+        return f"{self.max_nodes}{outside if lasting else ''}"
 
     @property
     def idle_limit(self) -> timedelta:

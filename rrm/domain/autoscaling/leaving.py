@@ -9,7 +9,6 @@ from datetime import datetime
 
 from rrm.domain.autoscaling.facts import UP_PERIODS, Need, Phase, SupplyNode
 from rrm.domain.autoscaling.weighing import Weighed, stays
-from rrm.domain.capabilities import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +83,9 @@ def _compelled(farm: Weighed) -> str:
     limits = farm.limits
     if not limits.enabled:
         return "as the resource is disabled"
-    maximum = f"as the maximum is {limits.max_nodes}"
-    if limits.taken:
-        maximum += f", of which {limits.taken} {'is' if limits.taken == 1 else 'are'} taken outside the plan"
     with_room = farm.lacking_at.keys()
-    where = listed(sorted({site for need in farm.unmet if need.sites & with_room for site in need.sites}))
-    return f"to make place for work that is bound to {where}, {maximum}"
+    where = " or ".join(sorted({site for need in farm.unmet if need.sites & with_room for site in need.sites}))
+    return f"to make place for work that is bound to {where}, as the maximum is {limits.told}"
 
 
 def is_needed(node: SupplyNode, needs: Sequence[Need], counts: Counter[str]) -> bool:

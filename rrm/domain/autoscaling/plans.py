@@ -68,7 +68,9 @@ def _launch_count(farm: Weighed) -> int:
 def _launched(farm: Weighed, count: int) -> tuple[str, ...]:
     """A site for each of so many nodes, or of some more where one launch gives several."""
     sites = tuple(replace(site, room=min(site.room, farm.places)) for site in farm.limits.sites)
-    return whole(placed(farm.needs, farm.counts, sites, count, farm.anywhere), sites, farm.places)
+    useful = {site for need in farm.needs for site in need.sites}
+    booked = sum(node.booked and node.site in useful for node in farm.supply)  # what sessions want they have there
+    return whole(placed(farm.needs, farm.counts, sites, count, farm.anywhere - booked), sites, farm.places)
 
 
 def _up_after(farm: Weighed, launched: Sequence[str], drained: Sequence[str]) -> datetime | None:
@@ -112,5 +114,5 @@ def _reckoning(farm: Weighed, blocked: str, until: datetime | None, over: Sequen
         places=farm.places,
         misplaced=farm.misplaced,
         stays_until=farm.stays_until,
-        booked_beyond=max(farm.have - farm.limits.most - len(over), 0),
+        booked_beyond=max(farm.have - farm.limits.kept - len(over), 0),
     )

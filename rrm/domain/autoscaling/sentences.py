@@ -33,7 +33,7 @@ def reason(made: Plan, limits: Limits) -> str:
 def parting(made: Plan, node: str, limits: Limits) -> str:
     """Why this node goes, of those that the plan has leave."""
     if rival := dict(made.yields).get(node):
-        return f"It makes place for {rival}, which has work and no room."
+        return f"It makes place for {rival}, which lacks nodes and has no room."
     if (site := dict(made.beyond).get(node)) is not None:
         return f"It is {beyond(site, limits)}."
     if why := dict(made.reckoning.compelled).get(node):
@@ -70,7 +70,7 @@ def _limits_that_are_passed(made: Plan, limits: Limits) -> str:
 
 def beyond(site: str, limits: Limits) -> str:
     """Which limit does not allow a node: that of a site, or the maximum."""
-    return f"beyond the limit of {site}" if site else f"beyond the maximum of {limits.max_nodes}"
+    return f"beyond the limit of {site}" if site else f"beyond the maximum of {limits.told}"
 
 
 def _booked_beyond(why: Reckoning, limits: Limits) -> str:
@@ -108,7 +108,7 @@ def _why_not_more(made: Plan, limits: Limits) -> str:
     if all(site.room <= 0 for site in limits.sites) or _is_bound_to_full_sites(made, limits):
         return f"no site {'that may do the work ' if any(site.room > 0 for site in limits.sites) else ''}has room"
     if all(min(site.room, reckoning.places) < site.machines for site in limits.sites):
-        least = min(site.machines for site in limits.sites)
+        least = min(site.machines for site in limits.sites if site.room > 0)
         return f"no room is left for a batch job, which makes {least} nodes at once"
     return _what_it_waits_for(made)
 
@@ -196,10 +196,7 @@ def _down(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
     elif reckoning.misplaced:
         yield f"{reckoning.misplaced} of those that exist may do none of the work that waits, and do not count for it."
     if made.beyond:
-        yield (
-            f"{_nodes(len(made.beyond))} {_limits_that_are_passed(made, limits)} finish what they hold and leave, idle "
-            "ones first, then those whose models are missed least; pinned ones go last."
-        )
+        yield from _beyond(made, limits)
     if reckoning.booked_beyond:
         yield f"{_booked_beyond(reckoning, limits)}."
     if made.have > made.want:
@@ -208,8 +205,21 @@ def _down(made: Plan, reckoning: Reckoning, limits: Limits) -> Iterator[str]:
             f"nodes idle for {limits.idle_limit.total_seconds():.0f} s are let go, except for half as many as work "
             "wanted. These, and nodes with work now and then, go a few at a time once it has lasted as long."
         )
-    if reckoning.stays_until:
+    if reckoning.stays_until and not made.leaving:
         yield f"The last one was in use for long, and stays until {reckoning.stays_until:%H:%M:%S %Z}."
+
+
+def _beyond(made: Plan, limits: Limits) -> Iterator[str]:
+    which = _limits_that_are_passed(made, limits)
+    if len(made.beyond) == 1:
+        yield f"1 node {which} finishes what it holds and leaves."
+        return
+    if len({site for _, site in made.beyond}) > 1:
+        which = f"({which})"
+    yield (
+        f"{_nodes(len(made.beyond))} {which} finish what they hold and leave, idle ones first, then those whose models "
+        "are missed least; pinned ones go last."
+    )
 
 
 def _nodes(number: int) -> str:

@@ -122,7 +122,8 @@ def _without_what_sites_may_not_have(order: Sequence[Pool], plans: dict[str, Pla
     givers = []
     for pool in order:
         farm, gone = pool.weigh(now), set(plans[pool.id].leaving)
-        giver = Giver(pool.id, farm, pool.limits, gone, farm.have - len(gone))
+        staying = [node for node in farm.supply if stays(node, now) and node.id not in gone]
+        giver = Giver(pool.id, farm, pool.limits, gone, len(staying))
         givers.append(giver)
         going = (node for node in giver.farm.supply if node.phase is not Phase.LEAVING)
         over -= Counter(node.site for node in going if node.id in giver.gone or not stays(node, now))

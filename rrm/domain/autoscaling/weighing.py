@@ -75,7 +75,8 @@ class Weighed:
         short = sum(self.lacking_at.values()) - max(self.want - self.have, 0)
         if short <= 0:
             return 0
-        anywhere = tuple(SiteRoom(site.id, self.limits.max_nodes) for site in self.limits.sites)
+        enough = sum(need.nodes for need in self.needs)
+        anywhere = tuple(SiteRoom(site.id, enough) for site in self.limits.sites)
         wanted, lacking = (for_needs(self.needs, counts, anywhere) for counts in (Counter[str](), self.counts))
         served = sum(nodes for _, nodes in wanted) - sum(nodes for _, nodes in lacking)
         return max(min(short, self.have - served - self.anywhere), 0)

@@ -24,6 +24,15 @@ PATIENCE = 30.0
 
 begun, may_read = threading.Semaphore(0), threading.Event()
 read: list[bytes | Exception] = []
+closed: list[bool] = []
+
+
+class Answer(HttpResponse):
+    """One that notes when it is closed."""
+
+    def close(self) -> None:
+        closed.append(True)
+        super().close()
 
 
 @csrf_exempt
@@ -36,7 +45,7 @@ def reads_late(request: HttpRequest) -> HttpResponse:
     except Exception as error:
         read.append(error)
         raise
-    return HttpResponse()
+    return Answer()
 
 
 urlpatterns = [path("late", reads_late)]
@@ -47,6 +56,7 @@ def urls(settings: Any) -> None:
     settings.ROOT_URLCONF = __name__
     may_read.clear()
     read.clear()
+    closed.clear()
 
 
 async def call(gone: asyncio.Event) -> None:
@@ -99,11 +109,29 @@ async def hang_up_in_the_queue() -> None:
     await asyncio.wait_for(asyncio.gather(calling, *busy), PATIENCE)
 
 
+async def hang_up_as_the_process_ends() -> None:
+    gone = asyncio.Event()
+    calling = asyncio.create_task(call(gone))
+    await wait_for(1)
+    gone.set()
+    for _ in range(2):
+        await asyncio.wait([calling], timeout=0.2)
+        calling.cancel()
+    may_read.set()
+    await asyncio.wait([calling], timeout=PATIENCE)
+
+
 def test_what_was_sent_whole_is_read_and_done_though_the_sender_has_hung_up(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         async_to_sync(hang_up_at_work)()
     assert read == [BODY]
+    assert closed == [True], "the answer that nobody gets"
     assert not caplog.records
+
+
+def test_what_has_begun_ends_though_its_task_is_ended_twice() -> None:
+    async_to_sync(hang_up_as_the_process_ends)()
+    assert read == [BODY]
 
 
 def test_what_nobody_waits_for_is_not_begun() -> None:

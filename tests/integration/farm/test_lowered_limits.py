@@ -81,3 +81,17 @@ def test_nodes_of_sessions_stay_and_count_for_a_lowered_limit(farm: Farm) -> Non
     assert len(leaving()) == 2
     own.refresh_from_db()
     assert own.state == NodeState.REQUESTED
+
+
+def test_who_leaves_or_may_never_come_makes_nobody_else_leave(farm: Farm) -> None:
+    own = nodes.request_node(farm.resource, farm.site, "test", reserved_for=uuid4())
+    far = farm.add_site("far")
+    farm.place(far, 1)
+    at_work(farm, 3)
+    nodes.request_node(farm.resource, far, "test")
+    Node.objects.filter(pk=own.pk).update(state=NodeState.STOPPING)
+    Site.objects.filter(pk=far.pk).update(problem="no answer")
+    Resource.objects.update(max_nodes=3)
+    scaling.autoscale(timezone.now())
+    assert leaving() == []
+    assert Node.objects.count() == 5

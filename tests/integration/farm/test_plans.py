@@ -102,7 +102,7 @@ def test_an_idle_node_of_one_resource_makes_place_for_the_work_of_another(farm: 
     idle.refresh_from_db()
     farm.resource.refresh_from_db()
     assert idle.state == NodeState.DRAINING
-    assert idle.reason == "It makes place for other, which has work and no room."
+    assert idle.reason == "It makes place for other, which lacks nodes and has no room."
     assert farm.resource.last_plan["make_place"] == [{"node": idle.name, "resource": "other"}]
     scaling.autoscale(now + timedelta(seconds=15))
     assert Node.objects.filter(resource=other).count() == 0

@@ -10,7 +10,7 @@ from django.utils import timezone
 from rrm.domain.states import NodeState
 from rrm.errors import NoCapacity
 from rrm.farm import booking, nodes, prospects, scaling
-from rrm.farm.models import Lease, Node, Resource, ResourceSite, Site
+from rrm.farm.models import Lease, Node, Resource, ResourceSite, Session, Site
 from tests.integration.farm.conftest import Farm
 from tests.integration.farm.people import SOON, book, now_is
 from tests.integration.farm.walls import Wall
@@ -220,3 +220,16 @@ def test_after_many_failed_starts_one_node_at_a_time_is_waited_for(farm: Farm, f
     how = [place.how for place in prospects.of(farm.resource, timezone.now()).places]
     assert how[0] == "a node that is starting"
     assert len(how) == {3: 50, 4: 2, 5: 1}[failures]
+
+
+def test_the_end_of_a_session_is_promised_only_where_its_node_may_stay(farm: Farm) -> None:
+    change(farm, max_nodes=2)
+    for _ in range(2):
+        farm.node(answers=True)
+        book(farm, timedelta())
+    ends = list(Session.objects.order_by("expires_at").values_list("expires_at", flat=True))
+    assert prospects.of(farm.resource, timezone.now()).ends == ends
+    change(farm, max_nodes=1)
+    assert prospects.of(farm.resource, timezone.now()).ends == ends[1:]
+    change(farm, max_nodes=2, enabled=False)
+    assert prospects.of(farm.resource, timezone.now()).ends == []

@@ -51,3 +51,18 @@ def test_an_idle_node_elsewhere_makes_place_at_once_or_is_named_where_it_is_pinn
     nodes.gone(node, NodeState.STOPPED, "left")
     scaling.autoscale(now + timedelta(seconds=15))
     assert list(Node.objects.filter(state=NodeState.REQUESTED).values_list("site", flat=True)) == ["there"]
+
+
+def test_a_pinned_node_is_not_named_where_another_makes_place(farm: Farm) -> None:
+    Resource.objects.update(max_nodes=2)
+    pinned, other = farm.node(), farm.node()
+    farm.submit()
+    farm.work_off(pinned)
+    HeldModel.objects.exclude(node=pinned).delete()
+    HeldModel.objects.get_or_create(node=pinned, model=RenderModel.objects.get())
+    RenderModel.objects.update(pinned=True)
+    farm.place(farm.add_site("there"), 1)
+    job = farm.submit(sites={"policy": "only", "ids": ["there"]})
+    assert "pinned" not in waiting.pending_reason(job)
+    scaling.autoscale(timezone.now())
+    assert list(Node.objects.filter(state=NodeState.DRAINING)) == [other]

@@ -141,3 +141,59 @@ def test_renderers_of_which_nobody_can_tell_if_they_are_used_leave_a_site_last()
     unknown = pool("a", Demand(), *(idle(name, since=NOW) for name in "12"), limits=replace(LOWERED, gives_way=False))
     made = plan_farm([unknown, pool("b", work(9), *nodes(3))], NOW)
     assert (made["a"].beyond, len(made["b"].beyond)) == ((), 2)
+
+
+def test_one_node_beyond_a_limit_and_those_beyond_two_are_told_in_whole_sentences() -> None:
+    one = replace(HERE, max_nodes=1)
+    assert "1 node beyond the maximum of 1 finishes what it holds and leaves." in list(
+        explanation(decide(work(9), nodes(2), one), work(9), one)
+    )
+    limits = replace(HERE, max_nodes=4, sites=(SiteRoom("here", 0), SiteRoom("there", -1, over=1)))
+    supply = [idle("1", since=NOW), busy("2"), busy("3"), busy("4", site="there"), busy("5", site="there")]
+    made = plan_farm([Pool("a", work(9), supply, limits, History())], NOW)["a"]
+    two = "2 nodes (1 beyond the maximum of 4, 1 beyond the limit of there) finish"
+    assert any(told.startswith(two) for told in explanation(made, work(9), limits))
+
+
+def test_what_leaves_or_may_never_come_outside_the_plan_makes_nobody_leave() -> None:
+    limits = replace(HERE, max_nodes=4, taken=2)
+    made = decide(work(9), nodes(3), limits)
+    outside = "beyond the maximum of 4, of which 2 are taken outside the plan"
+    assert made.reason == f"4 wanted, 3 exist: letting 1 go, {outside}."
+    passing = decide(work(9), nodes(3), replace(limits, passing=1))
+    assert (passing.beyond, passing.launch) == ((), ())
+
+
+def test_a_last_node_that_leaves_is_not_said_to_stay_for_its_use() -> None:
+    ahead = History(((NOW.timestamp() - 15, 0),), None, NOW + seconds(200))
+    for limits in (replace(HERE, enabled=False), replace(HERE, max_nodes=0)):
+        made = decide(Demand(), [idle("a", since=NOW - seconds(30))], limits, ahead)
+        assert made.leaving == ("a",)
+        assert not any("stays until" in told for told in explanation(made, Demand(), limits))
+
+
+def test_nodes_whose_time_ends_are_counted_once_when_a_site_has_too_many() -> None:
+    def leaves(*retiring: SupplyNode) -> dict[str, tuple[tuple[str, str], ...]]:
+        over = 1 + len(retiring)
+        limits = replace(HERE, sites=(SiteRoom("here", -over, over=over), SiteRoom("there", 5)))
+        three, two = [busy("1"), busy("2"), busy("3"), *retiring], [busy("6"), busy("7")]
+        pools = [Pool("a", work(9), three, limits, History()), Pool("b", work(9), two, limits, History())]
+        return {id_: made.beyond for id_, made in plan_farm(pools, NOW).items()}
+
+    ends = [replace(busy(id_), replace_at=NOW - seconds(60), retire_at=NOW - seconds(1)) for id_ in "45"]
+    assert leaves(*ends) == leaves()
+
+
+def test_at_a_full_site_the_minimum_and_the_last_node_of_each_resource_come_late() -> None:
+    def leaves(least: int, over: int) -> dict[str, int]:
+        limits = replace(HERE, sites=(SiteRoom("here", -over, over=over),))
+        pools = [
+            Pool("a", work(9), [busy("1"), busy("2")], replace(limits, min_nodes=least), History()),
+            Pool("b", work(9), [busy("3"), busy("4")], limits, History()),
+            Pool("c", work(9), [busy("5")], limits, History()),
+        ]
+        return {id_: len(made.beyond) for id_, made in plan_farm(pools, NOW).items()}
+
+    assert leaves(0, 2) == {"a": 1, "b": 1, "c": 0}
+    assert leaves(2, 1) == {"a": 0, "b": 1, "c": 0}
+    assert leaves(0, 5) == {"a": 2, "b": 2, "c": 1}

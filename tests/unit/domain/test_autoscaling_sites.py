@@ -205,3 +205,38 @@ def test_batch_jobs_of_several_machines_are_launched_whole_or_not_at_all() -> No
     made = decide(work(3), [], replace(HERE, sites=(SiteRoom("here", 1, machines=2),)))
     assert made.launch == ()
     assert made.reason == "3 wanted, 0 exist: no room is left for a batch job, which makes 2 nodes at once."
+
+
+def test_nodes_that_do_bound_work_count_for_it_however_much_there_is() -> None:
+    limits = replace(TWO_SITES, max_nodes=4)
+    made = decide(work(12, "far"), nodes(4, site="far"), limits)
+    assert (made.reckoning.misplaced, made.reckoning.since) == (0, None)
+    assert made.reason == "4 wanted, 4 exist: 12 are needed, and the maximum is 4."
+    for wanted in (4, 12):  # the standby node stays, whatever waits at the other site
+        supply = [*nodes(3, site="far"), idle("s", site="near")]
+        assert decide(work(wanted, "far"), supply, replace(limits, standby=1)).leaving == ()
+    within = replace(TWO_SITES, max_nodes=20)
+    first = decide(work(50, "far"), nodes(19, site="far"), within)
+    assert decide(work(50, "far"), nodes(19, site="far"), within, first.history, NOW + seconds(30)).launch == ()
+
+
+def test_a_batch_job_that_does_not_fit_is_told_beside_a_full_site_of_single_nodes() -> None:
+    limits = replace(HERE, sites=(SiteRoom("local", 0), SiteRoom("slurm", 2, machines=3)))
+    first = decide(work(9), nodes(4), limits)
+    made = decide(work(9), nodes(4), limits, first.history, NOW + seconds(30))
+    assert made.reason.endswith(": no room is left for a batch job, which makes 3 nodes at once.")
+
+
+def test_a_node_goes_for_work_that_any_of_several_sites_may_do() -> None:
+    limits = Limits(0, 1, tuple(SiteRoom(site, 5) for site in "abc"))
+    made = decide(Demand((Work(300, 9, frozenset("ab")),)), [idle("x", site="c")], limits)
+    assert "work that is bound to a or b, as the maximum is 1" in parting(made, "x", limits)
+
+
+def test_no_node_is_started_where_it_may_do_nothing_for_a_session_at_a_full_site() -> None:
+    limits = replace(TWO_SITES, max_nodes=3, sites=(SiteRoom("near", 0), SiteRoom("far", 4)))
+    demand = Demand((Work(3.5, 3, frozenset({"near"})),), sessions=1)
+    lasting = History(up_since=NOW - seconds(60))
+    booked = replace(nodes(1, site="near")[0], booked=True)
+    assert decide(demand, [booked], limits, lasting).launch == ()
+    assert decide(replace(demand, sessions=2), [booked], limits, lasting).launch == ("far",)

@@ -17,6 +17,7 @@ from rrm.domain.limits import of_resource, of_sites
         (0, 1, 1, "the 1 node that it may have (max_nodes) is promised to somebody else"),
         (2, 3, 1, "the 3 nodes that it may have (max_nodes) are taken or promised to others"),
         (2, 5, 4, "it has 2 of at most 5 nodes (max_nodes), and a batch job of it makes 4"),
+        (0, 2, 2, "the 2 nodes that it may have (max_nodes) are taken or promised to others"),
         (4, 4, 4, "all 4 nodes of it are taken, and its max_nodes (4) allows no more"),
     ],
 )

@@ -112,6 +112,7 @@ def soon(seconds: float) -> datetime:
             "The only node of r that may take it is busy; it is behind 5 jobs whose turn comes first. "
             "It is late: its deadline was 2 h ago.",
         ),
+        ({"working": 1, "most": 0}, "The only node of r that may take it is busy; it is next. r may have no node."),
         (
             {"working": 1, "booked": 1, "most": 1},
             "The only node of r that may take it is booked for a session; it is next. r may have 1 node at most.",
