@@ -144,12 +144,13 @@ def _outlook(order: Preload, reached: Progress, now: datetime) -> list[str]:
     failed = {name: at for name, at in order.model.load_failures if name in reached.others}
     failed = {name: failed[name] for name in quarantine.tried(failed.items(), now)}
     most = order.resource.max_nodes
+    able, missing = reached.others - failed.keys(), order.nodes - reached.holding - reached.loading
     told = []
-    if reached.others - failed.keys():
+    if able and most:
         told.append("the next nodes that are free follow")
-    elif reached.starting:
+    elif reached.starting and most:
         told.append("nodes that are starting follow")
-    elif reached.staying < min(order.nodes, most):
+    if len(able) + reached.starting < missing and reached.staying < min(order.nodes, most):
         told.append(_start(order.resource, reached, now))
     if most < order.nodes or (not told and most <= reached.staying and not failed):
         told.append(f"{order.resource_id} may have {_at_most(most)}")

@@ -28,7 +28,7 @@ def test_an_order_is_accepted_with_what_there_is_of_it(farm: Farm, operator: Cal
         "holding": 0,
         "loading": 0,
         "starting": 0,
-        "reason": "0 of 2 hold it, 0 load it; the next nodes that are free follow.",
+        "reason": "0 of 2 hold it, 0 load it; the next nodes that are free follow; a node is to be started for it.",
     }
     assert [each["nodes"] for each in operator.get(f"model/{model.pk}/preload").json()] == [2]
     assert operator.delete(f"model/{model.pk}/preload?resource=mandelbrot").status_code == 204

@@ -113,3 +113,16 @@ def test_a_batch_job_that_fits_nowhere_is_not_promised(farm: Farm, order: Preloa
         "no node can be started for it at present: site here has no place left for a batch job of 4 nodes, as its"
         " max_nodes is 3."
     )
+
+
+def test_the_limit_is_told_also_where_other_nodes_follow_and_nobody_follows_where_none_may_be(
+    farm: Farm, order: Preload
+) -> None:
+    farm.node()
+    Site.objects.update(max_nodes=1)
+    assert said(order) == (
+        "the next nodes that are free follow; no node can be started for it at present: site here has no place left, "
+        "as its max_nodes is 1."
+    )
+    Resource.objects.update(max_nodes=0)
+    assert said(order) == "mandelbrot may have no node."
